@@ -1,0 +1,1 @@
+"""What samples are worth: torsions, metrics, pictures and the report."""

@@ -1,0 +1,92 @@
+"""From run folders to the plain data of a report: samples, MD frames, energies, history."""
+
+from __future__ import annotations
+
+import csv
+import time
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bgp4.analysis.result import RunResult
+from bgp4.config import Config
+from bgp4.data import Frames, load_frames
+from bgp4.energies.openmm import REJECTED_ENERGY_KT, OpenMMEnergy
+from bgp4.run import RunFolder
+from bgp4.sampling.draw import draw_samples
+from bgp4.sampling.files import read_samples
+from bgp4.system import Molecule, load_molecule
+from bgp4.units import kjmol_to_kt
+
+__all__ = ["collect_run"]
+
+NOISY_FRAMES = 5_000
+
+
+def collect_run(run: RunFolder) -> RunResult:
+    """All that a report says about a run; draws samples where the run has none yet."""
+    config = run.config()
+    if not run.samples_path.is_file():
+        draw_samples(run, config.report.samples, run.samples_path, seed=config.seed)
+    started = time.perf_counter()
+    samples = read_samples(run.samples_path)
+    molecule = load_molecule(config.system)
+    frames = load_frames(config.data, molecule)
+    data_energy_kt, noisy_energy_kt = _energies(config, molecule, frames)
+    result = RunResult(
+        name=run.path.resolve().name,
+        temperature_k=config.temperature_k,
+        topology=molecule.topology,
+        reference_positions_nm=molecule.positions_nm,
+        data_positions_nm=frames.positions_nm,
+        data_energy_kt=data_energy_kt,
+        noisy_energy_kt=noisy_energy_kt,
+        sample_positions_nm=samples.positions_nm,
+        energy_kt=samples.energy_kt,
+        log_prob=samples.log_prob,
+        log_weight=samples.log_weight,
+        history=_read_history(run.history_path),
+        config_yaml=run.config_path.read_text(encoding="utf-8"),
+        run_info=run.info(),
+        bins=config.report.bins,
+        bootstrap=config.report.bootstrap,
+        seed=config.seed,
+        noise_nm=config.report.noise_nm,
+    )
+    run.update_info(wall_time_s={"collect": round(time.perf_counter() - started, 1)})
+    return result
+
+
+def _energies(
+    config: Config, molecule: Molecule, frames: Frames
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Energies in kT of the training frames (from the file where it has them), and with noise."""
+    rng = np.random.default_rng(config.seed)
+    chosen = rng.choice(len(frames.positions_nm), NOISY_FRAMES)
+    noisy = frames.positions_nm[chosen].astype(np.float64)
+    noisy += rng.normal(0, config.report.noise_nm, noisy.shape)
+    with OpenMMEnergy(
+        molecule, config.temperature_k, config.energies.platform, config.energies.workers
+    ) as energy:
+        noisy_kjmol = energy.evaluate(noisy).energy_kjmol
+        data_kjmol = frames.energy_kjmol
+        if data_kjmol is None:
+            data_kjmol = energy.evaluate(frames.positions_nm).energy_kjmol
+    noisy_kt = np.nan_to_num(kjmol_to_kt(noisy_kjmol, config.temperature_k), nan=REJECTED_ENERGY_KT)
+    return kjmol_to_kt(data_kjmol, config.temperature_k), noisy_kt
+
+
+def _read_history(path: Path) -> dict[str, NDArray]:
+    """Columns of history.csv; `phase` as text, the others as numbers, NaN where empty."""
+    if not path.is_file():
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    names = rows[0].keys() if rows else ()
+    return {
+        name: np.array([row[name] for row in rows])
+        if name == "phase"
+        else np.array([float(row[name] or "nan") for row in rows])
+        for name in names
+    }

@@ -1,0 +1,252 @@
+"""The numbers of a report, each a small function, and `compute_metrics`, which gathers them.
+
+`bgp4.analysis.definitions.DEFINITIONS` says what each key means, and so does docs/metrics.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bgp4.analysis.distributions import (
+    js_divergence,
+    kl_divergence,
+    ramachandran_histogram,
+    sampling_total_variation,
+    total_variation,
+)
+from bgp4.analysis.result import RunResult
+from bgp4.analysis.torsions import BackboneTorsions, stereocentres
+from bgp4.sampling.reweight import (
+    FreeEnergy,
+    bootstrap,
+    bootstrap_error,
+    effective_sample_size,
+    effective_sample_size_clipped,
+    free_energy_difference,
+)
+from bgp4.units import kt_to_kjmol
+
+__all__ = ["compute_metrics", "json_ready", "low_energy_fraction"]
+
+Array = NDArray[np.float64]
+Metrics = dict[str, Any]
+
+NAN = float("nan")
+
+
+def compute_metrics(run: RunResult) -> Metrics:
+    """Every metric of a run, by the keys of `DEFINITIONS`; NaN or infinite where there is none."""
+    return {
+        "temperature_k": float(run.temperature_k),
+        "n_samples": run.n_samples,
+        "finite_fraction": _share(run.finite),
+        "n_rejected": int(np.count_nonzero(run.finite & ~run.accepted)),
+        **weight_metrics(run),
+        "log_likelihood_heldout": run.run_info.get("log_likelihood_heldout"),
+        **ramachandran_metrics(run),
+        **phi_metrics(run),
+        **energy_metrics(run),
+        **chirality_metrics(run),
+        "n_energy_evaluations": run.run_info.get("n_energy_evaluations"),
+        "wall_time_s": dict(run.run_info.get("wall_time_s") or {}),
+    }
+
+
+def json_ready(value: Any) -> Any:
+    """The same with plain Python numbers, and `None` for NaN and infinities, as JSON wants it."""
+    if isinstance(value, Mapping):
+        return {str(key): json_ready(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [json_ready(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return json_ready(value.tolist())
+    if isinstance(value, np.generic):
+        return json_ready(value.item())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)
+
+
+def weight_metrics(run: RunResult) -> Metrics:
+    """Effective sample sizes of all samples; those not accepted have weight zero."""
+    if not run.accepted.any():
+        return {"ess_raw": 0.0, "ess_clipped": 0.0, "max_weight": NAN}
+    return {
+        "ess_raw": effective_sample_size(run.safe_log_weight),
+        "ess_clipped": effective_sample_size_clipped(run.safe_log_weight),
+        "max_weight": float(run.weights.max()),
+    }
+
+
+def ramachandran_metrics(run: RunResult) -> Metrics:
+    """Distances of (phi, psi) histograms from MD's, averaged over residues, and their floors."""
+    n_eff = round(run.n_samples * weight_metrics(run)["ess_raw"])
+    measures: dict[str, Callable[[Array, Array, Array], float]] = {
+        "tv": lambda md, raw, weighted: total_variation(md, raw),
+        "kl": lambda md, raw, weighted: kl_divergence(md, raw),
+        "js": lambda md, raw, weighted: js_divergence(md, raw),
+        "tv_reweighted": lambda md, raw, weighted: total_variation(md, weighted),
+        "kl_reweighted": lambda md, raw, weighted: kl_divergence(md, weighted),
+        "js_reweighted": lambda md, raw, weighted: js_divergence(md, weighted),
+        "tv_sampling_floor": lambda md, *_: _sampling_floor(md, run.n_samples, run),
+        "tv_sampling_floor_reweighted": lambda md, *_: _sampling_floor(md, n_eff, run),
+    }
+    histograms = ramachandran_histograms(run)
+    values = {
+        f"ramachandran_{name}": _mean([measure(*three) for three in histograms])
+        for name, measure in measures.items()
+    }
+    floor = _mean([halves_total_variation(torsions, run.bins) for torsions in run.data_torsions])
+    return {"ramachandran_bins": run.bins, **values, "ramachandran_tv_noise_floor": floor}
+
+
+def ramachandran_histograms(run: RunResult) -> list[tuple[Array, Array, Array]]:
+    """For each residue, (phi, psi) probabilities of MD, samples and reweighted samples.
+
+    NaN where there are no samples, or none with weight.
+    """
+    weights = run.sample_weights_in_space
+    return [
+        (
+            ramachandran_histogram(md.phi, md.psi, run.bins),
+            _nan_if_empty(ramachandran_histogram(own.phi, own.psi, run.bins)),
+            _nan_if_empty(ramachandran_histogram(own.phi, own.psi, run.bins, weights)),
+        )
+        for md, own in zip(run.data_torsions, run.sample_torsions, strict=True)
+    ]
+
+
+def halves_total_variation(torsions: BackboneTorsions, bins: int) -> float:
+    """Total variation between the first and the second half of the MD frames."""
+    phi, psi = (np.array_split(angle, 2) for angle in (torsions.phi, torsions.psi))
+    first, second = (ramachandran_histogram(phi[i], psi[i], bins) for i in range(2))
+    return total_variation(first, second)
+
+
+def _sampling_floor(md: Array, n: int, run: RunResult) -> float:
+    return sampling_total_variation(md, n, run.rng()) if n else NAN
+
+
+def phi_metrics(run: RunResult) -> Metrics:
+    """Share of phi > 0 and free-energy difference to phi < 0, of the first residue that has phi."""
+    md, raw, weighted = phi_free_energies(run)
+    results = {"": weighted, "_raw": raw, "_md": md}
+    return {
+        **phi_positive_shares(run),
+        **{f"delta_f_phi{name}_kt": r.value_kt if r else NAN for name, r in results.items()},
+        **{f"delta_f_phi{name}_error_kt": r.error_kt if r else NAN for name, r in results.items()},
+        **{f"delta_f_phi{name}_missing": _missing(r) for name, r in results.items()},
+    }
+
+
+def phi_positive_shares(run: RunResult) -> Metrics:
+    """Shares of phi > 0 among MD frames, samples, and reweighted samples."""
+    keys = ("phi_positive_md", "phi_positive_samples", "phi_positive_reweighted")
+    if not run.data_torsions:
+        return dict.fromkeys(keys, NAN)
+    md, own = run.data_torsions[0].phi > 0, run.sample_torsions[0].phi > 0
+    weighted = float(run.sample_weights_in_space @ own) if run.accepted.any() else NAN
+    return dict(zip(keys, (_share(md), _share(own), weighted), strict=True))
+
+
+def phi_free_energies(run: RunResult) -> list[FreeEnergy | None]:
+    """phi > 0 against the rest, for MD frames, samples, and reweighted samples."""
+    if not run.data_torsions:
+        return [None, None, None]
+    md, own = run.data_torsions[0].phi, run.sample_torsions[0].phi
+    log_weight = run.safe_log_weight[run.in_space]
+    return [
+        _phi_free_energy(run, md, np.zeros(len(md)), run.data_blocks),
+        _phi_free_energy(run, own, np.zeros(len(own))),
+        _phi_free_energy(run, own, log_weight),
+    ]
+
+
+def _phi_free_energy(
+    run: RunResult, phi: Array, log_weight: Array, blocks: int | None = None
+) -> FreeEnergy | None:
+    if not np.isfinite(log_weight).any():
+        return None
+    positive = phi > 0
+    return free_energy_difference(positive, ~positive, log_weight, run.bootstrap, run.rng(), blocks)
+
+
+def _missing(result: FreeEnergy | None) -> str | None:
+    return {"first": "phi>0", "second": "phi<0"}.get(result.missing or "") if result else None
+
+
+def energy_metrics(run: RunResult) -> Metrics:
+    """Mean-energy shifts to the MD data, of accepted samples, and low-energy fractions."""
+    bar = run.max_data_energy_kt
+    weighted_low = float(run.weights @ (run.energy_kt < bar)) if run.accepted.any() else NAN
+    return {
+        **energy_shifts(run),
+        "low_energy_fraction": low_energy_fraction(run.energy_kt, bar),
+        "low_energy_fraction_reweighted": weighted_low,
+        "low_energy_fraction_noise": low_energy_fraction(run.noisy_energy_kt, bar),
+    }
+
+
+def energy_shifts(run: RunResult) -> Metrics:
+    """Mean energy of the accepted samples minus MD's, raw and reweighted, in kT and kJ/mol."""
+    mean = float(np.mean(run.data_energy_kt))
+    energy, weight = run.energy_kt[run.accepted], run.weights[run.accepted]
+    raw = float(np.mean(energy)) - mean if len(energy) else NAN
+    median = float(np.median(energy) - np.median(run.data_energy_kt)) if len(energy) else NAN
+    reweighted = float(weight @ energy) - mean if len(energy) else NAN
+    error = _reweighted_shift_error(run, energy, weight) if len(energy) else NAN
+    return {
+        "mean_energy_shift_kt": raw,
+        "mean_energy_shift_kjmol": kt_to_kjmol(raw, run.temperature_k),
+        "median_energy_shift_kt": median,
+        "mean_energy_shift_reweighted_kt": reweighted,
+        "mean_energy_shift_reweighted_kjmol": kt_to_kjmol(reweighted, run.temperature_k),
+        "mean_energy_shift_reweighted_error_kt": error,
+    }
+
+
+def _reweighted_shift_error(run: RunResult, energy: Array, weight: Array) -> float:
+    """Bootstrap errors of the reweighted and of MD's mean (in blocks), added in quadrature."""
+
+    def mean_of(values: Array) -> Callable[[Array], float]:
+        return lambda weights: float(weights @ values) / max(float(weights.sum()), 1e-300)
+
+    data, ones = run.data_energy_kt, np.ones(len(run.data_energy_kt))
+    own = bootstrap(mean_of(energy), weight, run.bootstrap, run.rng())
+    md = bootstrap(mean_of(data), ones, run.bootstrap, run.rng(), run.data_blocks)
+    return math.hypot(float(bootstrap_error(own)), float(bootstrap_error(md)))
+
+
+def low_energy_fraction(
+    energy_kt: Array,  # (n,)
+    bar_kt: float,
+) -> float:
+    """Share of energies below the bar; a NaN is not below it."""
+    return _share(energy_kt < bar_kt)
+
+
+def chirality_metrics(run: RunResult) -> Metrics:
+    """Share of samples with a stereocentre of the wrong sign; NaN for molecules without one."""
+    keys = ("wrong_chirality_fraction", "wrong_chirality_fraction_reweighted")
+    if len(stereocentres(run.topology)) == 0:
+        return dict.fromkeys(keys, NAN)
+    wrong = run.wrong_chirality
+    weighted = float(run.sample_weights_in_space @ wrong) if run.accepted.any() else NAN
+    return dict(zip(keys, (_share(wrong), weighted), strict=True))
+
+
+def _share(mask: NDArray[np.bool_]) -> float:
+    return float(np.mean(mask)) if len(mask) else NAN
+
+
+def _mean(values: list[float]) -> float:
+    return float(np.mean(values)) if values else NAN
+
+
+def _nan_if_empty(probabilities: Array) -> Array:
+    return probabilities if probabilities.any() else np.full_like(probabilities, np.nan)

@@ -1,0 +1,366 @@
+"""Pictures of the ensemble: energies, (phi, psi) histograms, free-energy profiles.
+
+Each function takes the runs to show side by side and returns a matplotlib `Figure`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
+
+from bgp4.analysis.distributions import (
+    bin_centres,
+    free_energy_profile,
+    free_energy_profile_error,
+)
+from bgp4.analysis.metrics import low_energy_fraction, ramachandran_histograms
+from bgp4.analysis.result import RunResult
+from bgp4.analysis.style import (
+    DATA_COLOUR,
+    FAINT,
+    NOISE_COLOUR,
+    angle_axis,
+    lighter,
+    new_figure,
+    run_colour,
+    short_name,
+    styled,
+)
+
+__all__ = ["plot_energies", "plot_profiles", "plot_ramachandran", "same_data"]
+
+Array = NDArray[np.float64]
+
+MAX_RESIDUES = 4
+"""Residues of a longer chain that the torsion pictures show."""
+
+FULL_KT = 4.0
+"""Least height of the colour scale, kT."""
+
+
+def same_data(one: RunResult, other: RunResult) -> bool:
+    """Whether two runs have the same MD data, so that one column can stand for both."""
+    return one.temperature_k == other.temperature_k and np.array_equal(
+        one.data_energy_kt, other.data_energy_kt
+    )
+
+
+@dataclass(frozen=True)
+class _Column:
+    """One violin: its label, energies, weights, colour, and what share lies below the bar."""
+
+    label: str
+    energy_kt: Array
+    weights: Array
+    colour: str | tuple[float, float, float]
+    low: float
+
+
+@styled
+def plot_energies(runs: Sequence[RunResult]) -> Figure:
+    """Violins of the energies in kT, with the low-energy fraction over each column.
+
+    The axis reaches from the lowest MD energy to a good way past the highest one; how much of a
+    column lies beyond is printed at its top.
+    """
+    columns = [column for i in range(len(runs)) for column in _energy_columns(runs, i)]
+    figure, axes = new_figure(1, 1, max(6.4, 1.4 * len(columns) + 1.0), 4.6)
+    ax = axes[0, 0]
+    low, high = _energy_limits(runs, columns)
+    ax.set(
+        ylim=(low, high), xlim=(-0.6, len(columns) - 0.4), ylabel="potential energy  $u$ / $k_BT$"
+    )
+    for bar in sorted({run.max_data_energy_kt for run in runs}):
+        ax.axhline(bar, color=FAINT, linestyle="--", linewidth=1.0, zorder=0)
+    for x, column in enumerate(columns):
+        _draw_violin(ax, x, column, low, high)
+    ax.set_xticks(range(len(columns)), [column.label for column in columns])
+    ax.tick_params(axis="x", length=0)
+    ax.set_title(
+        "low-energy fraction: share below the highest MD energy (dashed)",
+        fontsize=9,
+        color=FAINT,
+        pad=32,
+        fontweight="normal",
+    )
+    return figure
+
+
+def _energy_columns(runs: Sequence[RunResult], index: int) -> list[_Column]:
+    run, colour = runs[index], run_colour(index)
+    several = len(runs) > 1
+    prefix = f"{short_name(run.name)}\n" if several else ""
+    energy = run.energy_kt[run.accepted]
+    bar = run.max_data_energy_kt
+    weighted_low = float(run.weights @ (run.energy_kt < bar))
+    columns = [
+        _Column(
+            f"{prefix}samples",
+            energy,
+            np.ones(len(energy)),
+            colour,
+            low_energy_fraction(run.energy_kt, bar),
+        ),
+        _Column(
+            f"{prefix}reweighted", energy, run.weights[run.accepted], lighter(colour), weighted_low
+        ),
+    ]
+    if any(same_data(run, earlier) for earlier in runs[:index]):
+        return columns
+    md, noisy = run.data_energy_kt, run.noisy_energy_kt[np.isfinite(run.noisy_energy_kt)]
+    at = f"\n{run.temperature_k:g} K" if several and not same_data(runs[0], runs[-1]) else ""
+    return [
+        _Column(f"MD data{at}", md, np.ones(len(md)), DATA_COLOUR, low_energy_fraction(md, bar)),
+        _Column(
+            f"MD + {run.noise_nm:g} nm\nnoise{at}",
+            noisy,
+            np.ones(len(noisy)),
+            NOISE_COLOUR,
+            low_energy_fraction(run.noisy_energy_kt, bar),
+        ),
+        *columns,
+    ]
+
+
+def _energy_limits(runs: Sequence[RunResult], columns: Sequence[_Column]) -> tuple[float, float]:
+    lowest = min(float(run.data_energy_kt.min()) for run in runs)
+    bar = max(run.max_data_energy_kt for run in runs)
+    spread = max(bar - lowest, 1.0)
+    bulk = [np.quantile(c.energy_kt, 0.95) for c in columns if len(c.energy_kt)]
+    top = min(max(bar + 0.15 * spread, *bulk), bar + 1.5 * spread)
+    return lowest - 0.15 * spread, top + 0.05 * spread
+
+
+def _draw_violin(ax: Axes, x: float, column: _Column, low: float, high: float) -> None:
+    if column.weights.sum() <= 0:
+        _write_above(ax, x, "none")
+        return
+    weights = column.weights / column.weights.sum()
+    beyond = float(weights[column.energy_kt > high].sum())
+    off_scale = f"\N{BLACK UP-POINTING TRIANGLE} {_percent(beyond)} off scale"
+    _write_above(ax, x, _percent(column.low), off_scale if beyond > 0.0005 else "")
+    _draw_body(ax, x, column, weights, low, high)
+    _draw_averages(ax, x, column.energy_kt, weights)
+
+
+def _write_above(ax: Axes, x: float, text: str, small: str = "") -> None:
+    place: Any = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
+    ax.annotate(text, (x, 1.0), (0, 15), ha="center", fontweight="bold", **place)
+    ax.annotate(small, (x, 1.0), (0, 4), ha="center", fontsize=7.5, color=FAINT, **place)
+
+
+def _draw_body(
+    ax: Axes, x: float, column: _Column, weights: Array, low: float, high: float
+) -> None:
+    inside = (column.energy_kt >= low) & (column.energy_kt <= high)
+    if weights[inside].sum() <= 0:
+        return
+    grid, density = _density(column.energy_kt[inside], weights[inside], low, high)
+    width = 0.4 * density / density.max(initial=1e-300)
+    ax.fill_betweenx(grid, x - width, x + width, color=column.colour, linewidth=0)
+
+
+def _draw_averages(ax: Axes, x: float, energy_kt: Array, weights: Array) -> None:
+    """The middle half as a bar, the median as a dot, the mean as a line across."""
+    q1, median, q3 = _weighted_quantiles(energy_kt, weights, [0.25, 0.5, 0.75])
+    mean = float(weights @ energy_kt)
+    ax.vlines(x, q1, q3, color="white", linewidth=3.5, alpha=0.9)
+    for colour, linewidth in ((DATA_COLOUR, 3.4), ("white", 1.6)):
+        ax.plot([x - 0.11, x + 0.11], [mean, mean], color=colour, linewidth=linewidth)
+    ax.plot(x, median, "o", color=DATA_COLOUR, markersize=4.5, markeredgecolor="white")
+
+
+def _density(values: Array, weights: Array, low: float, high: float) -> tuple[Array, Array]:
+    """Gaussian-smoothed density on a grid over the values' own range (Silverman's bandwidth)."""
+    counts, edges = np.histogram(values, bins=600, range=(low, high), weights=weights)
+    q1, q3 = _weighted_quantiles(values, weights, [0.25, 0.75])
+    effective = weights.sum() ** 2 / (weights**2).sum()
+    bandwidth = 0.9 * (q3 - q1) / 1.34 * effective**-0.2
+    smooth = gaussian_filter1d(counts, max(bandwidth / (edges[1] - edges[0]), 2.0))
+    centres = (edges[:-1] + edges[1:]) / 2
+    own = (centres >= values.min()) & (centres <= values.max())
+    return centres[own], smooth[own]
+
+
+def _weighted_quantiles(values: Array, weights: Array, at: Sequence[float]) -> Array:
+    order = np.argsort(values)
+    cumulative = np.cumsum(weights[order])
+    places = np.searchsorted(cumulative, np.asarray(at) * cumulative[-1])
+    return values[order][np.minimum(places, len(values) - 1)]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+@styled
+def plot_ramachandran(runs: Sequence[RunResult]) -> Figure | None:
+    """-ln p of the joint (phi, psi) histograms: MD, samples, reweighted samples; a row a run.
+
+    One colour scale, from the fullest to the emptiest bin of MD and the unweighted samples. Empty
+    bins are white. `None` for molecules without phi and psi.
+    """
+    rows = [row for run in runs for row in _ramachandran_rows(run, several=len(runs) > 1)]
+    if not rows:
+        return None
+    figure, axes = new_figure(
+        len(rows), 3, 9.0, 0.6 + 2.5 * len(rows), layout="compressed", sharex=True, sharey=True
+    )
+    shown = np.concatenate(
+        [panel[np.isfinite(panel)] for _, panels in rows for panel in panels[:2]]
+    )
+    lowest = float(shown.min())
+    high = max(float(shown.max()) - lowest, FULL_KT)
+    for row, (label, panels) in enumerate(rows):
+        for ax, panel in zip(axes[row], panels, strict=True):
+            image = _draw_histogram(ax, panel - lowest, high)
+            angle_axis(ax, "x", "φ" if row == len(rows) - 1 else "", step=120)
+            angle_axis(ax, "y", "", step=120)
+        axes[row, 0].set_ylabel(f"{label}ψ")
+    for ax, title in zip(axes[0], ("MD data", "samples", "reweighted samples"), strict=True):
+        ax.set_title(title)
+    bar = figure.colorbar(image, ax=axes, aspect=12 + 12 * len(rows), extend="max", extendfrac=0.03)
+    bar.set_label("$-\\ln\\,p$ / kT, above the fullest bin")
+    return figure
+
+
+def _ramachandran_rows(run: RunResult, several: bool) -> list[tuple[str, list[Array]]]:
+    """For each residue, the start of the row's label and -ln p of its three panels."""
+    labels = [t.residue if len(run.data_torsions) > 1 else "" for t in run.data_torsions]
+    prefix = short_name(run.name) if several else ""
+    with np.errstate(divide="ignore"):
+        panels = [[_minus_log(p) for p in three] for three in ramachandran_histograms(run)]
+    heads = [" ".join(filter(None, (prefix, label))) for label in labels]
+    return [
+        (f"{head}\n" if head else "", three) for head, three in zip(heads, panels, strict=True)
+    ][:MAX_RESIDUES]
+
+
+def _minus_log(probabilities: Array) -> Array:
+    return -np.log(np.nan_to_num(probabilities))
+
+
+def _draw_histogram(ax: Axes, energy_kt: Array, high: float) -> AxesImage:
+    """Bins of phi along x and psi along y."""
+    ax.set_aspect("equal")
+    ax.axvline(0, color=FAINT, linewidth=0.5, linestyle=":")
+    if not np.isfinite(energy_kt).any():
+        ax.text(0, 0, "none", ha="center", va="center", color=FAINT)
+    return ax.imshow(
+        np.where(np.isfinite(energy_kt), energy_kt, np.nan).T,
+        origin="lower",
+        extent=(-np.pi, np.pi, -np.pi, np.pi),
+        vmin=0,
+        vmax=high,
+        cmap="viridis",
+        interpolation="nearest",
+        zorder=2,
+    )
+
+
+@styled
+def plot_profiles(runs: Sequence[RunResult]) -> Figure | None:
+    """Free energy along phi and psi in kT, with bands of one bootstrap standard error.
+
+    It is -ln p of each bin, and zero is the lowest bin of the run's MD data. `None` for molecules
+    without phi and psi.
+    """
+    n_residues = min(max(len(run.data_torsions) for run in runs), MAX_RESIDUES)
+    if n_residues == 0:
+        return None
+    figure, axes = new_figure(n_residues, 2, 9.0, 0.7 + 3.1 * n_residues, sharey=True)
+    for row in range(n_residues):
+        for column, name in enumerate(("phi", "psi")):
+            ax = axes[row, column]
+            for index, run in enumerate(runs):
+                if row < len(run.data_torsions):
+                    _draw_run_profiles(ax, runs, index, row, name)
+            residue = runs[0].data_torsions[row].residue
+            symbol = "φ" if name == "phi" else "ψ"
+            angle_axis(ax, "x", f"{symbol}({residue})" if n_residues > 1 else symbol)
+            if column == 0:
+                ax.set_ylabel("free energy / kT")
+    axes[0, 0].set_ylim(-0.3, _highest_md_profile(runs) + 1.5)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=3)
+    return figure
+
+
+def _highest_md_profile(runs: Sequence[RunResult]) -> float:
+    profiles = [
+        free_energy_profile(angle, run.bins)
+        for run in runs
+        for residue in run.data_torsions
+        for angle in (residue.phi, residue.psi)
+    ]
+    return max(float(p[np.isfinite(p)].max() - p.min()) for p in profiles)
+
+
+@dataclass(frozen=True)
+class _Curve:
+    """A line of a free-energy profile, and whether it has a band."""
+
+    label: str
+    angles: Array
+    weights: Array
+    colour: str | tuple[float, float, float]
+    linestyle: Any = "-"
+    blocks: int | None = None
+    band: bool = True
+
+
+def _draw_run_profiles(
+    ax: Axes, runs: Sequence[RunResult], index: int, row: int, angle: str
+) -> None:
+    run = runs[index]
+    md = getattr(run.data_torsions[row], angle)
+    zero = float(free_energy_profile(md, run.bins).min())
+    for curve in _profile_curves(runs, index, md, getattr(run.sample_torsions[row], angle)):
+        _draw_profile(ax, run, curve, zero)
+
+
+def _profile_curves(
+    runs: Sequence[RunResult], index: int, md: Array, own: Array
+) -> Iterator[_Curve]:
+    run, colour = runs[index], run_colour(index)
+    prefix = f"{short_name(run.name)} " if len(runs) > 1 else ""
+    if not any(same_data(run, earlier) for earlier in runs[:index]):
+        label, style = ("MD data", "-") if index == 0 else (f"{prefix}MD data", (0, (4, 2)))
+        yield _Curve(label, md, np.ones(len(md)), DATA_COLOUR, style, run.data_blocks)
+    faint = lighter(colour, 0.35)
+    yield _Curve(f"{prefix}samples", own, np.ones(len(own)), faint, ":", band=False)
+    if run.sample_weights_in_space.sum() > 0:
+        label = f"{prefix}reweighted" if prefix else "reweighted samples"
+        yield _Curve(label, own, run.sample_weights_in_space, colour)
+
+
+def _draw_profile(ax: Axes, run: RunResult, curve: _Curve, zero: float) -> None:
+    centres = bin_centres(run.bins)
+    value = free_energy_profile(curve.angles, run.bins, curve.weights) - zero
+    style = {"color": curve.colour, "linestyle": curve.linestyle, "linewidth": 1.6}
+    ax.plot(centres, _gaps(value), label=curve.label, **style)
+    if not curve.band:
+        return
+    error = free_energy_profile_error(
+        curve.angles, run.bins, curve.weights, run.bootstrap, run.rng(), curve.blocks
+    )
+    error = np.where(np.isfinite(error), error, UNKNOWN_ERROR_KT)
+    low, high = _gaps(value - error), _gaps(value + error)
+    ax.fill_between(centres, low, high, color=curve.colour, alpha=0.22, linewidth=0)
+
+
+UNKNOWN_ERROR_KT = 3.0
+"""Half width of the band where so few samples carry a bin that some replicates miss it."""
+
+
+def _gaps(values: Array) -> Array:
+    """NaN, which matplotlib leaves out, for the infinite free energy of an empty bin."""
+    return np.where(np.isfinite(values), values, np.nan)

@@ -1,0 +1,133 @@
+"""The report: metrics.json, the pictures, and one HTML page that needs nothing beside itself."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from bgp4.analysis.definitions import DEFINITIONS
+from bgp4.analysis.figures import FIGURES
+from bgp4.analysis.metrics import compute_metrics, json_ready
+from bgp4.analysis.result import RunResult
+from bgp4.analysis.style import png_bytes
+from bgp4.analysis.wording import format_value, headlines, warnings
+
+__all__ = ["RunResult", "write_report"]
+
+
+class Picture(NamedTuple):
+    """One figure of the report; `file` is its PNG's name in the report folder."""
+
+    file: str
+    title: str
+    caption: str
+    alt: str
+    png: bytes
+
+    @property
+    def data_uri(self) -> str:
+        return "data:image/png;base64," + base64.b64encode(self.png).decode("ascii")
+
+
+def write_report(runs: Sequence[RunResult], out: Path) -> Path:
+    """Write `metrics.json`, the PNGs and `index.html` into a folder; returns the page's path.
+
+    `metrics.json` holds the metrics of a single run, or `{"runs": {name: metrics}}` of several.
+    Runs of one name get a number after it. Each file appears complete or not at all; a PNG that
+    an earlier report left and this one does not have is removed.
+    """
+    runs = _distinct_names(runs)
+    metrics = {run.name: json_ready(compute_metrics(run)) for run in runs}
+    pictures = list(_pictures(runs))
+    page = _render(runs, metrics, pictures)
+    out.mkdir(parents=True, exist_ok=True)
+    for name in {entry.file for entry in FIGURES} - {picture.file for picture in pictures}:
+        (out / name).unlink(missing_ok=True)
+    for picture in pictures:
+        _write_atomically(out / picture.file, picture.png)
+    written = metrics[runs[0].name] if len(runs) == 1 else {"runs": metrics}
+    text = json.dumps(written, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    _write_atomically(out / "metrics.json", text.encode())
+    _write_atomically(out / "index.html", page.encode())
+    return out / "index.html"
+
+
+def _distinct_names(runs: Sequence[RunResult]) -> list[RunResult]:
+    if not runs:
+        raise ValueError("a report needs at least one run")
+    taken: set[str] = set()
+    named = []
+    for run in runs:
+        candidates = (run.name if i == 1 else f"{run.name} ({i})" for i in range(1, len(runs) + 1))
+        name = next(name for name in candidates if name not in taken)
+        taken.add(name)
+        named.append(replace(run, name=name))
+    return named
+
+
+def _pictures(runs: Sequence[RunResult]) -> Iterator[Picture]:
+    for entry in FIGURES:
+        figure = entry.plot(runs)
+        if figure is not None:
+            yield Picture(entry.file, entry.title, entry.caption, entry.alt, png_bytes(figure))
+
+
+def _render(
+    runs: Sequence[RunResult], metrics: Mapping[str, dict[str, Any]], pictures: Sequence[Picture]
+) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    table = [
+        (key, [format_value(key, values.get(key)) for values in metrics.values()], definition)
+        for key, definition in DEFINITIONS.items()
+    ]
+    return environment.get_template("template.html.j2").render(
+        runs=runs,
+        metrics=metrics,
+        headlines={name: headlines(values) for name, values in metrics.items()},
+        warnings={name: warnings(values) for name, values in metrics.items()},
+        pictures=pictures,
+        table=table,
+        facts={run.name: list(_flattened(run.run_info)) for run in runs},
+    )
+
+
+def _flattened(info: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Nested mappings as (dotted key, text) pairs."""
+    for key, value in info.items():
+        if isinstance(value, Mapping):
+            yield from _flattened(value, f"{prefix}{key}.")
+        elif isinstance(value, (list, tuple)):
+            yield f"{prefix}{key}", "\n".join(str(item) for item in value)
+        else:
+            yield f"{prefix}{key}", format_value("", value) if _is_quantity(value) else str(value)
+
+
+def _is_quantity(value: Any) -> bool:
+    """Floats, and counts so large that they need separators; seeds and years stay as they are."""
+    return value is None or isinstance(value, float) or (isinstance(value, int) and value > 99_999)
+
+
+def _write_atomically(path: Path, content: bytes) -> None:
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,230 @@
+"""A run's numbers in words: how they are printed, what they mean, and what to be warned of.
+
+All functions take metrics as `json_ready` leaves them: `None` where there is no number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+__all__ = ["Headline", "format_value", "headlines", "warnings"]
+
+Metrics = Mapping[str, Any]
+
+NOTHING = "–"
+
+SHARES = (
+    "ess_",
+    "phi_positive_",
+    "low_energy_fraction",
+    "wrong_chirality_",
+    "finite_",
+    "max_weight",
+)
+
+
+class Headline(NamedTuple):
+    """One number of the report's head, and one line on what it means."""
+
+    label: str
+    value: str
+    detail: str
+    meaning: str
+
+
+def format_value(key: str, value: Any) -> str:
+    """A metric as the report prints it.
+
+    >>> format_value("ess_raw", 0.3512), format_value("n_samples", 10000)
+    ('35.1 %', '10,000')
+    """
+    if value is None:
+        return NOTHING
+    if isinstance(value, Mapping):
+        return (
+            ", ".join(f"{stage} {_plain(seconds)} s" for stage, seconds in value.items()) or NOTHING
+        )
+    if key.startswith(SHARES) and not isinstance(value, str):
+        return percent(value)
+    return _plain(value)
+
+
+def percent(share: float | None) -> str:
+    """A share of 1 in percent, to three digits, and never 100 % unless it is all."""
+    if share is None:
+        return NOTHING
+    if 0.999 <= share < 1:
+        return f"{min(100 * share, 99.99):.2f} %"
+    return f"{100 * share:.3g} %"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return str(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    if value and not 1e-3 <= abs(value) < 1e5:
+        return f"{value:.3g}"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if abs(value) < 1 else f"{value:.4g}"
+
+
+def _signed(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:+.2f} kT".replace("-", "\N{MINUS SIGN}")
+
+
+def _with_error(value: float | None, error: float | None, sign: str = "") -> str:
+    if value is None:
+        return NOTHING
+    size = "?" if error is None else f"{error:.2f}"
+    return f"{value:{sign}.2f} ± {size} kT".replace("-", "\N{MINUS SIGN}")
+
+
+def headlines(metrics: Metrics) -> list[Headline]:
+    """The four numbers that say most about a run."""
+    get = metrics.get
+    return [
+        Headline(
+            "Effective sample size",
+            percent(get("ess_raw")),
+            f"{percent(get('ess_clipped'))} with the largest weights clipped",
+            "What share of the samples counts once each is weighted; 100 % would be perfect.",
+        ),
+        Headline(
+            "Ramachandran total variation",
+            format_value("", get("ramachandran_tv")),
+            _floors(metrics),
+            "How far the samples' (φ, ψ) map is from MD's, from 0 to 1. At its floor it is as "
+            "good as these data can tell.",
+        ),
+        Headline(
+            "ΔF of φ > 0",
+            _with_error(get("delta_f_phi_kt"), get("delta_f_phi_error_kt")),
+            f"MD {_with_error(get('delta_f_phi_md_kt'), get('delta_f_phi_md_error_kt'))}",
+            "Free energy of the rare φ > 0 side against φ < 0, from the reweighted samples; it "
+            "should agree with MD's within the errors.",
+        ),
+        Headline(
+            "Mean energy error, reweighted",
+            _with_error(
+                get("mean_energy_shift_reweighted_kt"),
+                get("mean_energy_shift_reweighted_error_kt"),
+                sign="+",
+            ),
+            f"unweighted {_signed(get('mean_energy_shift_kt'))}",
+            "Mean energy of the reweighted samples minus MD's; zero within its error is right.",
+        ),
+    ]
+
+
+def _floors(metrics: Metrics) -> str:
+    halves, floor, weighted, weighted_floor = (
+        format_value("", metrics.get(f"ramachandran_tv_{key}"))
+        for key in ("noise_floor", "sampling_floor", "reweighted", "sampling_floor_reweighted")
+    )
+    return (
+        f"noise floor {floor} from counting alone, {halves} between MD's halves; "
+        f"reweighted {weighted}, with a floor of {weighted_floor}"
+    )
+
+
+def warnings(metrics: Metrics) -> list[str]:
+    """What is off with a run, one plain sentence each."""
+    return [text for test in _WARNINGS for text in [test(metrics)] if text]
+
+
+def _number(metrics: Metrics, key: str, default: float = 0.0) -> float:
+    value = metrics.get(key)
+    return default if value is None else float(value)
+
+
+def _not_finite(metrics: Metrics) -> str | None:
+    share = 1 - _number(metrics, "finite_fraction", 1.0)
+    return f"{percent(share)} of the samples are not finite." if share > 0 else None
+
+
+def _rejected(metrics: Metrics) -> str | None:
+    rejected, n = metrics["n_rejected"], metrics["n_samples"]
+    return (
+        f"{rejected:,} of {n:,} samples were rejected by OpenMM or have 1e6 kT and more; they have "
+        "no weight and are left out of the mean energies."
+        if rejected > 0.001 * n
+        else None
+    )
+
+
+def _small_ess(metrics: Metrics) -> str | None:
+    ess = _number(metrics, "ess_raw")
+    return (
+        f"The effective sample size is only {percent(ess)}: a few samples decide every "
+        "reweighted number, and its error bar may be too small."
+        if ess < 0.01
+        else None
+    )
+
+
+def _one_heavy(metrics: Metrics) -> str | None:
+    share = _number(metrics, "max_weight")
+    return f"One single sample holds {percent(share)} of all weight." if share > 0.1 else None
+
+
+def _lost_mode(metrics: Metrics) -> str | None:
+    md, own = metrics["phi_positive_md"], metrics["phi_positive_samples"]
+    if md is None or own is None:
+        return None
+    if md == 0:
+        return "The MD data have no frame with φ > 0, so the free energy cannot be judged."
+    if own == 0:
+        return (
+            f"No sample has φ > 0, where MD has {percent(md)}: this mode is lost, and the "
+            "effective sample size cannot show it."
+        )
+    if own * metrics["n_samples"] >= 1 and not 1 / 3 < own / md < 3:
+        return f"φ > 0 holds {percent(own)} of the samples, where MD has {percent(md)}."
+    return None
+
+
+def _no_torsions(metrics: Metrics) -> str | None:
+    return (
+        "The molecule has no residue with φ and ψ; numbers and pictures of these are left out."
+        if metrics["ramachandran_tv_noise_floor"] is None
+        else None
+    )
+
+
+def _mirrored(metrics: Metrics) -> str | None:
+    share = _number(metrics, "wrong_chirality_fraction")
+    return f"{percent(share)} of the samples have the wrong chirality." if share > 0 else None
+
+
+def _high_energies(metrics: Metrics) -> str | None:
+    low = _number(metrics, "low_energy_fraction", 1.0)
+    return (
+        f"Only {percent(low)} of the samples lie below the highest MD energy."
+        if low < 0.95
+        else None
+    )
+
+
+def _energy_off(metrics: Metrics) -> str | None:
+    shift = _number(metrics, "mean_energy_shift_reweighted_kt")
+    return (
+        f"The mean reweighted energy is off by {_signed(shift)} from MD's."
+        if abs(shift) > 1
+        else None
+    )
+
+
+_WARNINGS = (
+    _not_finite,
+    _rejected,
+    _lost_mode,
+    _mirrored,
+    _small_ess,
+    _one_heavy,
+    _energy_off,
+    _high_energies,
+    _no_torsions,
+)

@@ -1,0 +1,1 @@
+"""Benchmarks: linear layers, energies, sampling."""

@@ -1,0 +1,137 @@
+"""The command line: each command parses its arguments and calls one function.
+
+Exit codes: 0 done; 2 wrong input, one line on stderr; 1 anything else; 130 interrupted.
+Heavy libraries are imported inside the commands, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bgp4 import __version__
+from bgp4.errors import UserInputError
+
+app = typer.Typer(
+    help="Boltzmann generators for molecules: from MD frames to weighted samples and a report.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=True,
+    rich_markup_mode=None,
+)
+
+Config = Annotated[
+    str, typer.Option("--config", help="A config file, or the name of a bundled one.")
+]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY.SUB=VALUE", help="Override a config key; repeatable."),
+]
+Run = Annotated[Path, typer.Argument(help="Run folder that `bgp4 train` made.")]
+
+
+@app.command()
+def train(
+    config: Config,
+    run: Annotated[Path | None, typer.Option(help="Run folder; default runs/NAME.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    overrides: Sets = None,
+) -> None:
+    """Train a flow on a molecule's MD frames and energies."""
+    from bgp4.commands import train_command
+
+    train_command(config, run, resume, device, overrides or [])
+
+
+@app.command()
+def sample(
+    run: Run,
+    n: Annotated[int, typer.Option("-n", min=1, help="How many conformations.")] = 10_000,
+    output: Annotated[
+        Path | None, typer.Option("-o", help=".h5, .pdb, .dcd or .xtc; default RUN/samples.h5.")
+    ] = None,
+    weights: Annotated[bool, typer.Option(help="Compute energies and log-weights.")] = True,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the latent samples.")] = 0,
+    temperature: Annotated[
+        float | None, typer.Option(help="Temperature of the weights, K; default the run's.")
+    ] = None,
+) -> None:
+    """Generate conformations with their energies, log-densities and log-weights."""
+    from bgp4.commands import sample_command
+
+    sample_command(run, n, output, weights, seed, temperature)
+
+
+@app.command()
+def report(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="One run folder or several.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option("-o", help="Folder of the report; default RUN/report.")
+    ] = None,
+) -> None:
+    """Write metrics.json, figures and index.html; several runs go side by side."""
+    from bgp4.commands import report_command
+
+    report_command(runs, output)
+
+
+@app.command()
+def simulate(
+    config: Config,
+    output: Annotated[Path, typer.Option("-o", help="HDF5 trajectory to write.")] = Path("data.h5"),
+    overrides: Sets = None,
+) -> None:
+    """Run MD or parallel tempering for training data."""
+    from bgp4.commands import simulate_command
+
+    simulate_command(config, output, overrides or [])
+
+
+@app.command()
+def bench(
+    what: Annotated[str, typer.Argument(help="linear or energy.")],
+    output: Annotated[Path | None, typer.Option("-o", help="JSON file to write.")] = None,
+) -> None:
+    """Measure speeds side by side, in one run on this machine."""
+    from bgp4.commands import bench_command
+
+    bench_command(what, output)
+
+
+def _version(show: bool) -> None:
+    if show:
+        typer.echo(f"bgp4 {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _global(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Entry point of the `bgp4` command."""
+    try:
+        app()
+    except UserInputError as error:
+        print(f"bgp4: error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("bgp4: interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+if __name__ == "__main__":
+    main()

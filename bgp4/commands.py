@@ -1,0 +1,156 @@
+"""What each command does, from checked arguments to the line that says what it wrote where."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from bgp4.config import Config, load_config
+from bgp4.errors import UserInputError
+from bgp4.progress import progress
+from bgp4.run import RunFolder, atomic_write_text
+
+__all__ = [
+    "bench_command",
+    "report_command",
+    "sample_command",
+    "simulate_command",
+    "train_command",
+]
+
+FREE_ON_RESUME = ("energies", "report")
+"""Config sections that may differ when a run is resumed: they do not change what is trained."""
+
+
+def train_command(
+    config_name: str, run: Path | None, resume: bool, device: str, overrides: Sequence[str]
+) -> None:
+    """`bgp4 train`."""
+    _set_up_logging()
+    if device not in ("auto", "cpu", "cuda"):
+        raise UserInputError(f"--device: expected auto, cpu or cuda, found {device}")
+    config = load_config(config_name, overrides)
+    path = run or Path("runs") / Path(config_name).stem
+    if resume:
+        _check_same_config(RunFolder.open(path).config(), config, path)
+    elif path.exists():
+        raise UserInputError(
+            f"{path}: the run folder exists; go on with it by --resume or name another by --run"
+        )
+    from bgp4.training.loop import train
+
+    folder = train(config, path, resume, device)
+    info = folder.info()
+    print(
+        f"wrote {folder.path} (best held-out log-likelihood {info['log_likelihood_heldout']:.2f} "
+        f"at step {info['best_step']})"
+    )
+
+
+def sample_command(
+    run_path: Path,
+    n: int,
+    output: Path | None,
+    weights: bool,
+    seed: int,
+    temperature_k: float | None,
+) -> None:
+    """`bgp4 sample`."""
+    _set_up_logging()
+    if temperature_k is not None and not (math.isfinite(temperature_k) and temperature_k > 0):
+        raise UserInputError(f"--temperature: expected K above 0, found {temperature_k:g}")
+    run = RunFolder.open(run_path)
+    from bgp4.sampling.draw import draw_samples
+
+    drawn = draw_samples(run, n, output or run.samples_path, weights, seed, temperature_k)
+    words = f", ESS {drawn.ess:.2%}, {drawn.n_rejected} rejected by OpenMM" if weights else ""
+    print(f"wrote {' and '.join(map(str, drawn.files))} ({n} conformations{words})")
+
+
+def report_command(run_paths: Sequence[Path], output: Path | None) -> None:
+    """`bgp4 report`."""
+    _set_up_logging()
+    runs = [RunFolder.open(path) for path in run_paths]
+    from bgp4.analysis.collect import collect_run
+    from bgp4.analysis.report import write_report
+
+    results = [collect_run(run) for run in runs]
+    folder = output or (runs[0].report_path if len(runs) == 1 else Path("report"))
+    print(f"wrote {write_report(results, folder)}")
+
+
+def simulate_command(config_name: str, output: Path, overrides: Sequence[str]) -> None:
+    """`bgp4 simulate`."""
+    _set_up_logging()
+    config = load_config(config_name, overrides)
+    if output.suffix not in (".h5", ".hdf5"):
+        raise UserInputError(f"-o {output}: expected a name that ends in .h5")
+    if not output.parent.is_dir():
+        raise UserInputError(f"-o {output}: no such folder: {output.parent}")
+    if output.exists():
+        raise UserInputError(f"-o {output}: the file exists; move it away or name another")
+    from bgp4.simulate import simulate, write_trajectory
+    from bgp4.system import load_molecule
+
+    with progress("simulating", 100) as report:
+        simulation = simulate(config, lambda done, total: report(100 * done // total, ""))
+    write_trajectory(output, simulation, load_molecule(config.system), config)
+    accepted = ", ".join(f"{a:.2f}" for a in simulation.acceptance)
+    print(
+        f"wrote {output} ({len(simulation.positions_nm)} frames at {config.temperature_k:g} K"
+        + (f", exchange acceptance {accepted})" if accepted else ")")
+    )
+
+
+def bench_command(what: str, output: Path | None) -> None:
+    """`bgp4 bench`."""
+    _set_up_logging()
+    if what == "linear":
+        from bgp4.bench.linear import bench_linear as measure
+    elif what == "energy":
+        from bgp4.bench.energy import bench_energy as measure
+    else:
+        raise UserInputError(f"bench: expected linear or energy, found {what}")
+    text = json.dumps(measure(), indent=2) + "\n"
+    if output is None:
+        print(text, end="")
+        return
+    if not output.parent.is_dir():
+        raise UserInputError(f"-o {output}: no such folder: {output.parent}")
+    atomic_write_text(output, text)
+    print(f"wrote {output}")
+
+
+def _check_same_config(old: Config, new: Config, path: Path) -> None:
+    """A resumed run goes on with the config that it was begun with."""
+    differing = _differences(old.model_dump(mode="json"), new.model_dump(mode="json"))
+    for key, (was, now) in differing.items():
+        if key.split(".")[0] not in FREE_ON_RESUME:
+            raise UserInputError(
+                f"{path}: cannot resume: config key {key} was {was!r} and is now {now!r}; "
+                "leave it as it was or begin a new run by --run"
+            )
+
+
+def _differences(old: dict, new: dict, prefix: str = "") -> dict[str, tuple[object, object]]:
+    found: dict[str, tuple[object, object]] = {}
+    for key, was in old.items():
+        if isinstance(was, dict) and isinstance(new[key], dict):
+            found |= _differences(was, new[key], f"{prefix}{key}.")
+        elif was != new[key]:
+            found[prefix + key] = (was, new[key])
+    return found
+
+
+def _set_up_logging() -> None:
+    """Our log on stderr; other libraries' notices, which are not about the user's work, off."""
+    logging.basicConfig(level=logging.ERROR, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("bgp4").setLevel(logging.INFO)
+    warnings.filterwarnings("ignore", module=r"(mdtraj|openmmtools|pymbar|nflows)")
+    os.environ.setdefault("PYTHONWARNINGS", "ignore")  # for the worker processes

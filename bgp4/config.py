@@ -1,0 +1,275 @@
+"""One validated model of a run: every key of a config file, its type, its range, its default.
+
+Unknown keys are refused with the nearest valid name. `load_config` reads a path or, where no such
+file exists, a bundled config of that name.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from bgp4.errors import UserInputError
+from bgp4.paths import bundled_configs, find_config
+
+__all__ = [
+    "Config",
+    "DataConfig",
+    "EnergyConfig",
+    "ModelConfig",
+    "ReportConfig",
+    "SimulateConfig",
+    "SystemConfig",
+    "TrainingConfig",
+    "dump_config",
+    "load_config",
+]
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class Section(BaseModel):
+    """A part of the config: frozen, and without unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class SystemConfig(Section):
+    """The molecule: an openmmtools test system, an Amber prmtop, or a PDB with a force field."""
+
+    testsystem: str | None = None
+    prmtop: Path | None = None
+    inpcrd: Path | None = None
+    pdb: Path | None = None
+    forcefield: tuple[str, ...] = ()
+    implicit_solvent: Literal["HCT", "OBC1", "OBC2", "GBn", "GBn2"] | None = None
+    constraints: Literal["HBonds", "AllBonds", "HAngles"] | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> SystemConfig:
+        sources = [k for k in ("testsystem", "prmtop", "pdb") if getattr(self, k) is not None]
+        if len(sources) != 1:
+            raise ValueError(
+                "expected exactly one of testsystem, prmtop, pdb, found "
+                + (" and ".join(sources) or "none")
+            )
+        if self.prmtop is not None and self.inpcrd is None:
+            raise ValueError("prmtop needs inpcrd beside it, for the start positions")
+        if self.pdb is not None and not self.forcefield:
+            raise ValueError("pdb needs forcefield, a list of OpenMM force field XML names")
+        return self
+
+    @property
+    def kind(self) -> str:
+        return next(k for k in ("testsystem", "prmtop", "pdb") if getattr(self, k) is not None)
+
+    @property
+    def label(self) -> str:
+        source = str(getattr(self, self.kind))
+        return f"{source} ({self.implicit_solvent})" if self.implicit_solvent else source
+
+
+class DataConfig(Section):
+    """The MD frames that train the flow."""
+
+    path: str = "ala2_300k.h5"
+    stride: Count = 1
+    heldout_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+
+
+class SimulateConfig(Section):
+    """Langevin MD, or parallel tempering where `temperatures_k` has a ladder."""
+
+    frames: Count = 50_000
+    temperatures_k: tuple[Positive, ...] = ()
+    stacks: Count = 32
+    steps_per_frame: Count = 200
+    equilibration_frames: Annotated[int, Field(ge=0)] = 500
+    timestep_fs: Positive = 1.0
+    friction_per_ps: Positive = 2.0
+    engine: Literal["auto", "batched", "openmm"] = "auto"
+    platform: str = "Reference"
+    processes: Count = 2
+
+    @field_validator("temperatures_k")
+    @classmethod
+    def _ascending(cls, ladder: tuple[float, ...]) -> tuple[float, ...]:
+        if any(a >= b for a, b in zip(ladder, ladder[1:], strict=False)):
+            raise ValueError("expected temperatures in ascending order")
+        return ladder
+
+
+class ModelConfig(Section):
+    """The flow: what mixes the variables, what the couplings are, how wide they are."""
+
+    mixing: Literal["p4inv", "lu", "permutation", "swap"] = "p4inv"
+    coupling: Literal["spline", "affine"] = "spline"
+    torsions: Literal["circle", "cut", "auto"] = "auto"
+    blocks: Count = 6
+    torsion_blocks: Count = 4
+    hidden: Annotated[tuple[Count, ...], Field(min_length=1)] = (96, 96)
+    bins: Annotated[int, Field(ge=2, le=64)] = 8
+    precision: Literal["float32", "float64"] = "float32"
+
+
+class TrainingConfig(Section):
+    """Maximum likelihood, then likelihood and energies together."""
+
+    steps: Count = 4_000
+    batch_size: Annotated[int, Field(ge=2)] = 512
+    learning_rate: Positive = 1e-3
+    energy_fraction: Fraction = 0.5
+    energy_batch_size: Annotated[int, Field(ge=2)] = 256
+    energy_weight: Fraction = 0.8
+    energy_learning_rate: Positive = 2e-4
+    energy_cap_kt: Positive = 100.0
+    energy_drop_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0625
+    gradient_clip: Positive = 10.0
+    evaluate_every: Count = 100
+    merge_every: Count = 10
+    refine_every: Count = 50
+    det_penalty: NonNegative = 0.0
+    threads: Count | None = None
+    tensorboard: bool = False
+
+
+class EnergyConfig(Section):
+    """Where energies are computed."""
+
+    platform: str = "CPU"
+    workers: Count | None = None
+
+
+class ReportConfig(Section):
+    """What the report is made from."""
+
+    samples: Count = 10_000
+    noise_nm: Positive = 0.004
+    bins: Annotated[int, Field(ge=2, le=512)] = 64
+    bootstrap: Annotated[int, Field(ge=2)] = 200
+
+
+class Config(Section):
+    """A whole run."""
+
+    system: SystemConfig
+    temperature_k: Positive
+    seed: Seed = 0
+    data: DataConfig = DataConfig()
+    simulate: SimulateConfig = SimulateConfig()
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    energies: EnergyConfig = EnergyConfig()
+    report: ReportConfig = ReportConfig()
+
+    @field_validator("system", mode="before")
+    @classmethod
+    def _testsystem_by_name(cls, value: Any) -> Any:
+        return {"testsystem": value} if isinstance(value, str) else value
+
+
+def load_config(name: str, overrides: Sequence[str] = ()) -> Config:
+    """Read a config file and apply `--set key.sub=value` overrides.
+
+    Args:
+        name: A path, or the name of a bundled config.
+        overrides: Assignments such as `model.mixing=lu`; values are YAML.
+
+    Raises:
+        UserInputError: If there is no such file, it is not a YAML mapping, or a key or value is
+            not valid.
+    """
+    path = find_config(name)
+    if path is None:
+        raise UserInputError(
+            f"--config: no such file: {name}; bundled configs: {', '.join(bundled_configs())}"
+        )
+    raw = _read_yaml(path)
+    for override in overrides:
+        _assign(raw, override)
+    return validate_config(raw, source=str(path))
+
+
+def validate_config(raw: dict[str, Any], source: str) -> Config:
+    """Validate a plain mapping; `source` is named in the error."""
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserInputError(f"{source}: {_explain(first)}") from error
+
+
+def dump_config(config: Config) -> str:
+    """The config as YAML with every default spelled out; `load_config` reads it back."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        line = " ".join(str(error).split())
+        raise UserInputError(f"{path}: expected YAML: {line}") from error
+    except OSError as error:
+        raise UserInputError(f"{path}: cannot be read: {error.strerror}") from error
+    if not isinstance(raw, dict):
+        raise UserInputError(f"{path}: expected a mapping of config keys")
+    return raw
+
+
+def _assign(raw: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise UserInputError(f"--set {override}: expected key.sub=value")
+    *parents, last = key.strip().split(".")
+    node = raw
+    for parent in parents:
+        child = node.setdefault(parent, {})
+        if isinstance(child, str) and parent == "system":
+            child = node[parent] = {"testsystem": child}
+        if not isinstance(child, dict):
+            raise UserInputError(f"--set {override}: {parent} holds a value, not further keys")
+        node = child
+    try:
+        node[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserInputError(f"--set {override}: the value is not YAML") from error
+
+
+def _explain(error: Any) -> str:
+    key = ".".join(str(part) for part in error["loc"]) or "config"
+    if error["type"] == "extra_forbidden":
+        return f"unknown config key {key}{_suggestion(key)}"
+    message = error["msg"].removeprefix("Value error, ")
+    found = "" if error["type"] == "missing" else f", found {_short(error['input'])}"
+    return f"config key {key}: {message[0].lower()}{message[1:]}{found}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _suggestion(key: str) -> str:
+    valid = list(_all_keys(Config))
+    near = difflib.get_close_matches(key, valid, n=1, cutoff=0.0)
+    by_name = {k.rpartition(".")[2]: k for k in valid}
+    same_name = difflib.get_close_matches(key.rpartition(".")[2], by_name, n=1, cutoff=0.75)
+    best = by_name[same_name[0]] if same_name else near[0]
+    return f"; did you mean {best}?"
+
+
+def _all_keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, field in section.model_fields.items():
+        yield prefix + name
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _all_keys(field.annotation, f"{prefix}{name}.")

@@ -1,0 +1,129 @@
+"""Standardisation of internal coordinates: zero mean and unit variance, or a centred circle."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+from nflows.transforms import Transform
+from torch import Tensor
+
+__all__ = ["Standardise", "fit_standardise"]
+
+TWO_PI = 2 * np.pi
+
+
+class Standardise(Transform):
+    """x = (q - centre) / scale; torsions are first wrapped to within π of their centre.
+
+    Columns of x are the linear variables (bonds, angles, cut torsions) and then the circular
+    ones, which keep unit scale and lie in [-π, π).
+
+    Args:
+        centre: (features,), of each column of q.
+        scale: (features,), one for circular torsions.
+        circular: (features,), bool, the columns of q that stay circles.
+        n_torsions: How many of q's last columns are torsions.
+    """
+
+    centre: Tensor
+    scale: Tensor
+    circular: Tensor
+
+    def __init__(self, centre: Tensor, scale: Tensor, circular: Tensor, n_torsions: int) -> None:
+        super().__init__()
+        self.register_buffer("centre", centre)
+        self.register_buffer("scale", scale)
+        self.register_buffer("circular", circular)
+        self.n_torsions = n_torsions
+        self.n_circular = int(circular.sum())
+        self._order = circular.to(torch.uint8).sort(stable=True).indices
+        self._inverse_order = self._order.argsort()
+
+    @property
+    def features(self) -> int:
+        return len(self.centre)
+
+    @property
+    def n_linear(self) -> int:
+        return self.features - self.n_circular
+
+    def forward(
+        self,
+        inputs: Tensor,  # (batch, features): q
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:  # x (batch, features), (batch,)
+        deviation = inputs - self.centre
+        linear, torsions = self._torsions_last(deviation)
+        x = torch.cat([linear, wrap(torsions)], dim=1) / self.scale
+        return x[:, self._order], self._logabsdet(inputs)
+
+    def inverse(
+        self,
+        inputs: Tensor,  # (batch, features): x
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:  # q (batch, features), (batch,)
+        q = inputs[:, self._inverse_order] * self.scale + self.centre
+        linear, torsions = self._torsions_last(q)
+        return torch.cat([linear, wrap(torsions)], dim=1), -self._logabsdet(inputs)
+
+    def beyond_cut(
+        self,
+        x: Tensor,  # (batch, features)
+    ) -> Tensor:  # (batch,), bool
+        """Whether a cut torsion lies more than half a turn from its centre.
+
+        Such an x shares its conformation with another x, so its density is not the whole one.
+        """
+        deviation = (x[:, self._inverse_order] * self.scale)[:, self.features - self.n_torsions :]
+        return (deviation.abs() > np.pi * (1 + 1e-6)).any(1)
+
+    def _torsions_last(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        start = self.features - self.n_torsions
+        return values[:, :start], values[:, start:]
+
+    def _logabsdet(self, inputs: Tensor) -> Tensor:
+        return -self.scale.log().sum() * inputs.new_ones(len(inputs))
+
+
+def wrap(angle: Tensor) -> Tensor:
+    """The angle in [-π, π)."""
+    return torch.remainder(angle + np.pi, TWO_PI) - np.pi
+
+
+def fit_standardise(
+    q: Tensor,  # (frames, features)
+    n_torsions: int,
+    torsions: Literal["circle", "cut", "auto"],
+) -> Standardise:
+    """Standardise by the data's moments.
+
+    A torsion that is not circular is cut in the middle of the widest arc in which there are no
+    data. `auto` cuts those that leave more than half of the circle empty: they are stiff, and
+    linear for all purposes.
+    """
+    start = q.shape[1] - n_torsions
+    circular = torch.zeros(q.shape[1], dtype=torch.bool)
+    centre = q.mean(0)
+    for column in range(start, q.shape[1]):
+        centre[column], gap = _widest_gap(q[:, column])
+        circular[column] = torsions == "circle" or (torsions == "auto" and gap < np.pi)
+    deviation = q[:, start:] - centre[start:]
+    mean = wrap(deviation).mean(0)
+    stiff = ~circular[start:]
+    centre[start:][stiff] += mean[stiff]
+    deviation = torch.cat([q[:, :start] - centre[:start], wrap(q[:, start:] - centre[start:])], 1)
+    scale = torch.where(circular, 1.0, deviation.square().mean(0).sqrt())
+    return Standardise(centre, scale, circular, n_torsions)
+
+
+def _widest_gap(
+    torsion: Tensor,  # (frames,), rad
+) -> tuple[float, float]:
+    """The angle opposite the middle of the widest empty arc, and that arc's width, in rad."""
+    ordered = np.sort(torsion.detach().cpu().numpy())
+    gaps = np.diff(ordered, append=ordered[0] + TWO_PI)
+    widest = int(gaps.argmax())
+    middle = ordered[widest] + gaps[widest] / 2
+    return float((middle + TWO_PI) % TWO_PI - np.pi), float(gaps[widest])

@@ -1,0 +1,1 @@
+"""Reduced energies of molecular conformations."""

@@ -1,0 +1,164 @@
+"""A force field's energy as one vectorised torch function of many conformations.
+
+Positions are (3, atoms, batch): the batch is the last dimension, so that every operation runs
+along contiguous memory. From atoms to pairs and back go products with constant matrices of 0 and
+±1, whose gradients are such products too: nothing is ever scattered.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from bgp4.energies.forcefield import COULOMB, OFFSET_NM, PROBE_NM, ForceField
+
+__all__ = ["Potential"]
+
+
+class Potential(nn.Module):
+    """E(x) in kJ/mol of positions (3, atoms, batch) in nm: (batch,), differentiable.
+
+    Args:
+        terms: What to evaluate.
+        dtype: Of all arithmetic.
+    """
+
+    def __init__(self, terms: ForceField, dtype: torch.dtype = torch.float64) -> None:
+        super().__init__()
+        self.terms = terms
+        i, j = np.triu_indices(terms.n_atoms, k=1)
+        pairs = terms.pairs if len(terms.pairs) else np.stack([i, j], 1)
+        a, t = terms.angles.T, terms.torsions.T
+        vectors = [
+            terms.bonds,
+            *(np.stack(v, 1) for v in ((a[1], a[0]), (a[1], a[2]))),
+            *(np.stack(v, 1) for v in ((t[0], t[1]), (t[1], t[2]), (t[2], t[3]))),
+            pairs,
+        ]
+        self.sizes = [len(v) for v in vectors]
+        n = terms.n_atoms
+        self._constant("difference", _difference_matrix(np.concatenate(vectors), n), dtype)
+        self._columns("bond", terms.bond_parameters, dtype)
+        self._columns("angle", terms.angle_parameters, dtype)
+        self._columns("torsion", terms.torsion_parameters, dtype)
+        self._set_pairs(dtype)
+        self.has_born = terms.born is not None
+        if terms.born is not None:
+            self._set_born(pairs, dtype)
+
+    def forward(
+        self,
+        x: Tensor,  # (3, atoms, batch)
+    ) -> Tensor:  # (batch,)
+        d = torch.matmul(self.difference, x)
+        bonds, a1, a2, t1, t2, t3, pairs = d.split(self.sizes, dim=1)
+        energy = self._bond_energy(bonds) + self._angle_energy(a1, a2)
+        energy = energy + self._torsion_energy(t1, t2, t3)
+        return energy + self._pair_energy(pairs.square().sum(0))
+
+    def _bond_energy(self, d: Tensor) -> Tensor:
+        length, stiffness = self.bond.unbind(1)
+        r = d.square().sum(0).sqrt()
+        return (0.5 * stiffness * (r - length).square()).sum(0)
+
+    def _angle_energy(self, left: Tensor, right: Tensor) -> Tensor:
+        equilibrium, stiffness = self.angle.unbind(1)
+        dot = (left * right).sum(0)
+        sine = torch.linalg.cross(left, right, dim=0).square().sum(0).sqrt()
+        return (0.5 * stiffness * (torch.atan2(sine, dot) - equilibrium).square()).sum(0)
+
+    def _torsion_energy(self, b1: Tensor, b2: Tensor, b3: Tensor) -> Tensor:
+        periodicity, phase, barrier = self.torsion.unbind(1)
+        n1, n2 = torch.linalg.cross(b1, b2, dim=0), torch.linalg.cross(b2, b3, dim=0)
+        sine = (b1 * n2).sum(0) * b2.square().sum(0).sqrt()
+        angle = torch.atan2(sine, (n1 * n2).sum(0))
+        return (barrier * (1 + (periodicity * angle - phase).cos())).sum(0)
+
+    def _pair_energy(self, r2: Tensor) -> Tensor:
+        coulomb, c6, c12 = self.pair.unbind(1)
+        inverse = r2.rsqrt()
+        inverse6 = inverse.square() ** 3
+        energy = coulomb * inverse + inverse6 * (c12 * inverse6 - c6)
+        if self.has_born:
+            born = self._born_radii(r2 * inverse, inverse)
+            bb = (self.first @ born) * (self.second @ born)
+            energy = energy + self.solvation * (r2 + bb * (-r2 / (4 * bb)).exp()).rsqrt()
+            return energy.sum(0) + self._single_energy(born)
+        return energy.sum(0)
+
+    def _born_radii(self, r: Tensor, inverse: Tensor) -> Tensor:
+        """Effective Born radii, (atoms, batch)."""
+        overlap = self.first.T @ _born_sum(r, inverse, self.or_first, self.sr_second)
+        overlap = overlap + self.second.T @ _born_sum(r, inverse, self.or_second, self.sr_first)
+        psi = overlap * self.offset_radius
+        alpha, beta, gamma = self.tanh
+        argument = psi * (alpha + psi * (gamma * psi - beta))
+        return 1 / (1 / self.offset_radius - argument.tanh() / self.radius)
+
+    def _single_energy(self, born: Tensor) -> Tensor:
+        """Each atom's own solvation and surface terms."""
+        surface = self.surface * (self.radius / born) ** 6
+        return (self.self_solvation / born + surface).sum(0)
+
+    def _set_pairs(self, dtype: torch.dtype) -> None:
+        charges, sigma, epsilon = self.terms.pair_parameters.T
+        sigma6 = sigma**6
+        columns = [COULOMB * charges, 4 * epsilon * sigma6, 4 * epsilon * sigma6**2]
+        if not len(charges):
+            columns = [np.zeros(self.sizes[-1])] * 3
+        self._columns("pair", np.column_stack(columns), dtype)
+
+    def _set_born(self, pairs: NDArray[np.int64], dtype: torch.dtype) -> None:
+        terms, born = self.terms, self.terms.born
+        assert born is not None
+        i, j = pairs.T
+        self.tanh = born.tanh
+        charge, offset, scaled = terms.charges, born.offset_radius_nm, born.scaled_radius_nm
+        radius = offset + OFFSET_NM
+        one_hot = np.eye(terms.n_atoms)
+        self._constant("first", one_hot[i], dtype)
+        self._constant("second", one_hot[j], dtype)
+        for name, values in (
+            ("or_first", offset[i]),
+            ("or_second", offset[j]),
+            ("sr_first", scaled[i]),
+            ("sr_second", scaled[j]),
+            ("offset_radius", offset),
+            ("radius", radius),
+            ("solvation", born.prefactor * charge[i] * charge[j]),
+            ("self_solvation", 0.5 * born.prefactor * charge**2),
+            ("surface", born.surface * (radius + PROBE_NM) ** 2),
+        ):
+            self._constant(name, values[..., None], dtype)
+
+    def _columns(self, name: str, table: NDArray[np.float64], dtype: torch.dtype) -> None:
+        """Parameters as (terms, parameters, 1)."""
+        self._constant(name, table[:, :, None], dtype)
+
+    def _constant(self, name: str, values: NDArray[np.float64], dtype: torch.dtype) -> None:
+        self.register_buffer(name, torch.as_tensor(values, dtype=dtype).contiguous())
+
+
+def _born_sum(
+    r: Tensor,  # (pairs, batch)
+    inverse: Tensor,
+    own: Tensor,  # (pairs, 1), offset radius of the atom that is descreened
+    other: Tensor,  # (pairs, 1), scaled radius of the atom that descreens it
+) -> Tensor:  # (pairs, batch)
+    """Hawkins-Cramer-Truhlar pair integral (J. Phys. Chem. 100, 19824 (1996))."""
+    upper = 1 / (r + other)
+    lower = 1 / torch.maximum((r - other).abs(), own)
+    span = 0.25 * (r - other.square() * inverse) * (upper.square() - lower.square())
+    integral = 0.5 * (lower - upper + span + 0.5 * inverse * (upper / lower).log())
+    return torch.where(r + other > own, integral, 0.0)
+
+
+def _difference_matrix(pairs: NDArray[np.int64], n_atoms: int) -> NDArray[np.float64]:
+    """Rows that take atom pairs[:, 0] from atom pairs[:, 1]."""
+    rows = np.zeros((len(pairs), n_atoms))
+    index = np.arange(len(pairs))
+    rows[index, pairs[:, 1]] += 1
+    rows[index, pairs[:, 0]] -= 1
+    return rows

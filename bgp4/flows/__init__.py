@@ -1,0 +1,1 @@
+"""Normalizing flows: couplings, mixing layers and the model of a run."""

@@ -1,0 +1,154 @@
+"""From the `model` section of a config to the flow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import mdtraj
+import torch
+from nflows.transforms import CompositeTransform, Transform
+from nflows.transforms.permutations import Permutation
+from torch import Tensor
+
+from bgp4.config import Config, ModelConfig
+from bgp4.coordinates import InternalCoordinates, Standardise, zmatrix_from_topology
+from bgp4.flows.baselines import LULinear
+from bgp4.flows.coupling import AffineCoupling, CircularSplineCoupling, SplineCoupling
+from bgp4.flows.generator import BoltzmannGenerator
+from bgp4.p4 import P4InvLinear, permutation_state
+
+__all__ = ["TorsionsFirst", "build_generator", "build_transform"]
+
+Rng = torch.Generator
+
+
+class TorsionsFirst(Transform):
+    """Circular variables by themselves, linear ones given the circular: p(t) p(y | t).
+
+    Columns are the linear variables and then the circular ones; the linear transform sees the
+    circular variables' cosines and sines as its context.
+    """
+
+    def __init__(self, linear: Transform, circular: Transform, n_circular: int) -> None:
+        super().__init__()
+        self.linear = linear
+        self.circular = circular
+        self.n_circular = n_circular
+
+    def forward(
+        self,
+        inputs: Tensor,  # (batch, features)
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        y, t = self._split(inputs)
+        z_y, logabsdet_y = self.linear(y, _cos_sin(t))
+        z_t, logabsdet_t = self.circular(t)
+        return torch.cat([z_y, z_t], dim=1), logabsdet_y + logabsdet_t
+
+    def inverse(
+        self,
+        inputs: Tensor,  # (batch, features)
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        z_y, z_t = self._split(inputs)
+        t, logabsdet_t = self.circular.inverse(z_t)
+        y, logabsdet_y = self.linear.inverse(z_y, _cos_sin(t))
+        return torch.cat([y, t], dim=1), logabsdet_y + logabsdet_t
+
+    def _split(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        cut = values.shape[1] - self.n_circular
+        return values[:, :cut], values[:, cut:]
+
+
+def _cos_sin(t: Tensor) -> Tensor:
+    return torch.cat([t.cos(), t.sin()], dim=1)
+
+
+def build_generator(
+    config: Config, topology: mdtraj.Topology, standardise: Standardise
+) -> BoltzmannGenerator:
+    """The untrained generator of a run; its weights follow from the config's seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        transform = build_transform(
+            config.model, standardise.n_linear, standardise.n_circular, config.seed
+        )
+    return BoltzmannGenerator(
+        InternalCoordinates(zmatrix_from_topology(topology)),
+        standardise,
+        transform.to(getattr(torch, config.model.precision)),
+    )
+
+
+def build_transform(model: ModelConfig, n_linear: int, n_circular: int, seed: int) -> Transform:
+    """The flow's transform of `n_linear` standardised and `n_circular` circular variables.
+
+    `forward` goes data to latent. Permutations, masks and P4's start are drawn from `seed`;
+    weights are torch's, so seed torch as well.
+    """
+    rng = torch.Generator().manual_seed(seed)
+    linear = _linear_blocks(model, n_linear, 2 * n_circular, rng)
+    if n_circular == 0:
+        return linear
+    return TorsionsFirst(linear, _torsion_blocks(model, n_circular, rng), n_circular)
+
+
+def _linear_blocks(model: ModelConfig, features: int, context_features: int, rng: Rng) -> Transform:
+    """RealNVP blocks: twice a coupling and a mixing layer (the paper's figure 9)."""
+    mask = _first_half(features)
+    layers: list[Transform] = []
+    for _ in range(2 * model.blocks):
+        layers.append(_linear_coupling(model, mask, context_features))
+        layers.append(_MIXING[model.mixing](features, rng))
+    return CompositeTransform(layers)
+
+
+def _torsion_blocks(model: ModelConfig, features: int, rng: Rng) -> Transform:
+    """Circular couplings on alternating random halves; one torsion alone has no other half."""
+    layers: list[Transform] = []
+    for _ in range(model.torsion_blocks):
+        half = _first_half(features)[torch.randperm(features, generator=rng)]
+        for mask in (half, 1 - half):
+            if mask.any():
+                layers.append(CircularSplineCoupling(mask, model.hidden, model.bins))
+    return CompositeTransform(layers)
+
+
+def _linear_coupling(model: ModelConfig, mask: Tensor, context_features: int) -> Transform:
+    if model.coupling == "affine":
+        return AffineCoupling(mask, model.hidden, context_features)
+    return SplineCoupling(mask, model.hidden, context_features, model.bins)
+
+
+def _first_half(features: int) -> Tensor:
+    """1 for the first half (rounded down, but at least one), which a coupling transforms."""
+    mask = torch.zeros(features, dtype=torch.long)
+    mask[: max(features // 2, 1)] = 1
+    return mask
+
+
+def _swap(features: int, rng: Rng) -> Tensor:
+    """The permutation that moves the second half to the front."""
+    return torch.arange(features).roll(-(features // 2))
+
+
+def _random_permutation(features: int, rng: Rng) -> Tensor:
+    return torch.randperm(features, generator=rng)
+
+
+def _p4inv(features: int, rng: Rng) -> Transform:
+    """P4Inv that starts as a swap."""
+    state = permutation_state(_swap(features, rng).tolist())
+    return P4InvLinear(features, state, generator=rng)
+
+
+def _lu(features: int, rng: Rng) -> Transform:
+    return CompositeTransform([Permutation(_swap(features, rng)), LULinear(features)])
+
+
+_MIXING: dict[str, Callable[[int, Rng], Transform]] = {
+    "p4inv": _p4inv,
+    "lu": _lu,
+    "permutation": lambda features, rng: Permutation(_random_permutation(features, rng)),
+    "swap": lambda features, rng: Permutation(_swap(features, rng)),
+}

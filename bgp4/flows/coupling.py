@@ -1,0 +1,149 @@
+"""Coupling layers: nflows' couplings with this project's transforms and conditioners.
+
+One part of the variables is transformed; what transforms it is computed from the other part and
+from a context that the flow holds fixed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from nflows.transforms.coupling import CouplingTransform
+from torch import Tensor, nn
+
+from bgp4.flows.spline import (
+    Knots,
+    circular_knots,
+    linear_tail_knots,
+    spline_forward,
+    spline_inverse,
+)
+
+__all__ = ["AffineCoupling", "CircularSplineCoupling", "Conditioner", "SplineCoupling"]
+
+SPLINE_BOUND = 5.0
+"""Splines of standardised variables are the identity beyond this many standard deviations."""
+
+
+_Result = tuple[Tensor, Tensor]
+
+
+class Conditioner(nn.Module):
+    """A perceptron from the untouched variables (and the context) to the coupling's parameters.
+
+    Angles enter by their cosine and sine. The last layer starts at zero, so that every coupling
+    starts as the identity.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        hidden: Sequence[int],
+        context_features: int = 0,
+        circular: bool = False,
+    ) -> None:
+        super().__init__()
+        self.circular = circular
+        widths = [in_features * (2 if circular else 1) + context_features, *hidden]
+        layers: list[nn.Module] = []
+        for n_in, n_out in zip(widths, widths[1:], strict=False):
+            layers += [nn.Linear(n_in, n_out), nn.SiLU()]
+        last = nn.Linear(widths[-1], out_features)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.network = nn.Sequential(*layers, last)
+
+    def forward(self, inputs: Tensor, context: Tensor | None = None) -> Tensor:
+        features = [inputs.cos(), inputs.sin()] if self.circular else [inputs]
+        if context is not None:
+            features.append(context)
+        parameters: Tensor = self.network(torch.cat(features, dim=1))
+        return parameters
+
+
+class _Coupling(CouplingTransform):
+    """nflows' coupling with a `Conditioner`; `mask` is 1 where a variable is transformed."""
+
+    parameters_per_feature: int
+    circular = False
+
+    def __init__(self, mask: Tensor, hidden: Sequence[int], context_features: int = 0) -> None:
+        super().__init__(
+            mask,
+            lambda n_in, n_out: Conditioner(n_in, n_out, hidden, context_features, self.circular),
+        )
+
+    def _transform_dim_multiplier(self) -> int:
+        return self.parameters_per_feature
+
+    def _per_feature(self, parameters: Tensor) -> Tensor:
+        return parameters.view(len(parameters), -1, self.parameters_per_feature)
+
+
+class AffineCoupling(_Coupling):
+    """RealNVP: y = x exp(s) + t (Dinh et al., arXiv 1605.08803), with |s| bounded by 3."""
+
+    parameters_per_feature = 2
+
+    def _coupling_transform_forward(self, inputs: Tensor, transform_params: Tensor) -> _Result:
+        log_scale, shift = self._scale_and_shift(transform_params)
+        return inputs * log_scale.exp() + shift, log_scale.sum(1)
+
+    def _coupling_transform_inverse(self, inputs: Tensor, transform_params: Tensor) -> _Result:
+        log_scale, shift = self._scale_and_shift(transform_params)
+        return (inputs - shift) * (-log_scale).exp(), -log_scale.sum(1)
+
+    def _scale_and_shift(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        log_scale, shift = self._per_feature(parameters).unbind(-1)
+        return 3 * torch.tanh(log_scale / 3), shift
+
+
+class SplineCoupling(_Coupling):
+    """A rational-quadratic spline on [-5, 5], then an affine map: nonlinear inside, linear tails."""
+
+    def __init__(
+        self, mask: Tensor, hidden: Sequence[int], context_features: int = 0, bins: int = 8
+    ) -> None:
+        self.parameters_per_feature = 3 * bins + 1
+        super().__init__(mask, hidden, context_features)
+
+    def _coupling_transform_forward(self, inputs: Tensor, transform_params: Tensor) -> _Result:
+        knots, log_scale, shift = self._unpack(transform_params)
+        y, logabsdet = spline_forward(inputs * log_scale.exp() + shift, knots)
+        return y, (logabsdet + log_scale).sum(1)
+
+    def _coupling_transform_inverse(self, inputs: Tensor, transform_params: Tensor) -> _Result:
+        knots, log_scale, shift = self._unpack(transform_params)
+        x, logabsdet = spline_inverse(inputs, knots)
+        return (x - shift) * (-log_scale).exp(), (logabsdet - log_scale).sum(1)
+
+    def _unpack(self, parameters: Tensor) -> tuple[Knots, Tensor, Tensor]:
+        p = self._per_feature(parameters)
+        log_scale = 3 * torch.tanh(p[..., 0] / 3)
+        return linear_tail_knots(p[..., 2:], SPLINE_BOUND), log_scale, p[..., 1]
+
+
+class CircularSplineCoupling(_Coupling):
+    """A rotation of the circle, then a rational-quadratic spline from the circle to itself."""
+
+    circular = True
+
+    def __init__(self, mask: Tensor, hidden: Sequence[int], bins: int = 8) -> None:
+        self.parameters_per_feature = 3 * bins + 1
+        super().__init__(mask, hidden)
+
+    def _coupling_transform_forward(self, inputs: Tensor, transform_params: Tensor) -> _Result:
+        p = self._per_feature(transform_params)
+        y, logabsdet = spline_forward(_wrap(inputs + p[..., 0]), circular_knots(p[..., 1:]))
+        return y, logabsdet.sum(1)
+
+    def _coupling_transform_inverse(self, inputs: Tensor, transform_params: Tensor) -> _Result:
+        p = self._per_feature(transform_params)
+        x, logabsdet = spline_inverse(_wrap(inputs), circular_knots(p[..., 1:]))
+        return _wrap(x - p[..., 0]), logabsdet.sum(1)
+
+
+def _wrap(angle: Tensor) -> Tensor:
+    return torch.remainder(angle + torch.pi, 2 * torch.pi) - torch.pi

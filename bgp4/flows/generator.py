@@ -1,0 +1,132 @@
+"""The Boltzmann generator: latent Gaussian and circles ↔ standardised ↔ internal ↔ Cartesian.
+
+Densities carry the space they belong to in their name: `log_prob_x` (standardised variables),
+`log_prob_ic` (internal coordinates), `log_prob_xyz` (Cartesian, rigid motion factored out).
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import NamedTuple
+
+import torch
+from nflows.transforms import Transform
+from torch import Tensor, nn
+
+from bgp4.coordinates import InternalCoordinates, Standardise
+from bgp4.p4 import P4InvLinear, p4_layers
+
+__all__ = ["BoltzmannGenerator", "Conformations", "in_double_precision"]
+
+
+class Conformations(NamedTuple):
+    """What the flow generated.
+
+    Attributes:
+        positions_nm: (batch, atoms, 3), float64, nm.
+        log_prob_xyz: (batch,), the log-density that goes with them, float64.
+        valid: (batch,), False where the internal coordinates belong to no conformation (a bond
+            not positive, an angle outside (0, π)) or to another x as well.
+    """
+
+    positions_nm: Tensor
+    log_prob_xyz: Tensor
+    valid: Tensor
+
+
+class BoltzmannGenerator(nn.Module):
+    """A flow between a simple base and a molecule's conformations.
+
+    The base is a standard normal for linear variables and uniform for circular ones.
+
+    Args:
+        coordinates: Cartesian to internal.
+        standardise: Internal to standardised variables, fitted on the training data.
+        transform: Standardised to latent.
+    """
+
+    def __init__(
+        self, coordinates: InternalCoordinates, standardise: Standardise, transform: Transform
+    ) -> None:
+        super().__init__()
+        self.coordinates = coordinates
+        self.standardise = standardise
+        self.transform = transform
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.transform.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the transform; coordinates and standardisation are always float64."""
+        return next(self.transform.parameters()).dtype
+
+    def standardised(
+        self,
+        positions_nm: Tensor,  # (batch, atoms, 3)
+    ) -> tuple[Tensor, Tensor]:  # (batch, features), (batch,)
+        """Standardised variables x and log |det ∂x/∂(Cartesian)|, both float64."""
+        q, logabsdet_q = self.coordinates(positions_nm.double().flatten(1))
+        x, logabsdet_x = self.standardise(q)
+        return x, logabsdet_q + logabsdet_x
+
+    def log_prob_x(
+        self,
+        x: Tensor,  # (batch, features)
+    ) -> Tensor:  # (batch,)
+        """Log-density of standardised variables."""
+        z, logabsdet = self.transform(x.to(self.dtype))
+        return self._log_prob_base(z) + logabsdet
+
+    def log_prob_xyz(
+        self,
+        positions_nm: Tensor,  # (batch, atoms, 3)
+    ) -> Tensor:  # (batch,)
+        """Cartesian log-density modulo rigid motion, in nm^-(3 atoms - 6) up to the frame."""
+        x, logabsdet = self.standardised(positions_nm)
+        return self.log_prob_x(x) + logabsdet
+
+    def generate(self, n: int, generator: torch.Generator) -> Conformations:
+        """Draw n conformations, differentiable with respect to the flow's parameters."""
+        z = self._sample_base(n, generator)
+        x, logabsdet = self.transform.inverse(z)
+        log_prob_x = self._log_prob_base(z) - logabsdet
+        return self.conformations(x.double(), log_prob_x.double())
+
+    def conformations(
+        self,
+        x: Tensor,  # (batch, features)
+        log_prob_x: Tensor,  # (batch,)
+    ) -> Conformations:
+        """Positions and Cartesian log-densities of standardised variables."""
+        q, logabsdet_q = self.standardise.inverse(x)
+        flat, logabsdet_xyz = self.coordinates.inverse(q)
+        valid = self.coordinates.valid(q) & ~self.standardise.beyond_cut(x)
+        positions = flat.unflatten(1, (-1, 3))
+        return Conformations(positions, log_prob_x - logabsdet_q - logabsdet_xyz, valid)
+
+    def _sample_base(self, n: int, generator: torch.Generator) -> Tensor:
+        kwargs = {"generator": generator, "dtype": torch.float64}
+        normal = torch.randn(n, self.standardise.n_linear, **kwargs)
+        angle = 2 * math.pi * torch.rand(n, self.standardise.n_circular, **kwargs) - math.pi
+        return torch.cat([normal, angle], dim=1).to(self.device, self.dtype)
+
+    def _log_prob_base(
+        self,
+        z: Tensor,  # (batch, features)
+    ) -> Tensor:  # (batch,)
+        normal = z[:, : self.standardise.n_linear]
+        constant = -0.5 * math.log(2 * math.pi) * normal.shape[1]
+        constant -= math.log(2 * math.pi) * self.standardise.n_circular
+        return constant - 0.5 * normal.square().sum(1)
+
+
+def in_double_precision(model: BoltzmannGenerator) -> BoltzmannGenerator:
+    """A float64 copy, whose P4 inverses and determinants are recomputed to float64 accuracy."""
+    double = copy.deepcopy(model).double()
+    for layer in p4_layers(double):
+        if isinstance(layer, P4InvLinear):
+            layer.recompute()
+    return double.eval()

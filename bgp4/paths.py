@@ -1,0 +1,37 @@
+"""Where bundled configs and data lie: inside the installed package, or in the source checkout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = ["bundled_configs", "find_config", "find_data"]
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def _bundled(kind: str) -> Path:
+    """`configs` or `data`: packed into `bgp4/_bundled` by the build, beside `bgp4` in a checkout."""
+    packed = _PACKAGE / "_bundled" / kind
+    return packed if packed.is_dir() else _PACKAGE.parent / kind
+
+
+def bundled_configs() -> list[str]:
+    """Names of the configs that come with bgp4."""
+    return sorted(path.name for path in _bundled("configs").glob("*.yaml"))
+
+
+def find_config(name: str) -> Path | None:
+    """The file of that path, else the bundled config of that name, else None."""
+    return _find(name, _bundled("configs"))
+
+
+def find_data(name: str) -> Path | None:
+    """The file of that path, else the bundled data file of that name, else None."""
+    return _find(name, _bundled("data"))
+
+
+def _find(name: str, folder: Path) -> Path | None:
+    candidates = [Path(name)]
+    if Path(name).name == name:
+        candidates.append(folder / name)
+    return next((path for path in candidates if path.is_file()), None)

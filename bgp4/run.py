@@ -1,0 +1,128 @@
+"""The run folder: what a training leaves behind and sampling and reports read.
+
+RUN/config.yaml               the validated config, every default spelled out
+RUN/checkpoint.safetensors    latest state, and the best model so far
+RUN/history.csv               one row per evaluation
+RUN/run.json                  versions, seed, counts, wall times
+RUN/samples.h5, RUN/report/   what `bgp4 sample` and `bgp4 report` add
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from bgp4 import __version__
+from bgp4.config import Config, dump_config, load_config
+from bgp4.errors import UserInputError
+
+__all__ = ["RunFolder", "atomic_write_text", "provenance"]
+
+_PACKAGES = ("torch", "openmm", "openmmtools", "mdtraj", "nflows", "numpy")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of a run folder, and its small files."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: Path, config: Config) -> RunFolder:
+        """Make a new run folder.
+
+        Raises:
+            UserInputError: If the path exists or can't be made.
+        """
+        if path.exists():
+            raise UserInputError(
+                f"{path}: the run folder exists; go on with it by --resume or name another by --run"
+            )
+        try:
+            path.mkdir(parents=True)
+            atomic_write_text(path / "config.yaml", dump_config(config))
+        except OSError as error:
+            raise UserInputError(f"{path}: cannot be written: {error.strerror}") from error
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """An existing run folder.
+
+        Raises:
+            UserInputError: If it is not one.
+        """
+        run = cls(path)
+        for file in (run.config_path, run.checkpoint_path):
+            if not file.is_file():
+                raise UserInputError(
+                    f"{path}: not a run folder with a checkpoint (no {file.name}); "
+                    "make one with `bgp4 train`"
+                )
+        return run
+
+    @property
+    def config_path(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def checkpoint_path(self) -> Path:
+        return self.path / "checkpoint.safetensors"
+
+    @property
+    def history_path(self) -> Path:
+        return self.path / "history.csv"
+
+    @property
+    def samples_path(self) -> Path:
+        return self.path / "samples.h5"
+
+    @property
+    def report_path(self) -> Path:
+        return self.path / "report"
+
+    def config(self) -> Config:
+        return load_config(str(self.config_path))
+
+    def info(self) -> dict[str, Any]:
+        """run.json, or an empty mapping before there is one."""
+        path = self.path / "run.json"
+        if not path.is_file():
+            return {}
+        try:
+            info = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UserInputError(f"{path}: expected JSON: {error}") from error
+        return dict(info)
+
+    def update_info(self, **entries: Any) -> None:
+        """Merge entries into run.json, atomically; mappings are merged one level deep."""
+        info = self.info()
+        for key, value in entries.items():
+            if isinstance(value, dict) and isinstance(info.get(key), dict):
+                value = {**info[key], **value}
+            info[key] = value
+        atomic_write_text(self.path / "run.json", json.dumps(info, indent=2) + "\n")
+
+
+def atomic_write_text(path: Path, text: str) -> None:
+    """Write a whole file or none of it."""
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def provenance(config: Config) -> dict[str, Any]:
+    """Versions, machine and seed, for run.json."""
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seed": config.seed,
+        "platform": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        "versions": {"bgp4": __version__} | {name: metadata.version(name) for name in _PACKAGES},
+    }

@@ -1,0 +1,1 @@
+"""Samples of a trained flow, and the weights that make their averages exact."""

@@ -1,0 +1,147 @@
+"""Sample files: a trajectory that mdtraj reads, with weights in it or beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import mdtraj
+import numpy as np
+
+from bgp4.errors import UserInputError
+from bgp4.sampling.generate import Samples
+
+__all__ = ["FORMATS", "read_samples", "sidecar", "write_samples"]
+
+FORMATS = (".h5", ".pdb", ".dcd", ".xtc")
+
+FIELDS = ("log_weight", "energy_kt", "log_prob")
+"""Per-frame arrays of the group /bgp4, and columns of the sidecar."""
+
+
+def sidecar(path: Path) -> Path:
+    """Where the weights of a format that can't hold them lie: samples.xtc, samples.weights.csv."""
+    return path.with_suffix(".weights.csv")
+
+
+def check_format(path: Path) -> None:
+    """Raise UserInputError unless the file's suffix is one of FORMATS and its folder is there."""
+    if path.suffix.lower() not in FORMATS:
+        raise UserInputError(
+            f"-o {path}: expected a file name that ends in {', '.join(FORMATS)}, "
+            f"found {path.suffix or 'no suffix'}"
+        )
+    if not path.parent.is_dir():
+        raise UserInputError(f"-o {path}: no such folder: {path.parent}")
+
+
+def write_samples(
+    path: Path, chunks: Iterable[Samples], topology: mdtraj.Topology, attributes: dict[str, Any]
+) -> list[Path]:
+    """Write chunks of samples as they come, under the final name only once they are whole.
+
+    Args:
+        path: .h5 (weights inside), or .pdb, .dcd, .xtc (weights in a CSV file beside it).
+        chunks: As `generate` makes them.
+        topology: Of the molecule.
+        attributes: Kept with an .h5 file, in its group /bgp4.
+
+    Returns:
+        The files written.
+    """
+    check_format(path)
+    temporary = path.with_name(f".part.{path.name}")
+    try:
+        fields = _write_frames(temporary, chunks, topology)
+        if path.suffix.lower() == ".h5":
+            _append_fields(temporary, fields, attributes)
+            temporary.replace(path)
+            return [path]
+        beside = sidecar(path)
+        np.savetxt(
+            beside, np.column_stack(fields), delimiter=",", header=",".join(FIELDS), comments=""
+        )
+        temporary.replace(path)
+        return [path, beside]
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_samples(path: Path) -> Samples:
+    """Read an .h5 sample file.
+
+    Raises:
+        UserInputError: If it is not one.
+    """
+    import h5py
+
+    try:
+        with h5py.File(path) as file:
+            group = file["bgp4"]
+            return Samples(
+                np.asarray(file["coordinates"], np.float32),
+                np.asarray(group["log_prob"], np.float64),
+                np.asarray(group["energy_kt"], np.float64),
+            )
+    except (OSError, KeyError) as error:
+        raise UserInputError(f"{path}: not a sample file of bgp4 ({error})") from error
+
+
+def _write_frames(
+    path: Path, chunks: Iterable[Samples], topology: mdtraj.Topology
+) -> list[np.ndarray]:
+    """Frames to the file; the per-frame fields come back, in the order of FIELDS."""
+    kept: list[list[np.ndarray]] = [[] for _ in FIELDS]
+    with _open_writer(path, topology) as write:
+        for chunk in chunks:
+            write(chunk.positions_nm)
+            for values, name in zip(kept, FIELDS, strict=True):
+                values.append(getattr(chunk, name))
+    return [np.concatenate(values) for values in kept]
+
+
+class _open_writer:
+    """mdtraj's file of the suffix, as a function that appends positions in nm."""
+
+    def __init__(self, path: Path, topology: mdtraj.Topology) -> None:
+        self.topology = topology
+        self.suffix = path.suffix.lower()
+        self.file = {
+            ".h5": mdtraj.formats.HDF5TrajectoryFile,
+            ".dcd": mdtraj.formats.DCDTrajectoryFile,
+            ".xtc": mdtraj.formats.XTCTrajectoryFile,
+            ".pdb": mdtraj.formats.PDBTrajectoryFile,
+        }[self.suffix](str(path), "w")
+        if self.suffix == ".h5":
+            self.file.topology = topology
+        self.frames = 0
+
+    def __enter__(self):
+        return self._write
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+    def _write(self, positions_nm: np.ndarray) -> None:
+        if self.suffix == ".pdb":
+            for i, frame in enumerate(positions_nm):
+                self.file.write(10 * frame, self.topology, modelIndex=self.frames + i + 1)
+        elif self.suffix == ".xtc":
+            n = np.arange(self.frames, self.frames + len(positions_nm))
+            self.file.write(positions_nm, time=n.astype(np.float32), step=n.astype(np.int32))
+        elif self.suffix == ".dcd":
+            self.file.write(10 * positions_nm)
+        else:
+            self.file.write(positions_nm)
+        self.frames += len(positions_nm)
+
+
+def _append_fields(path: Path, fields: list[np.ndarray], attributes: dict[str, Any]) -> None:
+    import h5py
+
+    with h5py.File(path, "a") as file:
+        group = file.create_group("bgp4")
+        for name, values in zip(FIELDS, fields, strict=True):
+            group.create_dataset(name, data=values)
+        group.attrs.update(attributes)

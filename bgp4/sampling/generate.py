@@ -1,0 +1,105 @@
+"""Sampling a trained run: conformations, energies, log-densities and log-weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bgp4.config import Config
+from bgp4.coordinates import Standardise
+from bgp4.energies.openmm import REJECTED_ENERGY_KT, OpenMMEnergy
+from bgp4.flows.build import build_generator
+from bgp4.flows.generator import BoltzmannGenerator, in_double_precision
+from bgp4.run import RunFolder
+from bgp4.system import Molecule, load_molecule
+from bgp4.training.checkpoint import load_state, read_best
+from bgp4.units import kjmol_to_kt
+
+__all__ = ["Samples", "TrainedRun", "generate", "load_trained"]
+
+CHUNK = 2048
+"""Conformations generated at a time."""
+
+
+class Samples(NamedTuple):
+    """Weighted conformations.
+
+    Attributes:
+        positions_nm: (n, atoms, 3), float32, nm; the energies are of exactly these.
+        log_prob: (n,), Cartesian log-density, rigid motion factored out.
+        energy_kt: (n,), NaN where no weights were asked for.
+    """
+
+    positions_nm: NDArray[np.float32]
+    log_prob: NDArray[np.float64]
+    energy_kt: NDArray[np.float64]
+
+    @property
+    def log_weight(self) -> NDArray[np.float64]:
+        """-energy_kt - log_prob, (n,)."""
+        return -self.energy_kt - self.log_prob
+
+
+class TrainedRun(NamedTuple):
+    """A run's config, its molecule, and its best model in float64."""
+
+    config: Config
+    molecule: Molecule
+    model: BoltzmannGenerator
+
+
+def load_trained(run: RunFolder, device: str = "cpu") -> TrainedRun:
+    """Load a run's best model.
+
+    Raises:
+        UserInputError: If the folder is not a run or its checkpoint is damaged.
+    """
+    config = run.config()
+    molecule = load_molecule(config.system)
+    state = read_best(run.checkpoint_path)
+    standardise = Standardise(
+        state["standardise.centre"],
+        state["standardise.scale"],
+        state["standardise.circular"],
+        molecule.n_atoms - 3,
+    )
+    model = build_generator(config, molecule.topology, standardise)
+    load_state(run.checkpoint_path, model, state)
+    return TrainedRun(config, molecule, in_double_precision(model).to(device))
+
+
+@torch.no_grad()
+def generate(
+    model: BoltzmannGenerator, n: int, seed: int, energy: OpenMMEnergy | None
+) -> Iterator[Samples]:
+    """Draw n conformations, chunk by chunk; the same seed draws the same ones.
+
+    Args:
+        model: In float64.
+        n: How many.
+        seed: Of the latent samples.
+        energy: At the temperature of the weights; None for no energies.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for start in range(0, n, CHUNK):
+        made = model.generate(min(CHUNK, n - start), generator)
+        positions = made.positions_nm.cpu().numpy().astype(np.float32)
+        valid = made.valid.cpu().numpy()
+        log_prob = made.log_prob_xyz.cpu().numpy()
+        yield Samples(
+            positions, np.where(valid, log_prob, 0.0), _energies(energy, positions, valid)
+        )
+
+
+def _energies(
+    energy: OpenMMEnergy | None, positions: NDArray[np.float32], valid: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Energies in kT; what is not a conformation, or rejected by OpenMM, has weight zero."""
+    if energy is None:
+        return np.full(len(positions), np.nan)
+    energy_kt = kjmol_to_kt(energy.evaluate(positions).energy_kjmol, energy.temperature_k)
+    return np.where(valid & np.isfinite(energy_kt), energy_kt, REJECTED_ENERGY_KT)

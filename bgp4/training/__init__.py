@@ -1,0 +1,1 @@
+"""Training a Boltzmann generator by likelihood and by energies."""

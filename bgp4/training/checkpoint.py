@@ -1,0 +1,127 @@
+"""Checkpoints: one safetensors file, written whole or not at all, read without running code.
+
+It holds the model (P4's buffers in mid-cycle included), the best model so far, the optimizer's
+moments, every generator's state and the counters.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from bgp4.errors import UserInputError
+from bgp4.training.step import Generators
+
+__all__ = ["Counters", "load_checkpoint", "load_state", "read_best", "save_checkpoint"]
+
+
+@dataclass
+class Counters:
+    """What a run has counted so far."""
+
+    step: int = 0
+    skipped_steps: int = 0
+    energy_evaluations: int = 0
+    rejected_energies: int = 0
+    p4_merges: int = 0
+    p4_rejected: int = 0
+    p4_nonfinite: int = 0
+    best_step: int = 0
+    best_log_likelihood: float = -1e300
+    wall_s: dict[str, float] = field(default_factory=lambda: {"ml": 0.0, "kl": 0.0})
+
+
+def save_checkpoint(
+    path: Path,
+    model: nn.Module,
+    best: dict[str, Tensor],
+    optimizer: torch.optim.Optimizer,
+    generators: Generators,
+    counters: Counters,
+) -> None:
+    """Write everything that a resumed run needs to go on as if it had never stopped."""
+    tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
+    tensors |= {f"best.{k}": v for k, v in best.items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
+    for name, generator in _named(generators).items():
+        tensors[f"generator.{name}"] = generator.get_state()
+    temporary = path.with_name(path.name + ".part")
+    save_file(
+        {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()},
+        str(temporary),
+        metadata={"counters": json.dumps(asdict(counters))},
+    )
+    os.replace(temporary, path)
+
+
+def load_checkpoint(
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    generators: Generators,
+) -> tuple[dict[str, Tensor], Counters]:
+    """Restore all in place; returns the best model's state and the counters.
+
+    Raises:
+        UserInputError: If the file is damaged or belongs to another model.
+    """
+    tensors, counters = _read(path)
+    load_state(path, model, _with_prefix(tensors, "model."))
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in _with_prefix(tensors, "optimizer.").items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+    for name, generator in _named(generators).items():
+        generator.set_state(tensors[f"generator.{name}"])
+    return _with_prefix(tensors, "best."), counters
+
+
+def read_best(path: Path) -> dict[str, Tensor]:
+    """The state of a run's best model.
+
+    Raises:
+        UserInputError: If the file is damaged.
+    """
+    tensors, _ = _read(path)
+    return _with_prefix(tensors, "best.")
+
+
+def load_state(path: Path, model: nn.Module, state: dict[str, Tensor]) -> None:
+    """Load a model's state that came from `path`.
+
+    Raises:
+        UserInputError: If it belongs to another model.
+    """
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserInputError(f"{path}: belongs to another model ({reason})") from error
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], Counters]:
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            counters = Counters(**json.loads(file.metadata()["counters"]))
+    except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
+        raise UserInputError(f"{path}: not a readable checkpoint ({error})") from error
+    return tensors, counters
+
+
+def _with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Any]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def _named(generators: Generators) -> dict[str, torch.Generator]:
+    return {"data": generators.data, "latent": generators.latent, "p4": generators.p4}

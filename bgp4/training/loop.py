@@ -1,0 +1,305 @@
+"""The training of a run: data in, steps, evaluations, checkpoints."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import mdtraj
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bgp4.config import Config
+from bgp4.coordinates import InternalCoordinates, fit_standardise, zmatrix_from_topology
+from bgp4.data import Frames, Split, load_frames, sha256, split_blocks
+from bgp4.energies.openmm import OpenMMEnergy
+from bgp4.flows.build import build_generator
+from bgp4.flows.generator import BoltzmannGenerator
+from bgp4.progress import progress
+from bgp4.run import RunFolder, provenance
+from bgp4.system import Molecule, load_molecule
+from bgp4.training.checkpoint import Counters, load_checkpoint, save_checkpoint
+from bgp4.training.monitor import PhiMonitor
+from bgp4.training.step import Generators, StepResult, learning_rate, likelihood_steps, train_step
+
+__all__ = ["COLUMNS", "fitted_generator", "train"]
+
+log = logging.getLogger(__name__)
+
+COLUMNS = (
+    "step",
+    "phase",
+    "loss",
+    "nll",
+    "kl",
+    "heldout_log_likelihood",
+    "ess",
+    "phi_positive",
+    "gradient_norm",
+    "learning_rate",
+    "energy_evaluations",
+    "rejected_energies",
+    "skipped_steps",
+    "p4_merges",
+    "p4_residual",
+    "wall_s",
+)
+
+MAX_SKIPPED_IN_A_ROW = 50
+
+
+def fitted_generator(
+    config: Config,
+    topology: mdtraj.Topology,
+    positions_nm: NDArray[np.float32],  # (frames, atoms, 3)
+) -> BoltzmannGenerator:
+    """The untrained generator, standardised by the training frames."""
+    coordinates = InternalCoordinates(zmatrix_from_topology(topology))
+    q, _ = coordinates(torch.as_tensor(positions_nm).double().flatten(1))
+    standardise = fit_standardise(q, topology.n_atoms - 3, config.model.torsions)
+    return build_generator(config, topology, standardise)
+
+
+def train(config: Config, run_path: Path, resume: bool = False, device: str = "auto") -> RunFolder:
+    """Train a run from start to end, or on from its last checkpoint.
+
+    Raises:
+        UserInputError: If the config, the data or the run folder won't do; nothing is written then.
+        FloatingPointError: If the gradients stay non-finite for many steps in a row.
+    """
+    chosen = _device(device)
+    molecule = load_molecule(config.system)
+    frames = load_frames(config.data, molecule)
+    split = split_blocks(len(frames.positions_nm), config.data.heldout_fraction, config.seed)
+    if frames.temperature_k not in (None, config.temperature_k):
+        log.warning(
+            "%s was simulated at %g K, the run is for %g K",
+            frames.path,
+            frames.temperature_k,
+            config.temperature_k,
+        )
+    if config.training.threads:
+        torch.set_num_threads(config.training.threads)
+    model = fitted_generator(config, molecule.topology, frames.positions_nm[split.train])
+    settings = config.energies
+    with OpenMMEnergy(
+        molecule, config.temperature_k, settings.platform, settings.workers
+    ) as energy:
+        run = RunFolder.open(run_path) if resume else RunFolder.create(run_path, config)
+        trainer = Trainer(config, run, model.to(chosen), energy, frames, split, molecule)
+        trainer.start(resume)
+        trainer.fit()
+    return run
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+@dataclass
+class Trainer:
+    """A run in memory: model, optimizer, random streams, counters, and where they are saved."""
+
+    config: Config
+    run: RunFolder
+    model: BoltzmannGenerator
+    energy: OpenMMEnergy
+    frames: Frames
+    split: Split
+    molecule: Molecule
+    counters: Counters = field(default_factory=Counters)
+
+    def __post_init__(self) -> None:
+        self.settings = self.config.training
+        self.generators = Generators.from_seed(self.config.seed)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), self.settings.learning_rate)
+        x, logabsdet = self.model.standardised(torch.as_tensor(self.frames.positions_nm))
+        self.x_train = x[self.split.train].to(self.model.device, self.model.dtype)
+        self.x_heldout = x[self.split.heldout].to(self.model.device)
+        self.logabsdet_heldout = logabsdet[self.split.heldout].to(self.model.device)
+        self.best = self._snapshot()
+        self.phi = PhiMonitor(self.molecule.topology, self.frames.positions_nm)
+        self.tensorboard = self._tensorboard() if self.settings.tensorboard else None
+
+    def start(self, resume: bool) -> None:
+        """Write what is known at the start, or take up the last checkpoint."""
+        if resume:
+            self.best, self.counters = load_checkpoint(
+                self.run.checkpoint_path, self.model, self.optimizer, self.generators
+            )
+            self.energy.n_evaluations = self.counters.energy_evaluations
+            self.energy.n_rejected = self.counters.rejected_energies
+            _drop_rows_after(self.run.history_path, self.counters.step)
+            return
+        self.run.update_info(
+            **provenance(self.config),
+            device=str(self.model.device),
+            n_parameters=sum(p.numel() for p in self.model.parameters()),
+            n_linear=self.model.standardise.n_linear,
+            n_circular=self.model.standardise.n_circular,
+            data={
+                "path": str(self.frames.path),
+                "sha256": sha256(self.frames.path),
+                "frames": len(self.frames.positions_nm),
+                "heldout": len(self.split.heldout),
+            },
+        )
+        self._write_rows([COLUMNS], mode="w")
+        self.checkpoint()
+
+    def fit(self) -> None:
+        """All steps that are left."""
+        every, skipped_in_a_row = self.settings.evaluate_every, 0
+        window: list[StepResult] = []
+        note = ""
+        with progress("training", self.settings.steps) as report:
+            for step in range(self.counters.step + 1, self.settings.steps + 1):
+                started = time.perf_counter()
+                result = self.step(step)
+                window.append(result)
+                last = step == self.settings.steps
+                if step % every == 0 or last or step == likelihood_steps(self.settings):
+                    note = self.evaluate(step, window)
+                    window.clear()
+                phase = "kl" if step > likelihood_steps(self.settings) else "ml"
+                self.counters.wall_s[phase] += time.perf_counter() - started
+                if not window:
+                    self.checkpoint()
+                skipped_in_a_row = skipped_in_a_row + 1 if result.skipped else 0
+                if skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
+                    raise FloatingPointError(
+                        f"loss or gradient not finite in {skipped_in_a_row} steps in a row, until "
+                        f"step {step} (nll {result.nll:g}, energy loss {result.kl:g}); "
+                        "lower training.learning_rate or training.energy_learning_rate"
+                    )
+                report(step, note)
+        self._finish()
+
+    def step(self, step: int) -> StepResult:
+        """One optimizer step, counted."""
+        result = train_step(
+            self.model,
+            self.optimizer,
+            self.x_train,
+            self.energy,
+            step,
+            self.settings,
+            self.generators,
+        )
+        self.counters.step = step
+        self.counters.skipped_steps += result.skipped
+        self.counters.p4_merges += result.p4.merged
+        self.counters.p4_rejected += result.p4.rejected.total()
+        self.counters.p4_nonfinite += result.p4.nonfinite
+        self.counters.energy_evaluations = self.energy.n_evaluations
+        self.counters.rejected_energies = self.energy.n_rejected
+        return result
+
+    def evaluate(self, step: int, window: list[StepResult]) -> str:
+        """Held-out log-likelihood, best-model selection, one row of history; a note on it."""
+        heldout = self.heldout_log_likelihood()
+        if heldout > self.counters.best_log_likelihood:
+            self.counters.best_log_likelihood, self.counters.best_step = heldout, step
+            self.best = self._snapshot()
+        weights = [r.log_weight for r in window if r.log_weight is not None]
+        ess = _ess(torch.cat(weights)) if weights else math.nan
+        phi = self.phi.share([r.samples for r in window if r.samples is not None])
+        row = {
+            "step": step,
+            "phase": "kl" if weights else "ml",
+            "loss": _mean([r.loss for r in window]),
+            "nll": _mean([r.nll for r in window]),
+            "kl": _mean([r.kl for r in window]),
+            "heldout_log_likelihood": heldout,
+            "ess": ess,
+            "phi_positive": phi,
+            "gradient_norm": _mean([r.gradient_norm for r in window]),
+            "learning_rate": learning_rate(step, self.settings),
+            "energy_evaluations": self.counters.energy_evaluations,
+            "rejected_energies": self.counters.rejected_energies,
+            "skipped_steps": self.counters.skipped_steps,
+            "p4_merges": self.counters.p4_merges,
+            "p4_residual": max(r.p4.worst_residual for r in window),
+            "wall_s": round(sum(self.counters.wall_s.values()), 2),
+        }
+        self._write_rows([[_cell(row[name]) for name in COLUMNS]], mode="a")
+        if self.tensorboard is not None:
+            for name, value in row.items():
+                if isinstance(value, int | float) and math.isfinite(value):
+                    self.tensorboard.add_scalar(name, value, step)
+        return f"held-out log-likelihood {heldout:.2f}" + (f", ESS {ess:.1%}" if weights else "")
+
+    @torch.no_grad()
+    def heldout_log_likelihood(self) -> float:
+        """Mean Cartesian log-density of the held-out frames."""
+        parts = [self.model.log_prob_x(x).double() for x in self.x_heldout.split(4096)]
+        return float((torch.cat(parts) + self.logabsdet_heldout).mean())
+
+    def checkpoint(self) -> None:
+        save_checkpoint(
+            self.run.checkpoint_path,
+            self.model,
+            self.best,
+            self.optimizer,
+            self.generators,
+            self.counters,
+        )
+
+    def _finish(self) -> None:
+        self.run.update_info(
+            log_likelihood_heldout=self.counters.best_log_likelihood,
+            best_step=self.counters.best_step,
+            n_energy_evaluations=self.counters.energy_evaluations,
+            n_rejected_energies=self.counters.rejected_energies,
+            n_skipped_steps=self.counters.skipped_steps,
+            p4_merges=self.counters.p4_merges,
+            p4_rejected_merges=self.counters.p4_rejected,
+            p4_nonfinite=self.counters.p4_nonfinite,
+            wall_time_s={f"train_{k}": round(v, 1) for k, v in self.counters.wall_s.items()},
+        )
+        if self.tensorboard is not None:
+            self.tensorboard.close()
+
+    def _snapshot(self) -> dict[str, Tensor]:
+        return {k: v.detach().cpu().clone() for k, v in self.model.state_dict().items()}
+
+    def _write_rows(self, rows: list, mode: str) -> None:
+        with self.run.history_path.open(mode, newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows(rows)
+
+    def _tensorboard(self):
+        from torch.utils.tensorboard import SummaryWriter
+
+        return SummaryWriter(str(self.run.path / "tensorboard"))
+
+
+def _drop_rows_after(history: Path, step: int) -> None:
+    """Rows written after the checkpoint are made again by the resumed run."""
+    lines = history.read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = [line for line in lines[1:] if int(line.split(",", 1)[0]) <= step]
+    history.write_text("".join([lines[0], *kept]), encoding="utf-8")
+
+
+def _ess(
+    log_weight: Tensor,  # (batch,)
+) -> float:
+    """Kish effective sample size as a fraction of 1."""
+    log_n = math.log(len(log_weight))
+    return float((2 * log_weight.logsumexp(0) - (2 * log_weight).logsumexp(0) - log_n).exp())
+
+
+def _mean(values: list[float]) -> float:
+    finite = [v for v in values if math.isfinite(v)]
+    return sum(finite) / len(finite) if finite else math.nan
+
+
+def _cell(value: object) -> object:
+    return "" if isinstance(value, float) and math.isnan(value) else value

@@ -1,0 +1,56 @@
+"""The two losses: negative log-likelihood of data, and reverse KL divergence to the energy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from bgp4.config import TrainingConfig
+from bgp4.energies.openmm import REJECTED_ENERGY_KT
+from bgp4.energies.regularize import keep_lowest, smooth_cap
+from bgp4.flows.generator import BoltzmannGenerator, Conformations
+
+__all__ = ["EnergyLoss", "kl_loss", "negative_log_likelihood"]
+
+
+def negative_log_likelihood(
+    model: BoltzmannGenerator,
+    x: Tensor,  # (batch, features)
+) -> Tensor:  # ()
+    """-E_data[log q(x)] in standardised variables."""
+    return -model.log_prob_x(x).mean()
+
+
+class EnergyLoss(NamedTuple):
+    """Reverse KL of a batch.
+
+    Attributes:
+        loss: E_q[u(x) + log q(x)], capped and without the worst; KL(q || p) up to log Z; ().
+        log_weight: -u - log q, before capping, (batch,), detached.
+        samples: What the flow generated.
+    """
+
+    loss: Tensor
+    log_weight: Tensor
+    samples: Conformations
+
+
+def kl_loss(
+    model: BoltzmannGenerator,
+    energy: Callable[[Tensor], Tensor],  # (batch, atoms, 3) nm -> (batch,) kT
+    settings: TrainingConfig,
+    generator: torch.Generator,
+) -> EnergyLoss:
+    """Generate a batch and weigh it by its energies (Noé et al. 2019, the KL or energy loss)."""
+    samples = model.generate(settings.energy_batch_size, generator)
+    energy_kt = energy(samples.positions_nm)
+    energy_kt = torch.where(samples.valid, energy_kt, REJECTED_ENERGY_KT)
+    keep = keep_lowest(energy_kt, settings.energy_drop_fraction)
+    keep &= energy_kt < REJECTED_ENERGY_KT
+    per_sample = smooth_cap(energy_kt, settings.energy_cap_kt) + samples.log_prob_xyz
+    loss = torch.where(keep, per_sample, 0).sum() / keep.sum().clamp_min(1)
+    log_weight = -(energy_kt + samples.log_prob_xyz).detach()
+    return EnergyLoss(loss, log_weight, samples)

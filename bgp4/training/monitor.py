@@ -1,0 +1,61 @@
+"""A watch on mode collapse: does the flow's share of φ > 0 stay the data's?"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import mdtraj
+import numpy as np
+from numpy.typing import NDArray
+
+from bgp4.flows.generator import Conformations
+
+__all__ = ["PhiMonitor"]
+
+log = logging.getLogger(__name__)
+
+FACTOR = 2.0
+SIGNIFICANCE = 1e-3
+
+
+class PhiMonitor:
+    """Share of samples whose first φ is positive, against the data's.
+
+    Reverse KL fakes its effective sample size by dropping a mode; this is where it shows. A
+    molecule without φ has no share (NaN).
+    """
+
+    def __init__(self, topology: mdtraj.Topology, positions_nm: NDArray[np.float32]) -> None:
+        self.topology = topology
+        self.data_share = self._positive(positions_nm).mean() if len(positions_nm) else np.nan
+
+    def share(self, samples: Sequence[Conformations]) -> float:
+        """The samples' share; warns where it is far from the data's and not by chance."""
+        if not samples or np.isnan(self.data_share):
+            return float("nan")
+        positions = [s.positions_nm[s.valid].detach().cpu().numpy() for s in samples]
+        positive = self._positive(np.concatenate(positions))
+        if len(positive) == 0:
+            return float("nan")
+        share = float(positive.mean())
+        if self._departs(int(positive.sum()), len(positive)):
+            log.warning(
+                "φ > 0 in %.3g %% of the generated conformations, %.3g %% of the data",
+                100 * share,
+                100 * self.data_share,
+            )
+        return share
+
+    def _departs(self, positive: int, n: int) -> bool:
+        from scipy.stats import binomtest
+
+        ratio = positive / n / max(self.data_share, 1e-12)
+        if 1 / FACTOR <= ratio <= FACTOR:
+            return False
+        return bool(binomtest(positive, n, min(self.data_share, 1.0)).pvalue < SIGNIFICANCE)
+
+    def _positive(self, positions_nm: NDArray[np.floating]) -> NDArray[np.bool_]:
+        trajectory = mdtraj.Trajectory(positions_nm.astype(np.float32), self.topology)
+        _, phi = mdtraj.compute_phi(trajectory)
+        return phi[:, 0] > 0 if phi.shape[1] else np.full(len(positions_nm), np.nan)

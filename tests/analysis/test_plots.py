@@ -1,0 +1,108 @@
+"""What the pictures show, read back from matplotlib's artists."""
+
+from dataclasses import replace
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from bgp4.analysis.plots import plot_energies, plot_profiles, plot_ramachandran, same_data
+from bgp4.analysis.plots_training import plot_training, plot_weights, switch_step
+from bgp4.analysis.result import RunResult
+from bgp4.analysis.style import png_bytes
+
+
+def texts(figure: Figure) -> list[str]:
+    return [
+        text.get_text()
+        for ax in figure.axes
+        for text in (*ax.texts, *ax.get_xticklabels(), ax.title)
+    ]
+
+
+def test_energies_have_fractions_over_each_column(good_run: RunResult) -> None:
+    figure = plot_energies([good_run])
+    shown = texts(figure)
+    for expected in ("MD data", "MD + 0.004 nm\nnoise", "samples", "reweighted", "0.0 %"):
+        assert expected in shown
+    assert sum(text.endswith("0 %") or text.endswith(" %") for text in shown) == 4
+    low, high = figure.axes[0].get_ylim()
+    assert low < good_run.data_energy_kt.min()
+    assert high > good_run.max_data_energy_kt
+    dashed = [line for line in figure.axes[0].lines if line.get_linestyle() == "--"]
+    assert dashed[0].get_ydata()[0] == good_run.max_data_energy_kt
+
+
+def test_outliers_leave_the_energy_axis_alone(good_run: RunResult) -> None:
+    wild = good_run.energy_kt.copy()
+    wild[:30] = 9e5
+    figure = plot_energies([replace(good_run, energy_kt=wild)])
+    assert figure.axes[0].get_ylim()[1] < 100
+    assert any("10.0 % off scale" in text for text in texts(figure))
+
+
+def test_runs_of_the_same_data_share_its_columns(good_run: RunResult) -> None:
+    other = replace(good_run, data_energy_kt=good_run.data_energy_kt + 1)
+    assert not same_data(good_run, other)
+    columns = [
+        len(plot_energies(runs).axes[0].get_xticks())
+        for runs in ([good_run], [good_run, good_run], [good_run, other])
+    ]
+    assert columns == [4, 6, 8]
+
+
+@pytest.mark.parametrize("n_runs", [1, 2])
+def test_histograms_share_one_colour_scale(good_run: RunResult, n_runs: int) -> None:
+    figure = plot_ramachandran([good_run] * n_runs)
+    assert figure is not None
+    images = [image for ax in figure.axes for image in ax.images]
+    assert len(images) == 3 * n_runs
+    assert len({image.get_clim() for image in images}) == 1
+    assert len(figure.axes) == 3 * n_runs + 1  # and the colour bar
+    assert np.ma.getmaskarray(images[0].get_array()).any()  # empty bins have no colour
+
+
+def test_phi_is_drawn_along_x(good_run: RunResult, frames_with) -> None:
+    corner = frames_with(np.full(5, 1.0), np.full(5, -2.0), seed=5)
+    figure = plot_ramachandran([replace(good_run, data_positions_nm=corner)])
+    assert figure is not None
+    row, column = np.argwhere(~np.ma.getmaskarray(figure.axes[0].images[0].get_array()))[0]
+    assert (column, row) == (int((1.0 + np.pi) / (np.pi / 8)), int((-2.0 + np.pi) / (np.pi / 8)))
+
+
+def test_profiles_have_bands_for_md_and_weights(good_run: RunResult) -> None:
+    figure = plot_profiles([good_run])
+    assert figure is not None
+    for ax in figure.axes:
+        assert len(ax.lines) == 3
+        assert len(ax.collections) == 2
+
+
+def test_training_marks_the_switch(good_run: RunResult) -> None:
+    assert switch_step(good_run) == 1100
+    figure = plot_training([good_run])
+    assert figure is not None
+    assert len(figure.axes) == 4
+    assert "ML + KL" in texts(figure)
+
+
+def test_training_copes_with_missing_columns(good_run: RunResult) -> None:
+    step = np.arange(3.0)
+    only_nll = replace(good_run, history={"step": step, "nll": np.array([3.0, np.nan, 1.0])})
+    figure = plot_training([only_nll, good_run])
+    assert figure is not None
+    assert len(plot_training([only_nll]).axes) == 1
+    assert plot_training([replace(good_run, history={"step": step})]) is None
+    assert plot_training([replace(good_run, history={})]) is None
+
+
+def test_no_weights_no_picture(good_run: RunResult) -> None:
+    n = good_run.n_samples
+    assert plot_weights([replace(good_run, energy_kt=np.full(n, 1e6))]) is None
+
+
+def test_pictures_leave_matplotlib_as_it_was(good_run: RunResult) -> None:
+    before = dict(matplotlib.rcParams)
+    assert png_bytes(plot_energies([good_run])).startswith(b"\x89PNG")
+    assert dict(matplotlib.rcParams) == before

@@ -1,0 +1,208 @@
+"""The report's files, its page parsed with html.parser, and its words."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import mdtraj
+import numpy as np
+import pytest
+
+from bgp4.analysis.metrics import compute_metrics, json_ready
+from bgp4.analysis.report import RunResult, write_report
+from bgp4.analysis.wording import format_value, percent, warnings
+
+PNGS = {"energies.png", "ramachandran.png", "profiles.png", "weights.png", "training.png"}
+HOSTILE = "<script>alert('x')</script> & \"quoted\""
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and the text outside style."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.source = path.read_text(encoding="utf-8")
+        self.feed(self.source)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attrs for name, attrs in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module")
+def report(good_run: RunResult, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    hostile = replace(
+        good_run,
+        name=f"run {HOSTILE}",
+        config_yaml=f"system: {HOSTILE}\n",
+        run_info={**good_run.run_info, "commands": [f"bgp4 train {HOSTILE}"], HOSTILE: 1},
+    )
+    return write_report([hostile], tmp_path_factory.mktemp("report") / "new" / "report")
+
+
+def test_files(report: Path) -> None:
+    names = {path.name for path in report.parent.iterdir()}
+    assert names == PNGS | {"index.html", "metrics.json"}
+    assert all((report.parent / name).read_bytes().startswith(b"\x89PNG") for name in PNGS)
+    assert json.loads((report.parent / "metrics.json").read_text())["n_samples"] == 300
+
+
+def test_page_needs_nothing_beside_itself(report: Path) -> None:
+    page = Page(report)
+    assert "http:" not in page.source
+    assert "https:" not in page.source
+    links = [v for _, attrs in page.tags for k, v in attrs.items() if k in ("src", "href")]
+    assert all(link and link.startswith("data:image/png;base64,") for link in links)
+    assert len(page.all("img")) == len(PNGS)
+    assert all(attrs.get("alt") for attrs in page.all("img"))
+    assert not page.all("link")
+    assert not page.all("script")
+
+
+def test_page_is_for_phones_dark_rooms_and_paper(report: Path) -> None:
+    page = Page(report)
+    assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in page.all(
+        "meta"
+    )
+    assert "prefers-color-scheme: dark" in page.source
+    assert "@media print" in page.source
+
+
+def test_what_comes_from_files_is_escaped(report: Path) -> None:
+    page = Page(report)
+    assert "<script" not in page.source
+    assert page.text.count(HOSTILE) >= 4
+
+
+def test_page_says_what_was_run(report: Path) -> None:
+    text = Page(report).text
+    for part in ("versions.torch", "2.13.0", "wall_time_s.kl", "n_energy_evaluations", "512,000"):
+        assert part in text
+
+
+def test_several_runs_side_by_side(good_run: RunResult, tmp_path: Path) -> None:
+    hotter = replace(good_run, temperature_k=1000.0, data_energy_kt=good_run.data_energy_kt * 0.8)
+    runs = [good_run, good_run, hotter]
+    page = Page(write_report(runs, tmp_path))
+    written = json.loads((tmp_path / "metrics.json").read_text())
+    assert list(written["runs"]) == ["ala2", "ala2 (2)", "ala2 (3)"]
+    assert written["runs"]["ala2"] == written["runs"]["ala2 (2)"]
+    assert page.source.count('class="card"') == 3 * 4
+    assert len(page.all("img")) == len(PNGS)
+
+
+def test_same_run_same_bytes(good_run: RunResult, tmp_path: Path) -> None:
+    first, second = (write_report([good_run], tmp_path / name) for name in "ab")
+    assert first.read_bytes() == second.read_bytes()
+
+
+def broken(run: RunResult) -> RunResult:
+    n = run.n_samples
+    return replace(run, energy_kt=np.full(n, 1e6), log_weight=np.full(n, -1e6), history={})
+
+
+def not_finite(run: RunResult) -> RunResult:
+    nan = np.full(run.n_samples, np.nan)
+    positions = np.full_like(run.sample_positions_nm, np.nan)
+    return replace(run, sample_positions_nm=positions, energy_kt=nan, log_prob=nan, log_weight=nan)
+
+
+def one_weight(run: RunResult) -> RunResult:
+    return replace(run, log_weight=np.where(np.arange(run.n_samples) == 7, 0.0, -1e5))
+
+
+def noise_off_scale(run: RunResult) -> RunResult:
+    return replace(run, noisy_energy_kt=np.full(50, 1e6), energy_kt=run.energy_kt + 5e3)
+
+
+@pytest.mark.parametrize("damage", [broken, not_finite, one_weight, noise_off_scale])
+def test_damaged_runs_have_a_report(
+    good_run: RunResult, tmp_path: Path, damage: Callable[[RunResult], RunResult]
+) -> None:
+    page = Page(write_report([damage(good_run)], tmp_path))
+    assert "Take care" in page.text
+
+
+def test_molecule_without_torsions(good_run: RunResult, tmp_path: Path) -> None:
+    (tmp_path / "ramachandran.png").write_bytes(b"of an earlier report")
+    topology = mdtraj.Topology()
+    residue = topology.add_residue("ARG", topology.add_chain())
+    for _ in range(2):
+        topology.add_atom("Ar", mdtraj.element.argon, residue)
+    dimer = replace(
+        good_run,
+        topology=topology,
+        reference_positions_nm=good_run.reference_positions_nm[:2],
+        data_positions_nm=good_run.data_positions_nm[:, :2],
+        sample_positions_nm=good_run.sample_positions_nm[:, :2],
+    )
+    page = Page(write_report([dimer], tmp_path))
+    assert len(page.all("img")) == 3
+    assert not (tmp_path / "ramachandran.png").exists()
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["ramachandran_tv"] is metrics["delta_f_phi_kt"] is None
+    assert metrics["wrong_chirality_fraction"] is None
+    assert metrics["ess_raw"] > 0.8
+
+
+def test_no_runs(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="at least one run"):
+        write_report([], tmp_path)
+
+
+def words(run: RunResult) -> str:
+    return " ".join(warnings(json_ready(compute_metrics(run))))
+
+
+def test_warnings_of_a_good_run(good_run: RunResult) -> None:
+    assert words(good_run) == ""
+
+
+def test_warnings_name_what_is_off(good_run: RunResult, frames_with: Any) -> None:
+    collapsed = frames_with(np.full(300, -1.5), np.full(300, 0.5), seed=4)
+    mirrored = good_run.sample_positions_nm.copy()
+    mirrored[:30] *= [1, 1, -1]
+    for run, expected in [
+        (replace(good_run, sample_positions_nm=collapsed), "No sample has φ > 0"),
+        (replace(good_run, sample_positions_nm=mirrored), "10 % of the samples have the wrong"),
+        (one_weight(good_run), "One single sample holds 100 % of all weight"),
+        (one_weight(good_run), "The effective sample size is only 0.333 %"),
+        (replace(good_run, energy_kt=good_run.energy_kt + 3), "is off by +2."),
+        (noise_off_scale(good_run), "Only 0 % of the samples lie below"),
+        (not_finite(good_run), "100 % of the samples are not finite"),
+        (broken(good_run), "300 of 300 samples were rejected"),
+    ]:
+        assert expected in words(run)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "text"),
+    [
+        ("ess_raw", 0.99999, "99.99 %"),
+        ("ess_raw", 1.0, "100 %"),
+        ("n_samples", 10_000, "10,000"),
+        ("delta_f_phi_kt", None, "–"),
+        ("delta_f_phi_missing", "phi>0", "phi>0"),
+        ("ramachandran_kl", 3.4e-5, "3.4e-05"),
+        ("log_likelihood_heldout", 171.2345, "171.2"),
+        ("wall_time_s", {"ml": 12.5, "kl": 1200.0}, "ml 12.5 s, kl 1,200 s"),
+        ("wall_time_s", {}, "–"),
+    ],
+)
+def test_number_formats(key: str, value: Any, text: str) -> None:
+    assert format_value(key, value) == text
+
+
+def test_percent_of_nothing() -> None:
+    assert percent(None) == "–"
