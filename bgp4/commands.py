@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 import math
@@ -26,6 +27,9 @@ __all__ = [
 
 FREE_ON_RESUME = ("energies", "report")
 """Config sections that may differ when a run is resumed: they do not change what is trained."""
+
+
+BENCHES = ("linear", "energy")
 
 
 def train_command(
@@ -111,18 +115,15 @@ def simulate_command(config_name: str, output: Path, overrides: Sequence[str]) -
 def bench_command(what: str, output: Path | None) -> None:
     """`bgp4 bench`."""
     _set_up_logging()
-    if what == "linear":
-        from bgp4.bench.linear import bench_linear as measure
-    elif what == "energy":
-        from bgp4.bench.energy import bench_energy as measure
-    else:
-        raise UserInputError(f"bench: expected linear or energy, found {what}")
+    if what not in BENCHES:
+        raise UserInputError(f"bench: expected {' or '.join(BENCHES)}, found {what}")
+    if output is not None and not output.parent.is_dir():
+        raise UserInputError(f"-o {output}: no such folder: {output.parent}")
+    measure = getattr(importlib.import_module(f"bgp4.bench.{what}"), f"bench_{what}")
     text = json.dumps(measure(), indent=2) + "\n"
     if output is None:
         print(text, end="")
         return
-    if not output.parent.is_dir():
-        raise UserInputError(f"-o {output}: no such folder: {output.parent}")
     atomic_write_text(output, text)
     print(f"wrote {output}")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -103,7 +104,7 @@ class SimulateConfig(Section):
     @field_validator("temperatures_k")
     @classmethod
     def _ascending(cls, ladder: tuple[float, ...]) -> tuple[float, ...]:
-        if any(a >= b for a, b in zip(ladder, ladder[1:], strict=False)):
+        if any(a >= b for a, b in pairwise(ladder)):
             raise ValueError("expected temperatures in ascending order")
         return ladder
 
@@ -143,8 +144,9 @@ class TrainingConfig(Section):
 
 
 class EnergyConfig(Section):
-    """Where energies are computed."""
+    """Training energies by `method` (batched is torch); those of samples always by OpenMM."""
 
+    method: Literal["auto", "batched", "openmm"] = "auto"
     platform: str = "CPU"
     workers: Count | None = None
 

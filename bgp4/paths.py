@@ -10,7 +10,7 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def _bundled(kind: str) -> Path:
-    """`configs` or `data`: packed into `bgp4/_bundled` by the build, beside `bgp4` in a checkout."""
+    """`configs` or `data`: in `bgp4/_bundled` once installed, beside `bgp4` in a checkout."""
     packed = _PACKAGE / "_bundled" / kind
     return packed if packed.is_dir() else _PACKAGE.parent / kind
 

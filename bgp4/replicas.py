@@ -97,7 +97,7 @@ class OpenMMReplicas:
         for s, row in enumerate(source):
             self.contexts[s] = [self.contexts[s][t] for t in row]
             for t in np.flatnonzero(row != np.arange(len(row))):
-                self._set_temperature(self.contexts[s][t], row[t], t)
+                self._set_temperature(self.contexts[s][t], int(row[t]), int(t))
 
     def _set_temperature(self, context: Any, old: int, new: int) -> None:
         scale = np.sqrt(self.temperatures_k[new] / self.temperatures_k[old])

@@ -253,8 +253,9 @@ def _run_processes(jobs: Sequence[_Job], progress: Progress) -> list[Result]:
             pipes.append(ours)
             processes.append(process)
         while len(results) < len(jobs):
-            for pipe in wait([p for p in pipes if p not in results]):
-                message = pipe.recv()  # type: ignore[union-attr]
+            ready: list[Any] = wait([p for p in pipes if p not in results])
+            for pipe in ready:
+                message = pipe.recv()
                 if isinstance(message, Exception):
                     raise UserInputError(f"simulation failed: {message}") from message
                 if isinstance(message, int):

@@ -25,9 +25,9 @@ def kt_in_kjmol(temperature_k: float) -> float:
 
 def kjmol_to_kt(energy_kjmol: T, temperature_k: float) -> T:
     """Convert an energy (or an array of energies) from kJ/mol to kT."""
-    return energy_kjmol / kt_in_kjmol(temperature_k)  # type: ignore[operator]
+    return energy_kjmol / kt_in_kjmol(temperature_k)  # type: ignore[operator,return-value]
 
 
 def kt_to_kjmol(energy_kt: T, temperature_k: float) -> T:
     """Convert an energy (or an array of energies) from kT to kJ/mol."""
-    return energy_kt * kt_in_kjmol(temperature_k)  # type: ignore[operator]
+    return energy_kt * kt_in_kjmol(temperature_k)  # type: ignore[operator,return-value]

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from bgp4.analysis.result import RunResult
 from bgp4.config import Config
 from bgp4.data import Frames, load_frames
-from bgp4.energies.openmm import REJECTED_ENERGY_KT, OpenMMEnergy
+from bgp4.energies.base import REJECTED_ENERGY_KT
+from bgp4.energies.openmm import OpenMMEnergy
 from bgp4.run import RunFolder
 from bgp4.sampling.draw import draw_samples
 from bgp4.sampling.files import read_samples

@@ -99,9 +99,9 @@ def fit_standardise(
 ) -> Standardise:
     """Standardise by the data's moments.
 
-    A torsion that is not circular is cut in the middle of the widest arc in which there are no
-    data. `auto` cuts those that leave more than half of the circle empty: they are stiff, and
-    linear for all purposes.
+    A torsion that is not circular is cut inside the widest arc in which there are no data. `auto`
+    cuts those that leave more than half of the circle empty: they are stiff, and linear for all
+    purposes.
     """
     start = q.shape[1] - n_torsions
     circular = torch.zeros(q.shape[1], dtype=torch.bool)
@@ -109,10 +109,9 @@ def fit_standardise(
     for column in range(start, q.shape[1]):
         centre[column], gap = _widest_gap(q[:, column])
         circular[column] = torsions == "circle" or (torsions == "auto" and gap < np.pi)
-    deviation = q[:, start:] - centre[start:]
-    mean = wrap(deviation).mean(0)
-    stiff = ~circular[start:]
-    centre[start:][stiff] += mean[stiff]
+        if not circular[column]:  # towards the mean, as far as the cut stays in the empty arc
+            mean = wrap(q[:, column] - centre[column]).mean()
+            centre[column] += mean.clamp(-0.45 * gap, 0.45 * gap)
     deviation = torch.cat([q[:, :start] - centre[:start], wrap(q[:, start:] - centre[start:])], 1)
     scale = torch.where(circular, 1.0, deviation.square().mean(0).sqrt())
     return Standardise(centre, scale, circular, n_torsions)

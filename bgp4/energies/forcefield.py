@@ -79,12 +79,16 @@ def read_force_field(system_xml: str) -> ForceField:
 
     system = openmm.XmlSerializer.deserialize(system_xml)
     terms = ForceField(system.getNumParticles())
+    read: set[str] = set()
     for force in system.getForces():
         name = type(force).__name__
         if name == "CMMotionRemover":
             continue
         if name not in _READERS:
             raise UnsupportedForce(name)
+        if name in read:
+            raise UnsupportedForce(f"a second {name}")
+        read.add(name)
         _READERS[name](force, terms)
     return terms
 
@@ -95,22 +99,24 @@ def _unitless(parameters: Any) -> list[float]:
 
 def _bonds(force: Any, terms: ForceField) -> None:
     rows = [_unitless(force.getBondParameters(i)) for i in range(force.getNumBonds())]
-    terms.bonds, terms.bond_parameters = _indices_and_parameters(rows, 2)
+    terms.bonds, terms.bond_parameters = _indices_and_parameters(rows, 2, 2)
 
 
 def _angles(force: Any, terms: ForceField) -> None:
     rows = [_unitless(force.getAngleParameters(i)) for i in range(force.getNumAngles())]
-    terms.angles, terms.angle_parameters = _indices_and_parameters(rows, 3)
+    terms.angles, terms.angle_parameters = _indices_and_parameters(rows, 3, 2)
 
 
 def _torsions(force: Any, terms: ForceField) -> None:
     rows = [_unitless(force.getTorsionParameters(i)) for i in range(force.getNumTorsions())]
     rows = [row for row in rows if row[-1] != 0]
-    terms.torsions, terms.torsion_parameters = _indices_and_parameters(rows, 4)
+    terms.torsions, terms.torsion_parameters = _indices_and_parameters(rows, 4, 3)
 
 
-def _indices_and_parameters(rows: list[list[float]], n: int) -> tuple[NDArray[np.int64], Array]:
-    table = np.array(rows, dtype=np.float64).reshape(len(rows), -1)
+def _indices_and_parameters(
+    rows: list[list[float]], n: int, n_parameters: int
+) -> tuple[NDArray[np.int64], Array]:
+    table = np.array(rows, dtype=np.float64).reshape(len(rows), n + n_parameters)
     return table[:, :n].astype(np.int64), table[:, n:]
 
 
@@ -130,9 +136,10 @@ def _nonbonded(force: Any, terms: ForceField) -> None:
     )
     slot = {pair: k for k, pair in enumerate(zip(i.tolist(), j.tolist(), strict=True))}
     for k in range(force.getNumExceptions()):
-        a, b, *exception = _unitless(force.getExceptionParameters(k))
-        parameters[slot[min(a, b), max(a, b)]] = exception
-    terms.pairs, terms.pair_parameters, terms.charges = np.stack([i, j], 1), parameters, charge
+        a, b, *exception = force.getExceptionParameters(k)
+        parameters[slot[min(a, b), max(a, b)]] = _unitless(exception)
+    _check_charges(charge, terms)
+    terms.pairs, terms.pair_parameters = np.stack([i, j], 1), parameters
 
 
 def _gbsa_obc(force: Any, terms: ForceField) -> None:

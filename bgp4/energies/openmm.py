@@ -6,28 +6,20 @@ The processes are started by `spawn`, make their Context themselves and end with
 
 from __future__ import annotations
 
-import logging
 import multiprocessing
 import os
 import weakref
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from bgp4.energies.base import Energy, Evaluation
 from bgp4.energies.worker import serve_energies
 from bgp4.errors import UserInputError
 from bgp4.system import Molecule
-from bgp4.units import kjmol_to_kt, kt_in_kjmol
 
-__all__ = ["REJECTED_ENERGY_KT", "Evaluation", "OpenMMEnergy", "available_cores"]
-
-log = logging.getLogger(__name__)
-
-REJECTED_ENERGY_KT = 1e6
-"""Energy given to a conformation that OpenMM rejects: its Boltzmann weight is exactly zero."""
+__all__ = ["OpenMMEnergy", "available_cores"]
 
 
 def available_cores() -> int:
@@ -35,21 +27,7 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class Evaluation(NamedTuple):
-    """Energies of a batch.
-
-    Attributes:
-        energy_kjmol: (batch,), kJ/mol; NaN where rejected.
-        forces_kjmol_nm: (batch, atoms, 3), kJ/mol/nm; zero where rejected.
-        rejected: Index of each rejected conformation, and why.
-    """
-
-    energy_kjmol: NDArray[np.float64]
-    forces_kjmol_nm: NDArray[np.float64]
-    rejected: dict[int, str]
-
-
-class OpenMMEnergy:
+class OpenMMEnergy(Energy):
     """Reduced energy u(x) = E(x) / kT of a molecule, differentiable once through the forces.
 
     Args:
@@ -69,10 +47,7 @@ class OpenMMEnergy:
         platform: str = "CPU",
         workers: int | None = None,
     ) -> None:
-        self.temperature_k = temperature_k
-        self.n_atoms = molecule.n_atoms
-        self.n_evaluations = 0
-        self.n_rejected = 0
+        super().__init__(molecule.n_atoms, temperature_k)
         self._workers = _start(molecule.system_xml, platform, workers or available_cores())
         self._finalizer = weakref.finalize(self, _stop, self._workers)
 
@@ -80,31 +55,11 @@ class OpenMMEnergy:
     def n_workers(self) -> int:
         return len(self._workers)
 
-    def __enter__(self) -> OpenMMEnergy:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def close(self) -> None:
         """End the worker processes; safe to call twice."""
         self._finalizer()
 
-    def __call__(
-        self,
-        positions_nm: Tensor,  # (batch, atoms, 3)
-    ) -> Tensor:  # (batch,)
-        """Energies in kT; a rejected conformation has `REJECTED_ENERGY_KT` and no force."""
-        energy_kt: Tensor = _ForceGradient.apply(positions_nm, self)
-        return energy_kt
-
-    def evaluate(self, positions_nm: NDArray[Any]) -> Evaluation:
-        """Energies and forces of positions (batch, atoms, 3) in nm, counted."""
-        positions = np.ascontiguousarray(positions_nm, dtype=np.float64)
-        if positions.ndim != 3 or positions.shape[1:] != (self.n_atoms, 3):
-            raise ValueError(
-                f"expected positions (batch, {self.n_atoms}, 3), got {positions.shape}"
-            )
+    def _evaluate(self, positions: NDArray[np.float64]) -> Evaluation:
         if not self._finalizer.alive:
             raise RuntimeError("this OpenMMEnergy is closed")
         parts = np.array_split(positions, len(self._workers))
@@ -118,22 +73,7 @@ class OpenMMEnergy:
         except BaseException:
             self.close()  # answers left in a pipe would be taken for the next batch's
             raise
-        result = _join(answers, parts)
-        self._count(result)
-        return result
-
-    def _count(self, result: Evaluation) -> None:
-        self.n_evaluations += len(result.energy_kjmol)
-        self.n_rejected += len(result.rejected)
-        if result.rejected:
-            index, reason = next(iter(result.rejected.items()))
-            log.warning(
-                "OpenMM rejected %d of %d conformations (first: index %d: %s)",
-                len(result.rejected),
-                len(result.energy_kjmol),
-                index,
-                reason,
-            )
+        return _join(answers, parts)
 
 
 class _Worker(NamedTuple):
@@ -185,20 +125,3 @@ def _join(answers: list[Any], parts: list[NDArray[np.float64]]) -> Evaluation:
             for i, why in part.items()
         },
     )
-
-
-class _ForceGradient(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, positions_nm: Tensor, energy: OpenMMEnergy) -> Tensor:
-        result = energy.evaluate(positions_nm.detach().cpu().numpy())
-        energy_kt = kjmol_to_kt(result.energy_kjmol, energy.temperature_k)
-        energy_kt = np.where(np.isnan(energy_kt), REJECTED_ENERGY_KT, energy_kt)
-        gradient = -result.forces_kjmol_nm / kt_in_kjmol(energy.temperature_k)
-        ctx.save_for_backward(torch.as_tensor(gradient).to(positions_nm))
-        return torch.as_tensor(energy_kt).to(positions_nm)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None]:
-        (gradient,) = ctx.saved_tensors
-        return grad_output[:, None, None] * gradient, None

@@ -25,6 +25,23 @@ class Potential(nn.Module):
         dtype: Of all arithmetic.
     """
 
+    difference: Tensor
+    bond: Tensor
+    angle: Tensor
+    torsion: Tensor
+    pair: Tensor
+    first: Tensor
+    second: Tensor
+    or_first: Tensor
+    or_second: Tensor
+    sr_first: Tensor
+    sr_second: Tensor
+    offset_radius: Tensor
+    radius: Tensor
+    solvation: Tensor
+    self_solvation: Tensor
+    surface: Tensor
+
     def __init__(self, terms: ForceField, dtype: torch.dtype = torch.float64) -> None:
         super().__init__()
         self.terms = terms

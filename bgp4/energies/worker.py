@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["make_context", "serve_energies"]
+__all__ = ["evaluate_with", "make_context", "serve_energies"]
 
 
 def make_context(system_xml: str, platform: str, integrator: Any = None) -> Any:
@@ -57,10 +57,13 @@ def serve_energies(pipe: Connection, system_xml: str, platform: str) -> None:
             return
         if positions is None:
             return
-        pipe.send(_evaluate(context, positions))
+        pipe.send(evaluate_with(context, positions))
 
 
-def _evaluate(context: Any, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
+def evaluate_with(
+    context: Any, positions: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
+    """Energies, forces and rejections as `serve_energies` answers them, one after the other."""
     import openmm
 
     energies = np.full(len(positions), np.nan)

@@ -7,6 +7,7 @@ from a context that the flow holds fixed.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from nflows.transforms.coupling import CouplingTransform
@@ -16,6 +17,7 @@ from bgp4.flows.spline import (
     Knots,
     circular_knots,
     linear_tail_knots,
+    n_parameters,
     spline_forward,
     spline_inverse,
 )
@@ -48,7 +50,7 @@ class Conditioner(nn.Module):
         self.circular = circular
         widths = [in_features * (2 if circular else 1) + context_features, *hidden]
         layers: list[nn.Module] = []
-        for n_in, n_out in zip(widths, widths[1:], strict=False):
+        for n_in, n_out in pairwise(widths):
             layers += [nn.Linear(n_in, n_out), nn.SiLU()]
         last = nn.Linear(widths[-1], out_features)
         nn.init.zeros_(last.weight)
@@ -101,12 +103,12 @@ class AffineCoupling(_Coupling):
 
 
 class SplineCoupling(_Coupling):
-    """A rational-quadratic spline on [-5, 5], then an affine map: nonlinear inside, linear tails."""
+    """An affine map, then a rational-quadratic spline on [-5, 5] with linear tails."""
 
     def __init__(
         self, mask: Tensor, hidden: Sequence[int], context_features: int = 0, bins: int = 8
     ) -> None:
-        self.parameters_per_feature = 3 * bins + 1
+        self.parameters_per_feature = 2 + n_parameters(bins, circular=False)
         super().__init__(mask, hidden, context_features)
 
     def _coupling_transform_forward(self, inputs: Tensor, transform_params: Tensor) -> _Result:
@@ -131,7 +133,7 @@ class CircularSplineCoupling(_Coupling):
     circular = True
 
     def __init__(self, mask: Tensor, hidden: Sequence[int], bins: int = 8) -> None:
-        self.parameters_per_feature = 3 * bins + 1
+        self.parameters_per_feature = 1 + n_parameters(bins, circular=True)
         super().__init__(mask, hidden)
 
     def _coupling_transform_forward(self, inputs: Tensor, transform_params: Tensor) -> _Result:

@@ -108,10 +108,11 @@ class BoltzmannGenerator(nn.Module):
         return Conformations(positions, log_prob_x - logabsdet_q - logabsdet_xyz, valid)
 
     def _sample_base(self, n: int, generator: torch.Generator) -> Tensor:
-        kwargs = {"generator": generator, "dtype": torch.float64}
-        normal = torch.randn(n, self.standardise.n_linear, **kwargs)
-        angle = 2 * math.pi * torch.rand(n, self.standardise.n_circular, **kwargs) - math.pi
-        return torch.cat([normal, angle], dim=1).to(self.device, self.dtype)
+        n_linear, n_circular = self.standardise.n_linear, self.standardise.n_circular
+        normal = torch.randn(n, n_linear, generator=generator, dtype=torch.float64)
+        share = torch.rand(n, n_circular, generator=generator, dtype=torch.float64)
+        z = torch.cat([normal, 2 * math.pi * share - math.pi], dim=1)
+        return z.to(self.device, self.dtype)
 
     def _log_prob_base(
         self,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bgp4.config import Config
 from bgp4.coordinates import Standardise
-from bgp4.energies.openmm import REJECTED_ENERGY_KT, OpenMMEnergy
+from bgp4.energies.base import REJECTED_ENERGY_KT, Energy
 from bgp4.flows.build import build_generator
 from bgp4.flows.generator import BoltzmannGenerator, in_double_precision
 from bgp4.run import RunFolder
@@ -74,7 +74,7 @@ def load_trained(run: RunFolder, device: str = "cpu") -> TrainedRun:
 
 @torch.no_grad()
 def generate(
-    model: BoltzmannGenerator, n: int, seed: int, energy: OpenMMEnergy | None
+    model: BoltzmannGenerator, n: int, seed: int, energy: Energy | None
 ) -> Iterator[Samples]:
     """Draw n conformations, chunk by chunk; the same seed draws the same ones.
 
@@ -96,7 +96,7 @@ def generate(
 
 
 def _energies(
-    energy: OpenMMEnergy | None, positions: NDArray[np.float32], valid: NDArray[np.bool_]
+    energy: Energy | None, positions: NDArray[np.float32], valid: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
     """Energies in kT; what is not a conformation, or rejected by OpenMM, has weight zero."""
     if energy is None:

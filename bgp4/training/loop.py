@@ -18,7 +18,8 @@ from torch import Tensor
 from bgp4.config import Config
 from bgp4.coordinates import InternalCoordinates, fit_standardise, zmatrix_from_topology
 from bgp4.data import Frames, Split, load_frames, sha256, split_blocks
-from bgp4.energies.openmm import OpenMMEnergy
+from bgp4.energies.base import Energy
+from bgp4.energies.select import training_energy
 from bgp4.flows.build import build_generator
 from bgp4.flows.generator import BoltzmannGenerator
 from bgp4.progress import progress
@@ -87,10 +88,16 @@ def train(config: Config, run_path: Path, resume: bool = False, device: str = "a
     if config.training.threads:
         torch.set_num_threads(config.training.threads)
     model = fitted_generator(config, molecule.topology, frames.positions_nm[split.train])
-    settings = config.energies
-    with OpenMMEnergy(
-        molecule, config.temperature_k, settings.platform, settings.workers
-    ) as energy:
+    t = config.training
+    energy = training_energy(
+        config.energies,
+        molecule,
+        config.temperature_k,
+        frames.positions_nm[split.heldout][:16],
+        t.energy_batch_size,
+        (t.steps - likelihood_steps(t)) * t.energy_batch_size,
+    )
+    with energy:
         run = RunFolder.open(run_path) if resume else RunFolder.create(run_path, config)
         trainer = Trainer(config, run, model.to(chosen), energy, frames, split, molecule)
         trainer.start(resume)
@@ -111,7 +118,7 @@ class Trainer:
     config: Config
     run: RunFolder
     model: BoltzmannGenerator
-    energy: OpenMMEnergy
+    energy: Energy
     frames: Frames
     split: Split
     molecule: Molecule
@@ -142,6 +149,7 @@ class Trainer:
         self.run.update_info(
             **provenance(self.config),
             device=str(self.model.device),
+            training_energy=type(self.energy).__name__,
             n_parameters=sum(p.numel() for p in self.model.parameters()),
             n_linear=self.model.standardise.n_linear,
             n_circular=self.model.standardise.n_circular,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bgp4.config import TrainingConfig
-from bgp4.energies.openmm import REJECTED_ENERGY_KT
+from bgp4.energies.base import REJECTED_ENERGY_KT
 from bgp4.energies.regularize import keep_lowest, smooth_cap
 from bgp4.flows.generator import BoltzmannGenerator, Conformations
 

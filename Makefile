@@ -1,0 +1,34 @@
+# make ala2    train the default run and write its report (installs into .venv first)
+# make test    lint, types and tests
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+RUN    := runs/ala2
+
+.PHONY: ala2 test check clean
+
+ala2: $(VENV)/.installed
+	$(BIN)/bgp4 train --config ala2.yaml --run $(RUN) $(if $(wildcard $(RUN)/checkpoint.safetensors),--resume)
+	$(BIN)/bgp4 report $(RUN)
+
+test check: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+$(VENV)/.installed: pyproject.toml constraints.txt $(shell find bgp4 configs data -type f -not -name '*.pyc' 2>/dev/null)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet -c constraints.txt .
+	touch $@
+
+$(VENV)/.installed-test: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[test]'
+	rm -f $(VENV)/.installed
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist

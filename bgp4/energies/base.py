@@ -1,0 +1,116 @@
+"""The contract of an energy: reduced energies of positions, differentiable through forces."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bgp4.units import kjmol_to_kt, kt_in_kjmol
+
+__all__ = ["REJECTED_ENERGY_KT", "Energy", "Evaluation"]
+
+log = logging.getLogger(__name__)
+
+REJECTED_ENERGY_KT = 1e6
+"""Energy given to a conformation that can't be evaluated: its Boltzmann weight is exactly zero."""
+
+
+class Evaluation(NamedTuple):
+    """Energies of a batch.
+
+    Attributes:
+        energy_kjmol: (batch,), kJ/mol; NaN where rejected.
+        forces_kjmol_nm: (batch, atoms, 3), kJ/mol/nm; zero where rejected.
+        rejected: Index of each rejected conformation, and why.
+    """
+
+    energy_kjmol: NDArray[np.float64]
+    forces_kjmol_nm: NDArray[np.float64]
+    rejected: dict[int, str]
+
+
+class Energy(ABC):
+    """Reduced energy u(x) = E(x) / kT of a molecule, differentiable once through the forces.
+
+    What can't be evaluated is counted in `n_rejected` and named in the log; it has
+    `REJECTED_ENERGY_KT` and no force. Use it in a `with` block, or close it.
+    """
+
+    def __init__(self, n_atoms: int, temperature_k: float) -> None:
+        self.n_atoms = n_atoms
+        self.temperature_k = temperature_k
+        self.n_evaluations = 0
+        self.n_rejected = 0
+
+    def __call__(
+        self,
+        positions_nm: Tensor,  # (batch, atoms, 3)
+    ) -> Tensor:  # (batch,)
+        """Energies in kT."""
+        energy_kt: Tensor = _ForceGradient.apply(positions_nm, self)
+        return energy_kt
+
+    def evaluate(
+        self,
+        positions_nm: NDArray[Any],  # (batch, atoms, 3)
+    ) -> Evaluation:
+        """Energies and forces, counted.
+
+        Raises:
+            ValueError: If the shape is not (batch, atoms, 3).
+        """
+        positions = np.ascontiguousarray(positions_nm, dtype=np.float64)
+        if positions.ndim != 3 or positions.shape[1:] != (self.n_atoms, 3):
+            raise ValueError(
+                f"expected positions (batch, {self.n_atoms}, 3), got {positions.shape}"
+            )
+        if not len(positions):
+            return Evaluation(np.empty(0), positions, {})
+        result = self._evaluate(positions)
+        self.n_evaluations += len(positions)
+        self.n_rejected += len(result.rejected)
+        if result.rejected:
+            index, reason = next(iter(result.rejected.items()))
+            log.warning(
+                "rejected %d of %d conformations (first: index %d: %s)",
+                len(result.rejected),
+                len(positions),
+                index,
+                reason,
+            )
+        return result
+
+    @abstractmethod
+    def _evaluate(self, positions: NDArray[np.float64]) -> Evaluation: ...
+
+    def close(self) -> None:  # noqa: B027 - most energies hold nothing
+        """Give back what the energy holds; safe to call twice."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _ForceGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, positions_nm: Tensor, energy: Energy) -> Tensor:
+        result = energy.evaluate(positions_nm.detach().cpu().numpy())
+        energy_kt = kjmol_to_kt(result.energy_kjmol, energy.temperature_k)
+        energy_kt = np.where(np.isnan(energy_kt), REJECTED_ENERGY_KT, energy_kt)
+        gradient = -result.forces_kjmol_nm / kt_in_kjmol(energy.temperature_k)
+        ctx.save_for_backward(torch.as_tensor(gradient).to(positions_nm))
+        return torch.as_tensor(energy_kt).to(positions_nm)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None]:
+        (gradient,) = ctx.saved_tensors
+        return grad_output[:, None, None] * gradient, None

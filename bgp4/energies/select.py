@@ -1,0 +1,52 @@
+"""Which energy a run trains with: batched where it is known and checked, else OpenMM's pool."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bgp4.config import EnergyConfig
+from bgp4.energies.base import Energy
+from bgp4.energies.batched import BatchedEnergy, check_against_openmm
+from bgp4.energies.forcefield import UnsupportedForce
+from bgp4.energies.openmm import OpenMMEnergy
+from bgp4.errors import UserInputError
+from bgp4.system import Molecule
+
+__all__ = ["training_energy"]
+
+log = logging.getLogger(__name__)
+
+COMPILE_FROM = 500_000
+"""Evaluations from which compiling the batched energy pays."""
+
+
+def training_energy(
+    config: EnergyConfig,
+    molecule: Molecule,
+    temperature_k: float,
+    frames_nm: NDArray[np.floating],  # (frames, atoms, 3), real conformations to check it on
+    batch_size: int,
+    n_evaluations: int,
+) -> Energy:
+    """The energy of the training loop, in float32 where it is batched.
+
+    Raises:
+        UserInputError: If the config asks for `batched` and the System can't have it.
+    """
+    if config.method == "openmm":
+        return OpenMMEnergy(molecule, temperature_k, config.platform, config.workers)
+    try:
+        check_against_openmm(molecule, frames_nm)
+    except UnsupportedForce as unsupported:
+        if config.method == "batched":
+            raise UserInputError(
+                f"config key energies.method: batched does not know {unsupported}; use openmm"
+            ) from unsupported
+        log.info("energies from OpenMM's workers: batched ones do not know %s", unsupported)
+        return OpenMMEnergy(molecule, temperature_k, config.platform, config.workers)
+    chunk = batch_size if n_evaluations >= COMPILE_FROM else None
+    return BatchedEnergy(molecule, temperature_k, torch.float32, chunk)

@@ -1,0 +1,98 @@
+"""Alanine dipeptide, its frames and one trained run of seconds, made once and shared.
+
+A warning from bgp4's own modules is an error in every test.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from collections.abc import Callable, Iterator  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+import numpy as np  # noqa: E402
+import openmm  # noqa: E402
+import pytest  # noqa: E402
+import torch  # noqa: E402
+from numpy.typing import NDArray  # noqa: E402
+from openmm import unit  # noqa: E402
+
+from bgp4.config import Config, SystemConfig, load_config  # noqa: E402
+from bgp4.data import Frames, load_frames  # noqa: E402
+from bgp4.run import RunFolder  # noqa: E402
+from bgp4.system import Molecule, load_molecule  # noqa: E402
+
+Plain = Callable[[str, NDArray], tuple[NDArray[np.float64], NDArray[np.float64]]]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("filterwarnings", r"error:::bgp4(\..*)?")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(7)
+
+
+@pytest.fixture(scope="session")
+def smoke_config() -> Config:
+    return load_config("ala2_smoke.yaml")
+
+
+@pytest.fixture(scope="session")
+def alanine() -> Molecule:
+    return load_molecule(SystemConfig(testsystem="AlanineDipeptideImplicit"))
+
+
+@pytest.fixture(scope="session")
+def smoke_frames(smoke_config: Config, alanine: Molecule) -> Frames:
+    return load_frames(smoke_config.data, alanine)
+
+
+@pytest.fixture(scope="session")
+def smoke_run(smoke_config: Config, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A trained run that tests read; whoever writes into it copies it first."""
+    from bgp4.training.loop import train
+
+    return train(smoke_config, tmp_path_factory.mktemp("runs") / "smoke", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def plain_openmm() -> Plain:
+    """Energies (kJ/mol) and forces of a serialised System from a bare Reference Context."""
+
+    def evaluate(system_xml: str, positions_nm: NDArray) -> tuple[NDArray, NDArray]:
+        context = openmm.Context(
+            openmm.XmlSerializer.deserialize(system_xml),
+            openmm.VerletIntegrator(0.001),
+            openmm.Platform.getPlatformByName("Reference"),
+        )
+        energies, forces = [], []
+        for positions in positions_nm:
+            context.setPositions(np.asarray(positions, np.float64) * unit.nanometer)
+            state = context.getState(energy=True, forces=True)
+            energies.append(
+                state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)
+            )
+            forces.append(
+                state.getForces(asNumpy=True).value_in_unit(
+                    unit.kilojoule_per_mole / unit.nanometer
+                )
+            )
+        return np.array(energies), np.array(forces)
+
+    return evaluate
+
+
+@pytest.fixture
+def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty folder as the working directory; what a test leaves there is compared by name."""
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path

@@ -1,0 +1,223 @@
+"""The contract of a transform, asked of every transform by one registry."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from nflows.transforms import Transform
+from torch import Tensor, nn
+from torch.autograd.functional import jacobian
+
+from bgp4.config import ModelConfig
+from bgp4.coordinates import Standardise
+from bgp4.flows.baselines import LULinear
+from bgp4.flows.build import TorsionsFirst, build_transform
+from bgp4.flows.coupling import AffineCoupling, CircularSplineCoupling, SplineCoupling
+from bgp4.p4 import P4InvLinear, P4Schedule, matrix_state, merge_step
+
+BATCH = 5
+MASK = torch.tensor([1, 0, 1, 0, 0])
+
+
+class Case:
+    """A transform of `n_linear` variables and then `n_circular` angles, with its context."""
+
+    def __init__(
+        self,
+        make: Callable[[], Transform],
+        n_linear: int = 5,
+        n_circular: int = 0,
+        n_context: int = 0,
+        float32: float = 2e-4,
+    ) -> None:
+        self.make, self.n_linear, self.n_circular = make, n_linear, n_circular
+        self.n_context, self.float32 = n_context, float32
+
+    def transform(self) -> Transform:
+        """In float64, with every parameter moved off its start."""
+        torch.manual_seed(3)
+        made = self.make().double()
+        with torch.no_grad():
+            for parameter in made.parameters():
+                parameter += 0.2 * torch.randn_like(parameter)
+        return made
+
+    def inputs(self, batch: int = BATCH) -> Tensor:
+        rng = np.random.default_rng(5)
+        linear = rng.normal(0, 1.5, (batch, self.n_linear))
+        angles = rng.uniform(-np.pi, np.pi, (batch, self.n_circular))
+        return torch.as_tensor(np.hstack([linear, angles]))
+
+    def context(self, batch: int = BATCH) -> Tensor | None:
+        if not self.n_context:
+            return None
+        return torch.as_tensor(np.random.default_rng(6).normal(size=(batch, self.n_context)))
+
+
+def dirty_p4() -> Transform:
+    """P4Inv in mid-cycle: merged before, and with a perturbation that is not merged yet."""
+    layer = P4InvLinear(5, matrix_state(2 * torch.eye(5).double() + 0.3 * torch.randn(5, 5)))
+    with torch.no_grad():
+        layer.u += 0.1
+    merge_step(layer, None, 10, P4Schedule(merge_every=10))
+    assert layer.merges == 1
+    return layer
+
+
+def torsions_first() -> Transform:
+    context = 2 * 3
+    linear = SplineCoupling(torch.tensor([1, 0, 1, 0]), [8], context, bins=4)
+    return TorsionsFirst(linear, CircularSplineCoupling(torch.tensor([1, 0, 1]), [8], 4), 3)
+
+
+def standardise() -> Transform:
+    """Its x has the circles last; its q here has them last as well."""
+    scale = torch.tensor([0.5, 2.0, 0.3, 1.0, 1.0])
+    circular = torch.tensor([False, False, False, True, True])
+    return Standardise(torch.tensor([0.1, 1.5, 0.2, 3.0, -3.0]), scale, circular, 2)
+
+
+def flow(mixing: str, coupling: str, n_linear: int, n_circular: int) -> Transform:
+    model = ModelConfig(
+        mixing=mixing, coupling=coupling, blocks=2, torsion_blocks=2, hidden=(8,), bins=4
+    )
+    return build_transform(model, n_linear, n_circular, seed=1)
+
+
+CASES: dict[str, Case] = {
+    "p4inv/dirty": Case(dirty_p4),
+    "lu": Case(lambda: LULinear(5)),
+    "affine": Case(lambda: AffineCoupling(MASK, [8])),
+    "affine/context": Case(lambda: AffineCoupling(MASK, [8], 4), n_context=4),
+    "spline": Case(lambda: SplineCoupling(MASK, [8], bins=4)),
+    "spline/context": Case(lambda: SplineCoupling(MASK, [8], 4, bins=4), n_context=4),
+    "circular": Case(lambda: CircularSplineCoupling(MASK, [8], 4), 0, 5),
+    "torsions first": Case(torsions_first, 4, 3),
+    "standardise": Case(standardise, 3, 2),
+}
+for _mixing, _coupling, _circles in product(
+    ["p4inv", "lu", "permutation", "swap"], ["spline", "affine"], [0, 1, 3]
+):
+    CASES[f"flow/{_mixing}/{_coupling}/{_circles} circles"] = Case(
+        lambda m=_mixing, c=_coupling, k=_circles: flow(m, c, 5, k), 5, _circles, float32=5e-3
+    )
+
+cases = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+
+
+def difference(a: Tensor, b: Tensor, n_circular: int) -> Tensor:
+    """Largest difference; angles are compared on the circle."""
+    d = a - b
+    if n_circular:
+        start = a.shape[1] - n_circular
+        d = torch.cat([d[:, :start], torch.atan2(d[:, start:].sin(), d[:, start:].cos())], dim=1)
+    return d.abs().max()
+
+
+@cases
+def test_round_trip_both_ways(case: Case) -> None:
+    transform, x, context = case.transform(), case.inputs(), case.context()
+    z, forward = transform(x, context)
+    back, inverse = transform.inverse(z, context)
+    assert forward.shape == inverse.shape == (BATCH,)
+    assert difference(back, x, case.n_circular) < 1e-8
+    torch.testing.assert_close(inverse, -forward, rtol=0, atol=1e-8)
+    y, inverse = transform.inverse(x, context)
+    again, forward = transform(y, context)
+    assert difference(again, x, case.n_circular) < 1e-8
+    torch.testing.assert_close(inverse, -forward, rtol=0, atol=1e-8)
+
+
+@cases
+@pytest.mark.parametrize("direction", ["forward", "inverse"])
+def test_logabsdet_is_that_of_the_jacobian(case: Case, direction: str) -> None:
+    transform, x, context = case.transform(), case.inputs(), case.context()
+    function = getattr(transform, direction)
+    _, logabsdet = function(x, context)
+    for i in range(BATCH):
+        given = None if context is None else context[i : i + 1]
+        J = jacobian(lambda row, given=given: function(row[None], given)[0][0], x[i])
+        torch.testing.assert_close(logabsdet[i], torch.linalg.slogdet(J)[1], rtol=0, atol=1e-8)
+
+
+@cases
+def test_a_batch_is_its_rows(case: Case) -> None:
+    transform, x, context = case.transform(), case.inputs(), case.context()
+    whole = transform(x, context)
+    given = [None] * BATCH if context is None else context.split(1)
+    rows = [transform(row, c) for row, c in zip(x.split(1), given, strict=True)]
+    for part, values in zip(whole, zip(*rows, strict=True), strict=True):
+        torch.testing.assert_close(part, torch.cat(values), rtol=0, atol=1e-10)
+
+
+@cases
+def test_state_dict_restores_the_map(case: Case) -> None:
+    transform, x, context = case.transform(), case.inputs(), case.context()
+    other = case.make().double()
+    other.load_state_dict(copy.deepcopy(transform.state_dict()))
+    for value, expected in zip(other(x, context), transform(x, context), strict=True):
+        assert torch.equal(value, expected)
+
+
+@cases
+def test_float32_agrees_with_float64(case: Case) -> None:
+    transform, x, context = case.transform(), case.inputs(), case.context()
+    single = copy.deepcopy(transform).float()
+    given = None if context is None else context.float()
+    for direction in ("forward", "inverse"):
+        y, logabsdet = getattr(transform, direction)(x, context)
+        y32, logabsdet32 = getattr(single, direction)(x.float(), given)
+        assert y32.dtype == torch.float32
+        assert difference(y32.double(), y, case.n_circular) < case.float32
+        assert (logabsdet32.double() - logabsdet).abs().max() < case.float32
+
+
+@cases
+def test_looking_changes_nothing(case: Case) -> None:
+    transform, x, context = case.transform(), case.inputs(), case.context()
+    before = copy.deepcopy(transform.state_dict())
+    expected, _ = transform(x, context)
+    repr(transform)
+    with torch.no_grad():
+        value, _ = transform.eval()(x, context)
+        transform.inverse(x, context)
+    assert torch.equal(value, expected)
+    assert all(torch.equal(before[k], v) for k, v in transform.state_dict().items())
+
+
+@pytest.mark.parametrize("mixing", ["p4inv", "lu", "permutation", "swap"])
+def test_a_flow_starts_as_a_map_of_volume_one(mixing: str) -> None:
+    """Couplings start as the identity, mixing layers as permutations."""
+    torch.manual_seed(0)
+    made = flow(mixing, "spline", 6, 3).double()
+    x = CASES["flow/lu/spline/3 circles"].inputs()
+    x = torch.cat([x[:, :1], x], dim=1)
+    z, logabsdet = made(x)
+    torch.testing.assert_close(logabsdet, torch.zeros(BATCH).double(), rtol=0, atol=1e-5)
+    assert difference(z[:, 6:], x[:, 6:], 3) < 1e-6
+    if mixing != "lu":
+        sorted_z, sorted_x = z[:, :6].sort(1).values, x[:, :6].sort(1).values
+        torch.testing.assert_close(sorted_z, sorted_x, rtol=0, atol=1e-5)
+
+
+def test_the_kinds_of_mixing_differ_in_the_mixing_alone() -> None:
+    counts = {
+        mixing: sum(p.numel() for p in flow(mixing, "spline", 6, 3).parameters())
+        for mixing in ("p4inv", "swap", "permutation")
+    }
+    assert counts["p4inv"] == counts["swap"] + 4 * 3 * 6
+    assert counts["swap"] == counts["permutation"]
+
+
+def test_every_variable_is_transformed() -> None:
+    transform = CASES["flow/swap/spline/3 circles"].transform()
+    x = CASES["flow/swap/spline/3 circles"].inputs(1)
+    J = jacobian(lambda row: transform(row[None])[0][0], x[0])
+    assert (J.abs().sum(0) > 0).all()
+    assert isinstance(transform, nn.Module)
+    assert ((transform(x)[0].sort().values - x.sort().values).abs() > 1e-9).any()
