@@ -84,6 +84,7 @@ class DataConfig(Section):
 
     path: str = "ala2_300k.h5"
     stride: Count = 1
+    peptide_bonds: Literal["any", "trans"] = "any"
     heldout_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
 
 
@@ -113,7 +114,7 @@ class ModelConfig(Section):
     """The flow: what mixes the variables, what the couplings are, how wide they are."""
 
     mixing: Literal["p4inv", "lu", "permutation", "swap"] = "p4inv"
-    coupling: Literal["spline", "affine"] = "spline"
+    coupling: Literal["hybrid", "spline", "affine"] = "hybrid"
     torsions: Literal["circle", "cut", "auto"] = "auto"
     blocks: Count = 6
     torsion_blocks: Count = 4

@@ -6,7 +6,7 @@ import hashlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from bgp4.config import DataConfig
 from bgp4.errors import UserInputError
 from bgp4.paths import find_data
 from bgp4.system import Molecule
+from bgp4.topology import peptide_torsions
 
 if TYPE_CHECKING:
     import mdtraj
@@ -39,12 +40,14 @@ class Frames:
         positions_nm: (frames, atoms, 3), float32, nm.
         energy_kjmol: (frames,), kJ/mol, or None where the file has none.
         temperature_k: Of the simulation, K, or None where the file doesn't say.
+        n_cis: Frames left out because of a cis peptide bond.
     """
 
     path: Path
     positions_nm: NDArray[np.float32]
     energy_kjmol: NDArray[np.float64] | None
     temperature_k: float | None
+    n_cis: int = 0
 
 
 @dataclass(frozen=True)
@@ -69,13 +72,25 @@ def load_frames(config: DataConfig, molecule: Molecule) -> Frames:
             f"config key data.path: no such file: {config.path}; make one with `bgp4 simulate`"
         )
     trajectory = _read(path, molecule)
+    _check_whole(path, trajectory.n_frames)
     _check_atoms(path, trajectory.topology, molecule)
     if trajectory.n_frames == 0:
         raise UserInputError(f"{path}: expected frames, found none")
     _check_positions(path, trajectory.xyz, molecule)
     energy, temperature = _energies(path, trajectory.n_frames)
-    keep = slice(None, None, config.stride)
-    return Frames(path, trajectory.xyz[keep], None if energy is None else energy[keep], temperature)
+    keep = np.arange(0, trajectory.n_frames, config.stride)
+    n_cis = 0
+    if config.peptide_bonds == "trans":
+        trans = _all_trans(trajectory[keep])
+        n_cis = int((~trans).sum())
+        keep = keep[trans]
+        if not len(keep):
+            raise UserInputError(
+                f"{path}: every frame has a cis peptide bond; set data.peptide_bonds to any"
+            )
+    return Frames(
+        path, trajectory.xyz[keep], None if energy is None else energy[keep], temperature, n_cis
+    )
 
 
 def split_blocks(n_frames: int, heldout_fraction: float, seed: int) -> Split:
@@ -117,7 +132,25 @@ def _read(path: Path, molecule: Molecule) -> mdtraj.Trajectory:
         raise UserInputError(f"{path}: cannot be read ({reason}){expected}") from error
 
 
-def _check_atoms(path: Path, topology: mdtraj.Topology, molecule: Molecule) -> None:
+def _check_whole(path: Path, n_frames: int) -> None:
+    """A truncated DCD file reads as a shorter one; its header says how many frames it had."""
+    if path.suffix.lower() != ".dcd":
+        return
+    with path.open("rb") as file:
+        record, kind, frames = file.read(4), file.read(4), file.read(4)
+    order: Literal["little", "big"] = "little" if record == b"T\0\0\0" else "big"
+    expected = int.from_bytes(frames, order)
+    if kind == b"CORD" and n_frames < expected:
+        raise UserInputError(
+            f"{path}: expected the {expected} frames of its header, found {n_frames}: truncated"
+        )
+
+
+def _check_atoms(path: Path, topology: mdtraj.Topology | None, molecule: Molecule) -> None:
+    if topology is None:
+        raise UserInputError(
+            f"{path}: expected the {molecule.n_atoms} atoms of {molecule.name}, found no topology"
+        )
     if topology.n_atoms != molecule.n_atoms:
         raise UserInputError(
             f"{path}: expected the {molecule.n_atoms} atoms of {molecule.name}, "
@@ -156,6 +189,18 @@ def _check_positions(path: Path, xyz: NDArray[np.float32], molecule: Molecule) -
             f"{ratio[frame, bond] * expected[bond]:.3f} nm long, expected about "
             f"{expected[bond]:.3f} nm; wrong units, another atom order or a broken molecule"
         )
+
+
+def _all_trans(trajectory: mdtraj.Trajectory) -> NDArray[np.bool_]:
+    """Whether every peptide bond of a frame is trans, |ω| above 90°, (frames,)."""
+    import mdtraj
+
+    quadruples = peptide_torsions(trajectory.topology)
+    if not quadruples:
+        return np.ones(trajectory.n_frames, dtype=bool)
+    omega = np.abs(mdtraj.compute_dihedrals(trajectory, quadruples))
+    trans: NDArray[np.bool_] = (omega > np.pi / 2).all(axis=1)
+    return trans
 
 
 def _energies(path: Path, n_frames: int) -> tuple[NDArray[np.float64] | None, float | None]:

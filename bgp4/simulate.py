@@ -109,7 +109,7 @@ def write_trajectory(
             attributes = file._handle.create_group("/", "bgp4")._v_attrs
             attributes.config = dump_config(config)
             attributes.engine = simulation.engine
-            attributes.exchange_acceptance = [float(a) for a in simulation.acceptance]
+            attributes.exchange_acceptance = simulation.acceptance
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -275,7 +275,11 @@ def _run_processes(jobs: Sequence[_Job], progress: Progress) -> list[Result]:
 
 def _serve_job(pipe: Connection, job: _Job) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    import openmm
+
     try:
         pipe.send(run_stacks(ENGINES[job.engine](job.dynamics), job, pipe.send))
     except ValueError as error:
         pipe.send(error)
+    except openmm.OpenMMException as error:
+        pipe.send(ValueError(f"{' '.join(str(error).split())}; shorten simulate.timestep_fs"))

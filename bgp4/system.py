@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,8 +87,8 @@ def _read_testsystem(config: SystemConfig) -> tuple[Any, Any, Any]:
 def _read_prmtop(config: SystemConfig) -> tuple[Any, Any, Any]:
     from openmm import app
 
-    prmtop = app.AmberPrmtopFile(_existing_path(config.prmtop, "system.prmtop"))
-    inpcrd = app.AmberInpcrdFile(_existing_path(config.inpcrd, "system.inpcrd"))
+    prmtop = _parsed(app.AmberPrmtopFile, _existing_path(config.prmtop, "system.prmtop"))
+    inpcrd = _parsed(app.AmberInpcrdFile, _existing_path(config.inpcrd, "system.inpcrd"))
     system = prmtop.createSystem(
         implicitSolvent=_app_constant(config.implicit_solvent),
         constraints=_app_constant(config.constraints),
@@ -99,7 +100,12 @@ def _read_prmtop(config: SystemConfig) -> tuple[Any, Any, Any]:
 def _read_pdb(config: SystemConfig) -> tuple[Any, Any, Any]:
     from openmm import app
 
-    pdb = app.PDBFile(_existing_path(config.pdb, "system.pdb"))
+    if config.implicit_solvent is not None:
+        raise UserInputError(
+            "config key system.implicit_solvent: with system.pdb the solvent model is one of "
+            "system.forcefield, implicit/obc2.xml for example"
+        )
+    pdb = _parsed(app.PDBFile, _existing_path(config.pdb, "system.pdb"))
     try:
         system = app.ForceField(*config.forcefield).createSystem(
             pdb.topology,
@@ -131,6 +137,17 @@ def _existing_path(path: Path | None, key: str) -> str:
     if not Path(text).is_file():
         raise UserInputError(f"config key {key}: no such file: {text}")
     return text
+
+
+def _parsed(parser: Callable[[str], Any], path: str) -> Any:
+    """What OpenMM's parser makes of the file; parsers raise whatever goes wrong in them."""
+    try:
+        return parser(path)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserInputError(
+            f"{path}: cannot be read ({type(error).__name__}: {reason})"
+        ) from error
 
 
 def _check_system(system: Any, config: SystemConfig) -> None:

@@ -9,20 +9,20 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from collections.abc import Callable, Iterator  # noqa: E402
-from pathlib import Path  # noqa: E402
+from collections.abc import Callable
+from pathlib import Path
 
-import numpy as np  # noqa: E402
-import openmm  # noqa: E402
-import pytest  # noqa: E402
-import torch  # noqa: E402
-from numpy.typing import NDArray  # noqa: E402
-from openmm import unit  # noqa: E402
+import numpy as np
+import openmm
+import pytest
+import torch
+from numpy.typing import NDArray
+from openmm import unit
 
-from bgp4.config import Config, SystemConfig, load_config  # noqa: E402
-from bgp4.data import Frames, load_frames  # noqa: E402
-from bgp4.run import RunFolder  # noqa: E402
-from bgp4.system import Molecule, load_molecule  # noqa: E402
+from bgp4.config import Config, SystemConfig, load_config
+from bgp4.data import Frames, load_frames
+from bgp4.run import RunFolder
+from bgp4.system import Molecule, load_molecule
 
 Plain = Callable[[str, NDArray], tuple[NDArray[np.float64], NDArray[np.float64]]]
 
@@ -78,9 +78,7 @@ def plain_openmm() -> Plain:
         for positions in positions_nm:
             context.setPositions(np.asarray(positions, np.float64) * unit.nanometer)
             state = context.getState(energy=True, forces=True)
-            energies.append(
-                state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)
-            )
+            energies.append(state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole))
             forces.append(
                 state.getForces(asNumpy=True).value_in_unit(
                     unit.kilojoule_per_mole / unit.nanometer
@@ -92,7 +90,7 @@ def plain_openmm() -> Plain:
 
 
 @pytest.fixture
-def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder as the working directory; what a test leaves there is compared by name."""
     monkeypatch.chdir(tmp_path)
-    yield tmp_path
+    return tmp_path

@@ -14,9 +14,11 @@ from bgp4.config import Config
 from bgp4.data import Frames, load_frames
 from bgp4.energies.base import REJECTED_ENERGY_KT
 from bgp4.energies.openmm import OpenMMEnergy
+from bgp4.errors import UserInputError
 from bgp4.run import RunFolder
 from bgp4.sampling.draw import draw_samples
-from bgp4.sampling.files import read_samples
+from bgp4.sampling.files import read_attributes, read_samples
+from bgp4.sampling.generate import Samples
 from bgp4.system import Molecule, load_molecule
 from bgp4.units import kjmol_to_kt
 
@@ -26,12 +28,17 @@ NOISY_FRAMES = 5_000
 
 
 def collect_run(run: RunFolder) -> RunResult:
-    """All that a report says about a run; draws samples where the run has none yet."""
+    """All that a report says about a run; draws samples where the run has none yet.
+
+    Raises:
+        UserInputError: If the run's samples have no weights, or those of another temperature.
+    """
     config = run.config()
     if not run.samples_path.is_file():
         draw_samples(run, config.report.samples, run.samples_path, seed=config.seed)
     started = time.perf_counter()
     samples = read_samples(run.samples_path)
+    _check_samples(run, samples, config.temperature_k)
     molecule = load_molecule(config.system)
     frames = load_frames(config.data, molecule)
     data_energy_kt, noisy_energy_kt = _energies(config, molecule, frames)
@@ -57,6 +64,19 @@ def collect_run(run: RunFolder) -> RunResult:
     )
     run.update_info(wall_time_s={"collect": round(time.perf_counter() - started, 1)})
     return result
+
+
+def _check_samples(run: RunFolder, samples: Samples, temperature_k: float) -> None:
+    """A report is about weights at the run's temperature."""
+    again = f"; draw them again by `bgp4 sample {run.path}`"
+    if np.isnan(samples.energy_kt).all():
+        raise UserInputError(f"{run.samples_path}: expected weights, found samples without{again}")
+    kelvin = read_attributes(run.samples_path).get("temperature_k", temperature_k)
+    if kelvin != temperature_k:
+        raise UserInputError(
+            f"{run.samples_path}: expected weights at {temperature_k:g} K, "
+            f"found {kelvin:g} K{again}"
+        )
 
 
 def _energies(

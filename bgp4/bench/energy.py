@@ -101,8 +101,7 @@ def _has_bgflow() -> bool:
 
 def _bgflow(molecule: Molecule) -> Evaluate:
     """bgflow's OpenMM bridge; its last version needs np.infty, which NumPy 2 has not."""
-    if not hasattr(np, "infty"):
-        np.inf = np.inf  # type: ignore[attr-defined]
+    vars(np).setdefault("infty", np.inf)
     import openmm
     from bgflow import OpenMMBridge, OpenMMEnergy
 

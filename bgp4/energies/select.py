@@ -13,6 +13,7 @@ from bgp4.energies.base import Energy
 from bgp4.energies.batched import BatchedEnergy, check_against_openmm
 from bgp4.energies.forcefield import UnsupportedForce
 from bgp4.energies.openmm import OpenMMEnergy
+from bgp4.energies.worker import make_context
 from bgp4.errors import UserInputError
 from bgp4.system import Molecule
 
@@ -35,8 +36,10 @@ def training_energy(
     """The energy of the training loop, in float32 where it is batched.
 
     Raises:
-        UserInputError: If the config asks for `batched` and the System can't have it.
+        UserInputError: If the config asks for `batched` and the System can't have it, or for a
+            platform that OpenMM does not have here.
     """
+    _check_platform(molecule, config.platform)
     if config.method == "openmm":
         return OpenMMEnergy(molecule, temperature_k, config.platform, config.workers)
     try:
@@ -50,3 +53,12 @@ def training_energy(
         return OpenMMEnergy(molecule, temperature_k, config.platform, config.workers)
     chunk = batch_size if n_evaluations >= COMPILE_FROM else None
     return BatchedEnergy(molecule, temperature_k, torch.float32, chunk)
+
+
+def _check_platform(molecule: Molecule, platform: str) -> None:
+    """Samples are weighted by OpenMM, whatever trains: better to know before training."""
+    try:
+        make_context(molecule.system_xml, platform)
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise UserInputError(f"config key energies.platform: {reason}") from error

@@ -13,7 +13,12 @@ from torch import Tensor
 from bgp4.config import Config, ModelConfig
 from bgp4.coordinates import InternalCoordinates, Standardise, zmatrix_from_topology
 from bgp4.flows.baselines import LULinear
-from bgp4.flows.coupling import AffineCoupling, CircularSplineCoupling, SplineCoupling
+from bgp4.flows.coupling import (
+    AffineCoupling,
+    CircularSplineCoupling,
+    MarginalSpline,
+    SplineCoupling,
+)
 from bgp4.flows.generator import BoltzmannGenerator
 from bgp4.p4 import P4InvLinear, permutation_state
 
@@ -97,9 +102,12 @@ def _linear_blocks(model: ModelConfig, features: int, context_features: int, rng
     """RealNVP blocks: twice a coupling and a mixing layer (the paper's figure 9)."""
     mask = _first_half(features)
     layers: list[Transform] = []
-    for _ in range(2 * model.blocks):
-        layers.append(_linear_coupling(model, mask, context_features))
-        layers.append(_MIXING[model.mixing](features, rng))
+    for _ in range(model.blocks):
+        if model.coupling == "hybrid":
+            layers.append(MarginalSpline(features, model.bins))
+        for _ in range(2):
+            layers.append(_linear_coupling(model, mask, context_features))
+            layers.append(_MIXING[model.mixing](features, rng))
     return CompositeTransform(layers)
 
 
@@ -115,9 +123,9 @@ def _torsion_blocks(model: ModelConfig, features: int, rng: Rng) -> Transform:
 
 
 def _linear_coupling(model: ModelConfig, mask: Tensor, context_features: int) -> Transform:
-    if model.coupling == "affine":
-        return AffineCoupling(mask, model.hidden, context_features)
-    return SplineCoupling(mask, model.hidden, context_features, model.bins)
+    if model.coupling == "spline":
+        return SplineCoupling(mask, model.hidden, context_features, model.bins)
+    return AffineCoupling(mask, model.hidden, context_features)
 
 
 def _first_half(features: int) -> Tensor:

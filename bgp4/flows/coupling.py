@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
+from nflows.transforms import Transform
 from nflows.transforms.coupling import CouplingTransform
 from torch import Tensor, nn
 
@@ -22,10 +23,16 @@ from bgp4.flows.spline import (
     spline_inverse,
 )
 
-__all__ = ["AffineCoupling", "CircularSplineCoupling", "Conditioner", "SplineCoupling"]
+__all__ = [
+    "AffineCoupling",
+    "CircularSplineCoupling",
+    "Conditioner",
+    "MarginalSpline",
+    "SplineCoupling",
+]
 
 SPLINE_BOUND = 5.0
-"""Splines of standardised variables are the identity beyond this many standard deviations."""
+"""Beyond this many standard deviations, splines go on as straight lines."""
 
 
 _Result = tuple[Tensor, Tensor]
@@ -145,6 +152,37 @@ class CircularSplineCoupling(_Coupling):
         p = self._per_feature(transform_params)
         x, logabsdet = spline_inverse(_wrap(inputs), circular_knots(p[..., 1:]))
         return _wrap(x - p[..., 0]), logabsdet.sum(1)
+
+
+class MarginalSpline(Transform):
+    """A rational-quadratic spline of each variable by itself, with parameters of its own.
+
+    It takes the skewness out of the marginals, which affine couplings can't.
+    """
+
+    def __init__(self, features: int, bins: int) -> None:
+        super().__init__()
+        self.unnormalised = nn.Parameter(torch.zeros(features, n_parameters(bins, circular=False)))
+
+    def forward(
+        self,
+        inputs: Tensor,  # (batch, features)
+        context: Tensor | None = None,
+    ) -> _Result:
+        y, logabsdet = spline_forward(inputs, self._knots(len(inputs)))
+        return y, logabsdet.sum(1)
+
+    def inverse(
+        self,
+        inputs: Tensor,  # (batch, features)
+        context: Tensor | None = None,
+    ) -> _Result:
+        x, logabsdet = spline_inverse(inputs, self._knots(len(inputs)))
+        return x, logabsdet.sum(1)
+
+    def _knots(self, batch: int) -> Knots:
+        knots = linear_tail_knots(self.unnormalised, SPLINE_BOUND)
+        return Knots(*(values.expand(batch, -1, -1) for values in knots))
 
 
 def _wrap(angle: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import numpy as np
 from bgp4.errors import UserInputError
 from bgp4.sampling.generate import Samples
 
-__all__ = ["FORMATS", "read_samples", "sidecar", "write_samples"]
+__all__ = ["FORMATS", "read_attributes", "read_samples", "sidecar", "write_samples"]
 
 FORMATS = (".h5", ".pdb", ".dcd", ".xtc")
 
@@ -86,6 +86,14 @@ def read_samples(path: Path) -> Samples:
             )
     except (OSError, KeyError) as error:
         raise UserInputError(f"{path}: not a sample file of bgp4 ({error})") from error
+
+
+def read_attributes(path: Path) -> dict[str, Any]:
+    """What `write_samples` kept with an .h5 file: temperature, seed, run."""
+    import h5py
+
+    with h5py.File(path) as file:
+        return dict(file["bgp4"].attrs)
 
 
 def _write_frames(

@@ -20,6 +20,7 @@ from bgp4.coordinates import InternalCoordinates, fit_standardise, zmatrix_from_
 from bgp4.data import Frames, Split, load_frames, sha256, split_blocks
 from bgp4.energies.base import Energy
 from bgp4.energies.select import training_energy
+from bgp4.errors import UserInputError
 from bgp4.flows.build import build_generator
 from bgp4.flows.generator import BoltzmannGenerator
 from bgp4.progress import progress
@@ -108,6 +109,8 @@ def train(config: Config, run_path: Path, resume: bool = False, device: str = "a
 def _device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserInputError("--device cuda: torch finds no CUDA device here; use cpu or auto")
     return torch.device(name)
 
 
@@ -158,6 +161,7 @@ class Trainer:
                 "sha256": sha256(self.frames.path),
                 "frames": len(self.frames.positions_nm),
                 "heldout": len(self.split.heldout),
+                "cis_left_out": self.frames.n_cis,
             },
         )
         self._write_rows([COLUMNS], mode="w")

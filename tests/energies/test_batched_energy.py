@@ -27,9 +27,7 @@ FOLDER = "openmmtools:data/alanine-dipeptide-gbsa/alanine-dipeptide"
 
 
 def prmtop(solvent: str | None) -> SystemConfig:
-    return SystemConfig(
-        prmtop=f"{FOLDER}.prmtop", inpcrd=f"{FOLDER}.crd", implicit_solvent=solvent
-    )
+    return SystemConfig(prmtop=f"{FOLDER}.prmtop", inpcrd=f"{FOLDER}.crd", implicit_solvent=solvent)
 
 
 MOLECULES = {
@@ -200,7 +198,9 @@ def test_forces_without_terms_add_nothing(alanine, plain_openmm) -> None:
     )
     positions = shaken(chain)
     expected, _ = plain_openmm(chain.system_xml, positions)
-    np.testing.assert_allclose(BatchedEnergy(chain, 300.0).evaluate(positions).energy_kjmol, expected)
+    np.testing.assert_allclose(
+        BatchedEnergy(chain, 300.0).evaluate(positions).energy_kjmol, expected
+    )
 
 
 @pytest.mark.filterwarnings("ignore:Non-optimal GB parameters")

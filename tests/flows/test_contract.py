@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from itertools import product
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -17,8 +18,15 @@ from bgp4.config import ModelConfig
 from bgp4.coordinates import Standardise
 from bgp4.flows.baselines import LULinear
 from bgp4.flows.build import TorsionsFirst, build_transform
-from bgp4.flows.coupling import AffineCoupling, CircularSplineCoupling, SplineCoupling
+from bgp4.flows.coupling import (
+    AffineCoupling,
+    CircularSplineCoupling,
+    MarginalSpline,
+    SplineCoupling,
+)
 from bgp4.p4 import P4InvLinear, P4Schedule, matrix_state, merge_step
+
+pytestmark = pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
 
 BATCH = 5
 MASK = torch.tensor([1, 0, 1, 0, 0])
@@ -96,12 +104,14 @@ CASES: dict[str, Case] = {
     "affine/context": Case(lambda: AffineCoupling(MASK, [8], 4), n_context=4),
     "spline": Case(lambda: SplineCoupling(MASK, [8], bins=4)),
     "spline/context": Case(lambda: SplineCoupling(MASK, [8], 4, bins=4), n_context=4),
+    "marginal spline": Case(lambda: MarginalSpline(5, 4)),
     "circular": Case(lambda: CircularSplineCoupling(MASK, [8], 4), 0, 5),
     "torsions first": Case(torsions_first, 4, 3),
     "standardise": Case(standardise, 3, 2),
 }
 for _mixing, _coupling, _circles in product(
-    ["p4inv", "lu", "permutation", "swap"], ["spline", "affine"], [0, 1, 3]
+    *(get_args(ModelConfig.model_fields[name].annotation) for name in ("mixing", "coupling")),
+    [0, 1, 3],
 ):
     CASES[f"flow/{_mixing}/{_coupling}/{_circles} circles"] = Case(
         lambda m=_mixing, c=_coupling, k=_circles: flow(m, c, 5, k), 5, _circles, float32=5e-3

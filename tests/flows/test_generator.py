@@ -17,6 +17,8 @@ from bgp4.flows.generator import BoltzmannGenerator, in_double_precision
 from bgp4.p4 import P4Schedule, merge_step
 from bgp4.training.loop import fitted_generator
 
+pytestmark = pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+
 Q_MEAN = torch.tensor([0.10, 0.15, 0.10, 1.8, 1.9, 0.0]).double()
 Q_SPREAD = torch.tensor([0.010, 0.010, 0.010, 0.10, 0.10, 1.0]).double()
 
@@ -137,9 +139,6 @@ def test_generation_is_differentiable_in_the_parameters(small, generator) -> Non
     gradients = [p.grad for p in small.transform.parameters()]
     assert all(g is not None and torch.isfinite(g).all() for g in gradients)
     small.zero_grad()
-
-
-
 
 
 def test_the_base_is_normal_on_lines_and_uniform_on_circles(model, generator) -> None:

@@ -1,0 +1,1 @@
+"""Tests of bgp4; the folders mirror the package."""

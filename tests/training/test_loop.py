@@ -1,0 +1,262 @@
+"""A run from start to end: skipped steps, stops, resuming to the bit, damaged checkpoints."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import mdtraj
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from bgp4.config import Config, SystemConfig
+from bgp4.data import split_blocks
+from bgp4.energies.batched import BatchedEnergy
+from bgp4.errors import UserInputError
+from bgp4.flows.generator import Conformations
+from bgp4.run import RunFolder
+from bgp4.system import load_molecule
+from bgp4.training.loop import COLUMNS, MAX_SKIPPED_IN_A_ROW, Trainer, fitted_generator, train
+from bgp4.training.monitor import PhiMonitor
+
+
+def history(run: RunFolder) -> list[dict[str, str]]:
+    with run.history_path.open(newline="") as file:
+        return [{k: v for k, v in row.items() if k != "wall_s"} for row in csv.DictReader(file)]
+
+
+def with_training(config: Config, **changes: object) -> Config:
+    return config.model_copy(update={"training": config.training.model_copy(update=changes)})
+
+
+@pytest.fixture
+def trainer(smoke_config, alanine, smoke_frames, tmp_path) -> Callable[..., Trainer]:
+    """Makes trainers that are ready to step."""
+
+    def make(**changes: object) -> Trainer:
+        config = with_training(smoke_config, **changes)
+        split = split_blocks(len(smoke_frames.positions_nm), 0.1, 0)
+        model = fitted_generator(config, alanine.topology, smoke_frames.positions_nm[split.train])
+        energy = BatchedEnergy(alanine, config.temperature_k, torch.float32)
+        run = RunFolder.create(tmp_path / "run", config)
+        made = Trainer(config, run, model, energy, smoke_frames, split, alanine)
+        made.start(resume=False)
+        return made
+
+    return make
+
+
+def test_what_a_run_leaves(smoke_run, smoke_config) -> None:
+    names = {p.name for p in smoke_run.path.iterdir()}
+    assert names == {"config.yaml", "checkpoint.safetensors", "history.csv", "run.json"}
+    assert smoke_run.config() == smoke_config
+    with smoke_run.history_path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == COLUMNS
+    assert [int(row["step"]) for row in rows] == [5, 10, 15, 20]
+    assert [row["phase"] for row in rows] == ["ml", "ml", "kl", "kl"]
+    assert all(math.isfinite(float(row["heldout_log_likelihood"])) for row in rows)
+    assert [row["kl"] == "" for row in rows] == [True, True, False, False]
+    assert [int(row["energy_evaluations"]) for row in rows] == [0, 0, 160, 320]
+    assert [int(row["p4_merges"]) for row in rows] == [4, 10, 14, 20], "two layers, every 2 steps"
+    info = smoke_run.info()
+    best = max(rows, key=lambda row: float(row["heldout_log_likelihood"]))
+    assert info["best_step"] == int(best["step"])
+    assert info["log_likelihood_heldout"] == float(best["heldout_log_likelihood"])
+    assert info["n_energy_evaluations"] == 320
+    assert info["data"]["frames"] == 1000
+    assert set(info["wall_time_s"]) == {"train_ml", "train_kl"}
+
+
+def test_the_likelihood_of_the_best_weights_is_the_one_it_reports(
+    smoke_run, smoke_config, smoke_frames
+) -> None:
+    from bgp4.sampling.generate import load_trained
+
+    split = split_blocks(1000, smoke_config.data.heldout_fraction, smoke_config.seed)
+    model = load_trained(smoke_run).model
+    with torch.no_grad():
+        heldout = torch.as_tensor(smoke_frames.positions_nm[split.heldout])
+        mean = model.log_prob_xyz(heldout).mean().item()
+    assert mean == pytest.approx(smoke_run.info()["log_likelihood_heldout"], abs=1e-3)
+
+
+def test_training_raises_the_heldout_likelihood(trainer) -> None:
+    made = trainer(steps=60, evaluate_every=60, energy_fraction=0.0, learning_rate=5e-3)
+    before = made.heldout_log_likelihood()
+    made.fit()
+    assert made.counters.best_log_likelihood > before + 0.5
+
+
+def test_the_determinant_penalty_trains_too(trainer) -> None:
+    made = trainer(steps=4, energy_fraction=0.0, det_penalty=0.1)
+    made.fit()
+    assert made.counters.skipped_steps == 0
+
+
+def test_a_step_that_is_not_finite_is_skipped_and_counted(trainer, monkeypatch) -> None:
+    made = trainer(steps=5, energy_fraction=0.0, merge_every=100)
+    real, seen = made.step, []
+
+    def step(number: int) -> object:
+        data = made.x_train
+        if number == 3:
+            made.x_train = torch.full_like(data, torch.nan)
+        before = [p.detach().clone() for p in made.model.parameters()]
+        result = real(number)
+        after = made.model.parameters()
+        seen.append(all(torch.equal(a, b) for a, b in zip(before, after, strict=True)))
+        made.x_train = data
+        return result
+
+    monkeypatch.setattr(made, "step", step)
+    made.fit()
+    assert seen == [False, False, True, False, False]
+    assert made.run.info()["n_skipped_steps"] == 1
+    (row,) = history(made.run)
+    assert row["skipped_steps"] == "1"
+    assert math.isfinite(float(row["loss"])), "the mean of the finite steps"
+
+
+def test_many_such_steps_in_a_row_stop_the_run(trainer) -> None:
+    made = trainer(steps=500, evaluate_every=1000)
+    made.x_train[:] = torch.nan
+    with pytest.raises(FloatingPointError, match=r"50 steps in a row.*learning_rate"):
+        made.fit()
+    assert made.counters.skipped_steps == MAX_SKIPPED_IN_A_ROW == made.counters.step
+
+
+@pytest.mark.parametrize("stop_at", [8, 18])
+def test_resuming_is_exact(smoke_config, smoke_run, tmp_path, monkeypatch, stop_at) -> None:
+    """Stopped in either phase, between merges and after the last checkpoint."""
+    real = Trainer.step
+
+    def interrupted(self: Trainer, step: int) -> object:
+        if step == stop_at:
+            raise KeyboardInterrupt
+        return real(self, step)
+
+    path = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(smoke_config, path, device="cpu")
+    assert len(history(RunFolder(path))) == stop_at // 5
+    resumed = train(smoke_config, path, resume=True, device="cpu")
+    assert history(resumed) == history(smoke_run)
+    same_tensors(resumed.checkpoint_path, smoke_run.checkpoint_path)
+    ours, expected = resumed.info(), smoke_run.info()
+    for varying in ("started", "wall_time_s"):
+        assert ours.pop(varying) is not None
+        expected.pop(varying)
+    assert ours == expected
+
+
+def same_tensors(a: Path, b: Path) -> None:
+    first, second = load_file(a), load_file(b)
+    assert first.keys() == second.keys()
+    assert {k.split(".")[0] for k in first} == {"model", "best", "optimizer", "generator"}
+    assert all(torch.equal(first[k], second[k]) for k in first)
+
+
+def test_rows_after_the_checkpoint_are_made_again(trainer, smoke_run) -> None:
+    made = trainer()
+    for step in range(1, 6):
+        made.step(step)
+    made.checkpoint()
+    made._write_rows([[5, "ml"], [10, "ml"]], mode="a")
+    made.start(resume=True)
+    assert [row["step"] for row in history(made.run)] == ["5"]
+
+
+@pytest.mark.parametrize("size", [0, 7, 1000, -100])
+def test_a_truncated_checkpoint(smoke_config, smoke_run, tmp_path, size: int) -> None:
+    run = copy_of(smoke_run, tmp_path)
+    content = run.checkpoint_path.read_bytes()
+    run.checkpoint_path.write_bytes(content[:size])
+    with pytest.raises(UserInputError, match=r"checkpoint.safetensors: not a readable checkpoint"):
+        train(smoke_config, run.path, resume=True, device="cpu")
+
+
+def test_the_checkpoint_of_another_model(smoke_config, smoke_run, tmp_path) -> None:
+    run = copy_of(smoke_run, tmp_path)
+    model = smoke_config.model.model_copy(update={"hidden": (17,)})
+    other = smoke_config.model_copy(update={"model": model})
+    with pytest.raises(UserInputError, match="belongs to another model") as caught:
+        train(other, run.path, resume=True, device="cpu")
+    assert "\n" not in str(caught.value)
+
+
+def copy_of(run: RunFolder, folder: Path) -> RunFolder:
+    copied = RunFolder(folder / "copy")
+    copied.path.mkdir()
+    for file in (run.config_path, run.checkpoint_path, run.history_path, run.path / "run.json"):
+        (copied.path / file.name).write_bytes(file.read_bytes())
+    return copied
+
+
+def test_resuming_a_finished_run_changes_nothing(smoke_config, smoke_run, tmp_path) -> None:
+    run = train(smoke_config, copy_of(smoke_run, tmp_path).path, resume=True, device="cpu")
+    assert history(run) == history(smoke_run)
+    same_tensors(run.checkpoint_path, smoke_run.checkpoint_path)
+    json.loads((run.path / "run.json").read_text())
+
+
+def test_a_data_temperature_that_is_not_the_runs_is_said(smoke_config, tmp_path, caplog) -> None:
+    config = with_training(smoke_config.model_copy(update={"temperature_k": 900.0}), steps=1)
+    with caplog.at_level("WARNING", logger="bgp4"):
+        train(config, tmp_path / "run", device="cpu")
+    assert "simulated at 1000 K, the run is for 900 K" in caplog.text
+
+
+@pytest.fixture(scope="module")
+def by_phi(alanine, smoke_frames) -> Callable[[float], Conformations]:
+    """Makes 400 frames with a given share of φ > 0."""
+    positions = smoke_frames.positions_nm
+    _, phi = mdtraj.compute_phi(mdtraj.Trajectory(positions, alanine.topology))
+    positive, negative = np.flatnonzero(phi[:, 0] > 0), np.flatnonzero(phi[:, 0] <= 0)
+
+    def make(share: float) -> Conformations:
+        n = round(400 * share)
+        chosen = positions[np.r_[np.resize(positive, n), np.resize(negative, 400 - n)]]
+        return conformations(torch.as_tensor(chosen))
+
+    return make
+
+
+def conformations(positions: Tensor) -> Conformations:
+    n = len(positions)
+    return Conformations(positions, torch.zeros(n).double(), torch.ones(n, dtype=torch.bool))
+
+
+@pytest.mark.parametrize(
+    ("share", "warns"), [(0.0, True), (0.12, False), (0.15, False), (0.6, True)]
+)
+def test_phi_monitor(alanine, smoke_frames, by_phi, caplog, share: float, warns: bool) -> None:
+    monitor = PhiMonitor(alanine.topology, smoke_frames.positions_nm)
+    assert monitor.data_share == pytest.approx(0.12, abs=0.03)
+    with caplog.at_level("WARNING", logger="bgp4"):
+        assert monitor.share([by_phi(share)]) == pytest.approx(share, abs=1e-6)
+    assert ("of the generated conformations" in caplog.text) == warns
+
+
+def test_phi_monitor_looks_at_valid_samples_alone(alanine, smoke_frames, by_phi) -> None:
+    monitor = PhiMonitor(alanine.topology, smoke_frames.positions_nm)
+    half = by_phi(0.5)
+    valid = torch.arange(400) < 200  # the positive ones
+    assert monitor.share([half._replace(valid=valid)]) == 1
+    assert math.isnan(monitor.share([half._replace(valid=valid & False)]))
+    assert math.isnan(monitor.share([]))
+
+
+def test_a_molecule_without_phi() -> None:
+    toluene = load_molecule(SystemConfig(testsystem="TolueneVacuum"))
+    positions = np.repeat(toluene.positions_nm[None].astype(np.float32), 3, axis=0)
+    monitor = PhiMonitor(toluene.topology, positions)
+    assert math.isnan(monitor.share([conformations(torch.as_tensor(positions))]))

@@ -1,0 +1,183 @@
+"""The losses against a computation by hand, and what likelihood training reaches."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from torch import Tensor
+from torch.autograd.functional import jacobian
+
+from bgp4.config import ModelConfig, TrainingConfig
+from bgp4.coordinates import InternalCoordinates, Standardise, zmatrix_from_bonds
+from bgp4.energies.base import REJECTED_ENERGY_KT
+from bgp4.flows.build import build_transform
+from bgp4.flows.generator import BoltzmannGenerator
+from bgp4.training.losses import kl_loss, negative_log_likelihood
+from bgp4.training.step import Generators, learning_rate, likelihood_steps, train_step
+
+pytestmark = pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+
+CENTRE = torch.tensor([0.10, 0.15, 0.10, 1.8, 1.9, 0.0]).double()
+SCALE = torch.tensor([0.004, 0.004, 0.004, 0.08, 0.08, 1.0]).double()
+
+
+def four_atoms(coupling: str = "spline") -> BoltzmannGenerator:
+    """A chain of four atoms in float64: five linear variables and a circle."""
+    torch.manual_seed(0)
+    model = ModelConfig(coupling=coupling, blocks=1, torsion_blocks=1, hidden=(16,), bins=4)
+    circular = torch.tensor([False] * 5 + [True])
+    return BoltzmannGenerator(
+        InternalCoordinates(zmatrix_from_bonds(["C"] * 4, [(0, 1), (1, 2), (2, 3)])),
+        Standardise(CENTRE, SCALE, circular, n_torsions=1),
+        build_transform(model, 5, 1, seed=0).double(),
+    )
+
+
+def perturbed() -> BoltzmannGenerator:
+    model = four_atoms()
+    with torch.no_grad():
+        for p in model.parameters():
+            p += 0.1 * torch.randn_like(p)
+    return model
+
+
+def test_negative_log_likelihood() -> None:
+    model, x = perturbed(), torch.randn(6, 6).double()
+    expected = []
+    for row in x:
+        z = model.transform(row[None])[0][0]
+        J = jacobian(lambda row: model.transform(row[None])[0][0], row)
+        base = stats.norm.logpdf(z[:5].detach()).sum() - math.log(2 * math.pi)
+        expected.append(base + torch.linalg.slogdet(J)[1].item())
+    assert negative_log_likelihood(model, x).item() == pytest.approx(-np.mean(expected))
+
+
+def harmonic(positions_nm: Tensor) -> Tensor:
+    return 1e4 * positions_nm.square().sum((1, 2))
+
+
+def test_energy_loss() -> None:
+    """The mean of u + log q, with the highest quarter left out and the rest capped."""
+    settings = TrainingConfig(energy_batch_size=16, energy_drop_fraction=0.25, energy_cap_kt=595)
+    model = perturbed()
+    with torch.no_grad():
+        made = model.generate(16, torch.Generator().manual_seed(3))
+    u, log_q = harmonic(made.positions_nm).numpy(), made.log_prob_xyz.numpy()
+    assert made.valid.all()
+    kept = np.argsort(u)[:12]
+    assert 0 < (u[kept] > 595).sum() < 12
+    capped = np.where(u > 595, 595 + np.log1p(np.maximum(u - 595, 0)), u)
+    loss = kl_loss(model, harmonic, settings, torch.Generator().manual_seed(3))
+    assert loss.loss.item() == pytest.approx((capped + log_q)[kept].mean())
+    np.testing.assert_allclose(loss.log_weight.numpy(), -u - log_q)
+    torch.testing.assert_close(loss.samples.positions_nm, made.positions_nm)
+
+
+def test_the_gradient_of_the_energy_loss_is_that_of_the_mean() -> None:
+    settings = TrainingConfig(energy_batch_size=8, energy_drop_fraction=0, energy_cap_kt=1e9)
+    model = perturbed()
+    bias = next(p for name, p in model.named_parameters() if name.endswith("bias"))
+
+    def value() -> Tensor:
+        return kl_loss(model, harmonic, settings, torch.Generator().manual_seed(3)).loss
+
+    (gradient,) = torch.autograd.grad(value(), bias)
+    step = 1e-5
+    with torch.no_grad():
+        bias[0] += step
+        above = value()
+        bias[0] -= 2 * step
+        below = value()
+    assert gradient[0].item() == pytest.approx(((above - below) / (2 * step)).item(), rel=1e-4)
+
+
+def test_rejected_and_invalid_samples_have_no_weight_and_no_part_in_the_loss() -> None:
+    settings = TrainingConfig(energy_batch_size=8, energy_drop_fraction=0, energy_cap_kt=1e9)
+    model = perturbed()
+
+    def rejecting(positions_nm: Tensor) -> Tensor:
+        u = harmonic(positions_nm)
+        return torch.where(torch.arange(8) == 2, REJECTED_ENERGY_KT, u)
+
+    result = kl_loss(model, rejecting, settings, torch.Generator().manual_seed(3))
+    u, log_q = harmonic(result.samples.positions_nm), result.samples.log_prob_xyz
+    expected = (u + log_q)[torch.arange(8) != 2].mean()
+    torch.testing.assert_close(result.loss, expected)
+    assert result.log_weight[2].exp() == 0
+
+
+def test_likelihood_training_reaches_the_entropy_of_its_data() -> None:
+    """Correlated normal bonds and angles, a von Mises torsion: -entropy is the best there is."""
+    rng = np.random.default_rng(0)
+    spread = np.eye(5) + 0.5 * rng.normal(size=(5, 5))
+    spread /= np.linalg.norm(spread, axis=1, keepdims=True)
+    kappa = 2.0
+
+    def draw(n: int) -> Tensor:
+        linear = rng.normal(size=(n, 5)) @ spread.T
+        return torch.as_tensor(np.column_stack([linear, rng.vonmises(0.5, kappa, n)]))
+
+    best = -stats.multivariate_normal(cov=spread @ spread.T).entropy()
+    best -= stats.vonmises(kappa).entropy()
+    model, train, heldout = four_atoms("affine"), draw(20_000), draw(4_000)
+    settings = TrainingConfig(
+        steps=250, energy_fraction=0, batch_size=256, learning_rate=1e-2, merge_every=10
+    )
+    optimizer = torch.optim.Adam(model.parameters())
+    generators = Generators.from_seed(0)
+
+    def log_likelihood() -> float:
+        with torch.no_grad():
+            return model.log_prob_x(heldout).mean().item()
+
+    before = log_likelihood()
+    for step in range(1, settings.steps + 1):
+        result = train_step(model, optimizer, train, harmonic, step, settings, generators)
+        assert not result.skipped
+        assert math.isnan(result.kl)
+    after = log_likelihood()
+    assert before < best - 0.8
+    assert best - 0.1 < after < best + 0.06, (before, after, best)
+
+
+def test_learning_rate() -> None:
+    settings = TrainingConfig(
+        steps=1000, energy_fraction=0.4, learning_rate=1e-3, energy_learning_rate=1e-4
+    )
+    rate = [learning_rate(step, settings) for step in range(1, 1001)]
+    assert likelihood_steps(settings) == 600
+    assert rate[0] == pytest.approx(1e-3 / 100)
+    assert rate[49] == pytest.approx(0.5e-3, rel=0.03)
+    assert rate[600] == pytest.approx(1e-4 / 100)
+    for phase, peak in ((rate[:600], 1e-3), (rate[600:], 1e-4)):
+        assert np.argmax(phase) == 99
+        assert (np.diff(phase[:100]) > 0).all()
+        assert (np.diff(phase[100:]) < 0).all()
+        assert 0.85 * peak < max(phase) <= peak
+        assert phase[-1] == pytest.approx(0.02 * peak, rel=0.05)
+    halfway = 0.02 + 0.98 * 0.5
+    assert rate[300] == pytest.approx(1e-3 * halfway)
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.0, 0.5])
+@pytest.mark.parametrize("steps", [1, 2, 7])
+def test_learning_rates_of_short_runs_are_positive(fraction: float, steps: int) -> None:
+    settings = TrainingConfig(steps=steps, energy_fraction=fraction)
+    for step in range(1, steps + 1):
+        assert 0 < learning_rate(step, settings) <= settings.learning_rate
+
+
+def test_a_run_has_three_streams_of_random_numbers() -> None:
+    first, second, other = (Generators.from_seed(seed) for seed in (1, 1, 2))
+
+    def draw(generators: Generators) -> list[float]:
+        return [torch.rand(1, generator=g).item() for g in vars(generators).values()]
+
+    expected = draw(first)
+    assert len(set(expected)) == 3
+    assert draw(second) == expected
+    assert draw(other) != expected
