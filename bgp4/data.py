@@ -84,6 +84,8 @@ def load_frames(config: DataConfig, molecule: Molecule) -> Frames:
         trans = _all_trans(trajectory[keep])
         n_cis = int((~trans).sum())
         keep = keep[trans]
+        if n_cis:
+            log.info("%s: left out %d frames with a cis peptide bond", path, n_cis)
         if not len(keep):
             raise UserInputError(
                 f"{path}: every frame has a cis peptide bond; set data.peptide_bonds to any"
