@@ -76,7 +76,7 @@ def test_gradient_is_minus_the_forces_and_a_finite_difference(energy, positions)
     forces = energy.evaluate(positions).forces_kjmol_nm / kt_in_kjmol(KELVIN)
     torch.testing.assert_close(gradient, -weights[:, None, None] * torch.as_tensor(forces))
     direction = np.random.default_rng(0).normal(size=positions.shape)
-    step = 1e-5
+    step = 1e-6
     ends = [energy(torch.as_tensor(positions + s * step * direction)) for s in (1, -1)]
     slope = (weights * (ends[0] - ends[1])).sum().item() / (2 * step)
     assert slope == pytest.approx((gradient.numpy() * direction).sum(), rel=1e-6)
