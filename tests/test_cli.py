@@ -477,3 +477,15 @@ def test_samples_that_no_report_can_be_made_of(in_tmp, call, smoke_run, monkeypa
         assert call("sample", "run", "-n", "20", option).code == 0
         refused(call("report", "run"), "samples.h5", "bgp4 sample run", *words)
     assert not (in_tmp / "run" / "report").exists()
+
+
+def test_tensorboard_where_it_is_missing_is_wrong_input(tmp_path, monkeypatch) -> None:
+    from bgp4.config import load_config
+    from bgp4.errors import UserInputError
+    from bgp4.training import loop
+
+    monkeypatch.setattr(loop, "find_spec", lambda name: None)
+    config = load_config("ala2_smoke.yaml", ["training.tensorboard=true"])
+    with pytest.raises(UserInputError, match="tensorboard"):
+        loop.train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -137,7 +137,7 @@ def _mark_switch(ax: Axes, run: RunResult, named: bool) -> None:
         for text, offset, side in (("ML", -5, "right"), ("ML + KL", 5, "left")):
             ax.annotate(
                 text,
-                (step, 0.02),
+                (step, 0.95),
                 (offset, 0),
                 xycoords=("data", "axes fraction"),
                 textcoords="offset points",

@@ -7,6 +7,7 @@ import logging
 import math
 import time
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 import mdtraj
@@ -76,6 +77,11 @@ def train(config: Config, run_path: Path, resume: bool = False, device: str = "a
         FloatingPointError: If the gradients stay non-finite for many steps in a row.
     """
     chosen = _device(device)
+    if config.training.tensorboard and find_spec("tensorboard") is None:
+        raise UserInputError(
+            "config key training.tensorboard: the tensorboard package is missing; "
+            "install it by pip install 'bgp4[tensorboard]'"
+        )
     molecule = load_molecule(config.system)
     frames = load_frames(config.data, molecule)
     split = split_blocks(len(frames.positions_nm), config.data.heldout_fraction, config.seed)
