@@ -43,10 +43,8 @@ def train_command(
     path = run or Path("runs") / Path(config_name).stem
     if resume:
         _check_same_config(RunFolder.open(path).config(), config, path)
-    elif path.exists():
-        raise UserInputError(
-            f"{path}: the run folder exists; go on with it by --resume or name another by --run"
-        )
+    else:
+        RunFolder.refuse_existing(path)
     from bgp4.training.loop import train
 
     folder = train(config, path, resume, device)

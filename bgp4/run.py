@@ -40,16 +40,21 @@ class RunFolder:
         Raises:
             UserInputError: If the path exists or can't be made.
         """
-        if path.exists():
-            raise UserInputError(
-                f"{path}: the run folder exists; go on with it by --resume or name another by --run"
-            )
+        cls.refuse_existing(path)
         try:
             path.mkdir(parents=True)
             atomic_write_text(path / "config.yaml", dump_config(config))
         except OSError as error:
             raise UserInputError(f"{path}: cannot be written: {error.strerror}") from error
         return cls(path)
+
+    @staticmethod
+    def refuse_existing(path: Path) -> None:
+        """Raise UserInputError if a new run can't have this path, before anything is computed."""
+        if path.exists():
+            raise UserInputError(
+                f"{path}: the run folder exists; go on with it by --resume or name another by --run"
+            )
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Molecule", "load_molecule"]
 
-IMPLICIT_SOLVENTS = ("HCT", "OBC1", "OBC2", "GBn", "GBn2")
-
 
 @dataclass(frozen=True)
 class Molecule:

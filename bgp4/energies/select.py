@@ -40,8 +40,16 @@ def training_energy(
             platform that OpenMM does not have here.
     """
     _check_platform(molecule, config.platform)
-    if config.method == "openmm":
+    if config.method == "openmm" or not _batched_serves(config, molecule, frames_nm):
         return OpenMMEnergy(molecule, temperature_k, config.platform, config.workers)
+    chunk = batch_size if n_evaluations >= COMPILE_FROM else None
+    return BatchedEnergy(molecule, temperature_k, torch.float32, chunk)
+
+
+def _batched_serves(
+    config: EnergyConfig, molecule: Molecule, frames_nm: NDArray[np.floating]
+) -> bool:
+    """Whether batched energies agree with OpenMM's; a refusal is the user's to know."""
     try:
         check_against_openmm(molecule, frames_nm)
     except UnsupportedForce as unsupported:
@@ -50,9 +58,8 @@ def training_energy(
                 f"config key energies.method: batched does not know {unsupported}; use openmm"
             ) from unsupported
         log.info("energies from OpenMM's workers: batched ones do not know %s", unsupported)
-        return OpenMMEnergy(molecule, temperature_k, config.platform, config.workers)
-    chunk = batch_size if n_evaluations >= COMPILE_FROM else None
-    return BatchedEnergy(molecule, temperature_k, torch.float32, chunk)
+        return False
+    return True
 
 
 def _check_platform(molecule: Molecule, platform: str) -> None:
