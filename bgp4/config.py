@@ -114,7 +114,7 @@ class ModelConfig(Section):
     """The flow: what mixes the variables, what the couplings are, how wide they are."""
 
     mixing: Literal["p4inv", "lu", "permutation", "swap"] = "p4inv"
-    coupling: Literal["hybrid", "spline", "affine"] = "hybrid"
+    coupling: Literal["hybrid", "spline", "affine", "realnvp"] = "hybrid"
     torsions: Literal["circle", "cut", "auto"] = "auto"
     blocks: Count = 6
     torsion_blocks: Count = 4

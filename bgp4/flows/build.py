@@ -17,6 +17,7 @@ from bgp4.flows.coupling import (
     AffineCoupling,
     CircularSplineCoupling,
     MarginalSpline,
+    RealNVPCoupling,
     SplineCoupling,
 )
 from bgp4.flows.generator import BoltzmannGenerator
@@ -125,7 +126,8 @@ def _torsion_blocks(model: ModelConfig, features: int, rng: Rng) -> Transform:
 def _linear_coupling(model: ModelConfig, mask: Tensor, context_features: int) -> Transform:
     if model.coupling == "spline":
         return SplineCoupling(mask, model.hidden, context_features, model.bins)
-    return AffineCoupling(mask, model.hidden, context_features)
+    coupling = RealNVPCoupling if model.coupling == "realnvp" else AffineCoupling
+    return coupling(mask, model.hidden, context_features)
 
 
 def _first_half(features: int) -> Tensor:

@@ -14,7 +14,7 @@ from nflows.transforms import Transform
 from torch import Tensor, nn
 from torch.autograd.functional import jacobian
 
-from bgp4.config import ModelConfig
+from bgp4.config import ModelConfig, load_config
 from bgp4.coordinates import Standardise
 from bgp4.flows.baselines import LULinear
 from bgp4.flows.build import TorsionsFirst, build_transform
@@ -22,9 +22,10 @@ from bgp4.flows.coupling import (
     AffineCoupling,
     CircularSplineCoupling,
     MarginalSpline,
+    RealNVPCoupling,
     SplineCoupling,
 )
-from bgp4.p4 import P4InvLinear, P4Schedule, matrix_state, merge_step
+from bgp4.p4 import P4InvLinear, P4Schedule, matrix_state, merge_step, p4_layers
 
 pytestmark = pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
 
@@ -102,6 +103,7 @@ CASES: dict[str, Case] = {
     "lu": Case(lambda: LULinear(5)),
     "affine": Case(lambda: AffineCoupling(MASK, [8])),
     "affine/context": Case(lambda: AffineCoupling(MASK, [8], 4), n_context=4),
+    "realnvp/context": Case(lambda: RealNVPCoupling(MASK, [8], 4), n_context=4),
     "spline": Case(lambda: SplineCoupling(MASK, [8], bins=4)),
     "spline/context": Case(lambda: SplineCoupling(MASK, [8], 4, bins=4), n_context=4),
     "marginal spline": Case(lambda: MarginalSpline(5, 4)),
@@ -231,3 +233,13 @@ def test_every_variable_is_transformed() -> None:
     assert (J.abs().sum(0) > 0).all()
     assert isinstance(transform, nn.Module)
     assert ((transform(x)[0].sort().values - x.sort().values).abs() > 1e-9).any()
+
+
+def test_the_parameter_counts_of_the_paper() -> None:
+    """735,050 in the couplings and 9,000 in P4Inv (its text on alanine dipeptide)."""
+    model = load_config("ala2_paper.yaml").model
+    transform = build_transform(model, 60, 0, seed=0)
+    linear = [p for m in p4_layers(transform) for p in m.parameters()]
+    everything = sum(p.numel() for p in transform.parameters())
+    assert sum(p.numel() for p in linear) == 9_000
+    assert everything - 9_000 == 735_050
