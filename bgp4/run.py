@@ -22,7 +22,7 @@ from bgp4 import __version__
 from bgp4.config import Config, dump_config, load_config
 from bgp4.errors import UserInputError
 
-__all__ = ["RunFolder", "atomic_write_text", "provenance"]
+__all__ = ["RunFolder", "atomic_write_bytes", "atomic_write_text", "provenance", "versions"]
 
 _PACKAGES = ("torch", "openmm", "openmmtools", "mdtraj", "nflows", "numpy")
 
@@ -118,8 +118,13 @@ class RunFolder:
 
 def atomic_write_text(path: Path, text: str) -> None:
     """Write a whole file or none of it."""
+    atomic_write_bytes(path, text.encode())
+
+
+def atomic_write_bytes(path: Path, content: bytes) -> None:
+    """Write a whole file or none of it."""
     temporary = path.with_name(path.name + ".part")
-    temporary.write_text(text, encoding="utf-8")
+    temporary.write_bytes(content)
     os.replace(temporary, path)
 
 
@@ -129,5 +134,10 @@ def provenance(config: Config) -> dict[str, Any]:
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": config.seed,
         "platform": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-        "versions": {"bgp4": __version__} | {name: metadata.version(name) for name in _PACKAGES},
+        "versions": versions(),
     }
+
+
+def versions() -> dict[str, str]:
+    """Of this package and of those that results depend on."""
+    return {"bgp4": __version__} | {name: metadata.version(name) for name in _PACKAGES}

@@ -25,6 +25,7 @@ __all__ = [
     "run_colour",
     "short_name",
     "styled",
+    "svg_bytes",
 ]
 
 DATA_COLOUR = "#3b4252"
@@ -82,6 +83,15 @@ def png_bytes(figure: Figure) -> bytes:
     """The figure as PNG; the same figure gives the same bytes."""
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+@styled
+def svg_bytes(figure: Figure) -> bytes:
+    """The figure as SVG; the same figure gives the same bytes."""
+    buffer = BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "bgp4"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()
 
 

@@ -1,0 +1,119 @@
+"""Figure 4: training towards a rotation of 128 dimensions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from bgp4.analysis.style import new_figure, run_colour, styled
+from bgp4.progress import Report
+from bgp4.reproduce.figure import Check, Outcome
+from bgp4.reproduce.linear_maps import (
+    LinearFit,
+    Method,
+    Trace,
+    fit_all,
+    median_iterations,
+    rotation,
+)
+from bgp4.reproduce.plots import draw_eigenvalues, draw_losses
+
+CLAIM = (
+    "Training a random rotation of 128 dimensions, P4Inv converges, slower only at the start; its "
+    "eigenvalues go round the origin, and its inverse stays accurate."
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    n: int = 128
+    iterations: int = 150_000
+    learning_rate: float = 1.25e-4
+    merge_every: int = 10
+    tolerance: float = 1e-6
+    seeds: tuple[int, ...] = (0, 1, 2)
+
+
+FULL = Settings()
+QUICK = Settings(n=24, iterations=15_000, learning_rate=7e-4, tolerance=1e-3, seeds=(0,))
+
+METHODS: dict[str, Method] = {
+    "direct": "direct",
+    "P4Inv": "p4inv",
+    "relative gradient": "relative",
+    "exp S": "expm",
+}
+
+
+def run(settings: Settings, report: Report) -> Outcome:
+    targets = {seed: rotation(settings.n, seed) for seed in settings.seeds}
+    fits = {
+        name: LinearFit(
+            method,
+            settings.iterations,
+            settings.learning_rate,
+            settings.merge_every,
+            tolerance=settings.tolerance,
+        )
+        for name, method in METHODS.items()
+    }
+    traces = fit_all(targets, fits, report)
+    direct, p4 = traces["direct"], traces["P4Inv"]
+    first, last = _slowdown(direct, p4, early=True), _slowdown(direct, p4, early=False)
+    residual = max(float(trace.residual.max()) for trace in p4)
+    nearest = min(float(np.abs(trace.eigenvalues).min()) for trace in p4)
+    wrong = max(float(np.abs(t.logabsdet - t.true_logabsdet).max()) for t in p4)
+    n_converged = sum(trace.converged for trace in p4)
+    checks = (
+        Check(f"P4Inv runs converged, of {len(p4)}", n_converged, n_converged == len(p4)),
+        Check(
+            "P4Inv's iterations over direct's, first half (in log loss) above second half's",
+            [round(first, 3), round(last, 3)],
+            first > last,
+        ),
+        Check("smallest |eigenvalue| on the way, above 0", nearest, nearest > 0),
+        Check("max |A A^-1 - I| throughout, at most 1e-5", residual, residual <= 1e-5),
+    )
+    numbers = {
+        "iterations": {name: [t.finished for t in runs] for name, runs in traces.items()},
+        "converged": {name: [t.converged for t in runs] for name, runs in traces.items()},
+        "median_iterations": {name: median_iterations(runs) for name, runs in traces.items()},
+        "slowdown_first_half": first,
+        "slowdown_second_half": last,
+        "smallest_eigenvalue": nearest,
+        "residual": residual,
+        "logabsdet_error": wrong,
+        "rejected_merges": [t.rejected for t in p4],
+    }
+    return Outcome(checks, numbers, draw(traces, targets[settings.seeds[0]]))
+
+
+def _slowdown(direct: list[Trace], p4: list[Trace], early: bool) -> float:
+    """P4Inv's iterations over direct's, median over seeds, for one half of the way in log loss."""
+    return float(
+        np.median([_span(b, early) / _span(a, early) for a, b in zip(direct, p4, strict=True)])
+    )
+
+
+def _span(trace: Trace, early: bool) -> float:
+    """Iterations to the geometric mean of the first and the last loss, or from there on."""
+    middle = (np.log(trace.loss[0]) + np.log(trace.loss[-1])) / 2
+    at = float(np.interp(-middle, -np.log(trace.loss), trace.iteration))
+    return at if early else float(trace.iteration[-1]) - at
+
+
+@styled
+def draw(traces: dict[str, list[Trace]], target: Tensor) -> Figure:
+    figure, axes = new_figure(1, 3, 14, 4.2)
+    draw_losses(axes[0, 0], traces)
+    draw_eigenvalues(axes[0, 1], traces["P4Inv"][0], target)
+    ax = axes[0, 2]
+    for k, trace in enumerate(traces["P4Inv"]):
+        ax.plot(trace.iteration, trace.residual, color=run_colour(k), lw=1, label=f"seed {k}")
+    ax.axhline(1e-5, color="black", lw=0.6, ls="--")
+    ax.set(yscale="log", xlabel="iteration", ylabel="max |A A⁻¹ − I|", title="Inverse of P4Inv")
+    ax.legend()
+    return figure

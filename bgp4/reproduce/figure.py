@@ -1,0 +1,186 @@
+"""What every reproduced figure has: a claim, checks with their bars, numbers, a picture, a verdict.
+
+A figure is a module of this package with `CLAIM`, `FULL` and `QUICK` (settings, frozen dataclasses)
+and `run(settings, report) -> Outcome`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, Protocol, cast
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from bgp4.analysis.style import png_bytes, svg_bytes
+from bgp4.errors import UserInputError
+from bgp4.progress import Report, progress
+from bgp4.run import atomic_write_bytes, atomic_write_text, versions
+
+__all__ = ["FIGURES", "Check", "Outcome", "reproduce", "verdict"]
+
+FIGURES = tuple(f"fig{i}" for i in range(1, 11))
+
+Verdict = Literal["holds", "partly", "fails"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that must hold.
+
+    Attributes:
+        what: In words, its bar included.
+        value: What was found.
+        holds: Whether it does.
+    """
+
+    what: str
+    value: Any
+    holds: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a figure's run found.
+
+    Attributes:
+        checks: What must hold, and whether it does.
+        numbers: Everything measured, as plain data.
+        figure: The picture.
+    """
+
+    checks: tuple[Check, ...]
+    numbers: dict[str, Any]
+    figure: Figure
+
+
+class FigureModule(Protocol):
+    """A module that makes one figure."""
+
+    CLAIM: str
+    FULL: Any
+    QUICK: Any
+
+    def run(self, settings: Any, report: Report) -> Outcome: ...
+
+
+def reproduce(
+    names: Sequence[str],
+    folder: Path,
+    quick: bool = False,
+    mnist: Path | None = None,
+) -> list[str]:
+    """Make figures into folder/NAME/{NAME.png, NAME.svg, result.json}.
+
+    A figure whose result.json stands there with the same settings is not made again.
+
+    Args:
+        names: Some of `FIGURES`, or "all".
+        folder: Made where it is missing.
+        quick: Small settings, to see that everything works.
+        mnist: Folder with MNIST's IDX files, for figure 10.
+
+    Returns:
+        One line of verdict for each figure.
+
+    Raises:
+        UserInputError: If a name is unknown, the folder can't be made, or data are missing.
+    """
+    chosen = _chosen(names)
+    if mnist is not None and not mnist.is_dir():
+        raise UserInputError(f"--data {mnist}: no such folder")
+    return [_make(name, folder / name, quick, mnist) for name in chosen]
+
+
+def verdict(checks: Sequence[Check]) -> Verdict:
+    """`holds` where all checks do, `fails` where none does, else `partly`.
+
+    >>> verdict([Check("a", 1, True), Check("b", 2, False)])
+    'partly'
+    """
+    kept = [check.holds for check in checks]
+    return "holds" if all(kept) else "partly" if any(kept) else "fails"
+
+
+def _chosen(names: Sequence[str]) -> list[str]:
+    unknown = [name for name in names if name not in (*FIGURES, "all")]
+    if unknown or not names:
+        found = unknown[0] if unknown else "none"
+        raise UserInputError(f"reproduce: expected fig1 to fig10 or all, found {found}")
+    return [name for name in FIGURES if name in names or "all" in names]
+
+
+def _make(name: str, folder: Path, quick: bool, mnist: Path | None) -> str:
+    module = cast(FigureModule, importlib.import_module(f"bgp4.reproduce.{name}"))
+    settings = module.QUICK if quick else module.FULL
+    if mnist is not None and hasattr(settings, "data"):
+        settings = replace(settings, data=str(mnist))
+    result_path = folder / "result.json"
+    done = _read_result(result_path)
+    if done is None or done["settings"] != _plain(asdict(settings)):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserInputError(f"-o {folder}: cannot be made: {error.strerror}") from error
+        started = time.perf_counter()
+        with progress(name, 100) as report:
+            outcome = module.run(settings, report)
+        done = _result(name, module.CLAIM, settings, outcome, time.perf_counter() - started)
+        atomic_write_bytes(folder / f"{name}.png", png_bytes(outcome.figure))
+        atomic_write_bytes(folder / f"{name}.svg", svg_bytes(outcome.figure))
+        atomic_write_text(result_path, json.dumps(done, indent=2) + "\n")
+    return f"{name}: {done['verdict']} - {done['sentence']} ({result_path})"
+
+
+def _result(
+    name: str, claim: str, settings: Any, outcome: Outcome, wall_s: float
+) -> dict[str, Any]:
+    kept = sum(check.holds for check in outcome.checks)
+    sentence = f"{kept} of {len(outcome.checks)} hold: " + "; ".join(
+        f"{check.what}: {_words(check.value)}{'' if check.holds else ' (does not hold)'}"
+        for check in outcome.checks
+    )
+    return {
+        "figure": name,
+        "claim": claim,
+        "verdict": verdict(outcome.checks),
+        "sentence": sentence,
+        "checks": [_plain(asdict(check)) for check in outcome.checks],
+        "numbers": _plain(outcome.numbers),
+        "settings": _plain(asdict(settings)),
+        "versions": versions(),
+        "wall_s": round(wall_s, 1),
+    }
+
+
+def _read_result(path: Path) -> dict[str, Any] | None:
+    """A finished figure's result, None where there is none that can be read."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return None
+
+
+def _words(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it: lists and numbers; what is not finite as text."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, complex):
+        return [value.real, value.imag]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
