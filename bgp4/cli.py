@@ -96,6 +96,25 @@ def simulate(
 
 
 @app.command()
+def reproduce(
+    figures: Annotated[
+        list[str], typer.Argument(metavar="FIGURE...", help="fig1 to fig10, or all.")
+    ],
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Small settings: minutes for all of them.")
+    ] = False,
+    output: Annotated[Path, typer.Option("-o", help="Folder of the figures.")] = Path("figures"),
+    data: Annotated[
+        Path | None, typer.Option(help="Folder with MNIST's IDX files, for fig10.")
+    ] = None,
+) -> None:
+    """Make figures of the P4Inv paper, each with its numbers and a verdict on its claim."""
+    from bgp4.commands import reproduce_command
+
+    reproduce_command(figures, output, quick, data)
+
+
+@app.command()
 def bench(
     what: Annotated[str, typer.Argument(help="linear or energy.")],
     output: Annotated[Path | None, typer.Option("-o", help="JSON file to write.")] = None,

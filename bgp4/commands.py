@@ -20,6 +20,7 @@ from bgp4.run import RunFolder, atomic_write_text
 __all__ = [
     "bench_command",
     "report_command",
+    "reproduce_command",
     "sample_command",
     "simulate_command",
     "train_command",
@@ -108,6 +109,15 @@ def simulate_command(config_name: str, output: Path, overrides: Sequence[str]) -
         f"wrote {output} ({len(simulation.positions_nm)} frames at {config.temperature_k:g} K"
         + (f", exchange acceptance {accepted})" if accepted else ")")
     )
+
+
+def reproduce_command(figures: Sequence[str], output: Path, quick: bool, data: Path | None) -> None:
+    """`bgp4 reproduce`."""
+    _set_up_logging()
+    from bgp4.reproduce.figure import reproduce
+
+    for line in reproduce(figures, output, quick, data):
+        print(line, flush=True)
 
 
 def bench_command(what: str, output: Path | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -53,7 +54,7 @@ FITS: dict[str, tuple[Method, int]] = {
 }
 
 
-def run(settings: Settings, report: Report) -> Outcome:
+def run(settings: Settings, report: Report, folder: Path) -> Outcome:
     fits = {
         name: LinearFit(
             method,

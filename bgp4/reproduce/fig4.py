@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -44,11 +45,10 @@ METHODS: dict[str, Method] = {
     "direct": "direct",
     "P4Inv": "p4inv",
     "relative gradient": "relative",
-    "exp S": "expm",
 }
 
 
-def run(settings: Settings, report: Report) -> Outcome:
+def run(settings: Settings, report: Report, folder: Path) -> Outcome:
     targets = {seed: rotation(settings.n, seed) for seed in settings.seeds}
     fits = {
         name: LinearFit(
