@@ -250,8 +250,7 @@ def _ramachandran_rows(run: RunResult, several: bool) -> list[tuple[str, list[Ar
     """For each residue, the start of the row's label and -ln p of its three panels."""
     labels = [t.residue if len(run.data_torsions) > 1 else "" for t in run.data_torsions]
     prefix = short_name(run.name) if several else ""
-    with np.errstate(divide="ignore"):
-        panels = [[minus_log(p) for p in three] for three in ramachandran_histograms(run)]
+    panels = [[minus_log(p) for p in three] for three in ramachandran_histograms(run)]
     heads = [" ".join(filter(None, (prefix, label))) for label in labels]
     return [
         (f"{head}\n" if head else "", three) for head, three in zip(heads, panels, strict=True)
@@ -259,8 +258,9 @@ def _ramachandran_rows(run: RunResult, several: bool) -> list[tuple[str, list[Ar
 
 
 def minus_log(probabilities: Array) -> Array:
-    """-ln p; NaN counts as zero probability."""
-    return -np.log(np.nan_to_num(probabilities))
+    """-ln p, infinite where p is zero or NaN."""
+    with np.errstate(divide="ignore"):
+        return -np.log(np.nan_to_num(probabilities))
 
 
 def draw_histogram(ax: Axes, energy_kt: Array, high: float) -> AxesImage:

@@ -39,7 +39,7 @@ class Settings:
 
 
 FULL = Settings()
-QUICK = Settings(n=24, iterations=15_000, learning_rate=7e-4, tolerance=1e-3, seeds=(0,))
+QUICK = Settings(n=8, iterations=4_000, learning_rate=2e-3, tolerance=1e-2, seeds=(0,))
 
 METHODS: dict[str, Method] = {
     "direct": "direct",

@@ -35,7 +35,7 @@ class Settings:
 
 
 FULL = Settings()
-QUICK = Settings(n=11, iterations=15_000, learning_rate=1.4e-3, tolerance=1e-4, seeds=(0,))
+QUICK = Settings(n=7, iterations=3_000, learning_rate=2.3e-3, tolerance=1e-2, seeds=(0,))
 
 
 def run(settings: Settings, report: Report, folder: Path) -> Outcome:
