@@ -30,6 +30,7 @@ Sets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY.SUB=VALUE", help="Override a config key; repeatable."),
 ]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Run = Annotated[Path, typer.Argument(help="Run folder that `bgp4 train` made.")]
 
 
@@ -40,7 +41,7 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint.")
     ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
     overrides: Sets = None,
 ) -> None:
     """Train a flow on a molecule's MD frames and energies."""
@@ -61,11 +62,12 @@ def sample(
     temperature: Annotated[
         float | None, typer.Option(help="Temperature of the weights, K; default the run's.")
     ] = None,
+    device: Device = "auto",
 ) -> None:
     """Generate conformations with their energies, log-densities and log-weights."""
     from bgp4.commands import sample_command
 
-    sample_command(run, n, output, weights, seed, temperature)
+    sample_command(run, n, output, weights, seed, temperature, device)
 
 
 @app.command()

@@ -20,12 +20,14 @@ _outer: ContextVar[Report | None] = ContextVar("progress", default=None)
 
 
 @contextmanager
-def progress(label: str, total: int) -> Iterator[Report]:
+def progress(label: str, total: int, shown: bool = True) -> Iterator[Report]:
     """Show progress on stderr while the block runs; within another's block, in its note."""
     outer = _outer.get()
     with ExitStack() as stack:
         if outer is not None:
             report = _inner(outer, label, total)
+        elif not shown:
+            report = _silent
         elif sys.stderr.isatty():
             report = stack.enter_context(_bar(label, total))
         else:
@@ -70,6 +72,10 @@ def _bar(label: str, total: int) -> Iterator[Report]:
             bar.update(task, completed=done, note=note)
 
         yield report
+
+
+def _silent(done: int | None, note: str = "") -> None:
+    pass
 
 
 def _lines(label: str, total: int) -> Report:

@@ -90,7 +90,13 @@ class BoltzmannGenerator(nn.Module):
 
     def generate(self, n: int, generator: torch.Generator) -> Conformations:
         """Draw n conformations, differentiable with respect to the flow's parameters."""
-        z = self._sample_base(n, generator)
+        return self.from_latent(self.draw_latent(n, generator))
+
+    def from_latent(
+        self,
+        z: Tensor,  # (batch, features)
+    ) -> Conformations:
+        """The conformations that latent variables stand for."""
         x, logabsdet = self.transform.inverse(z)
         log_prob_x = self._log_prob_base(z) - logabsdet
         return self.conformations(x.double(), log_prob_x.double())
@@ -107,7 +113,8 @@ class BoltzmannGenerator(nn.Module):
         positions = flat.unflatten(1, (-1, 3))
         return Conformations(positions, log_prob_x - logabsdet_q - logabsdet_xyz, valid)
 
-    def _sample_base(self, n: int, generator: torch.Generator) -> Tensor:
+    def draw_latent(self, n: int, generator: torch.Generator) -> Tensor:
+        """n samples of the base, (n, features)."""
         n_linear, n_circular = self.standardise.n_linear, self.standardise.n_circular
         normal = torch.randn(n, n_linear, generator=generator, dtype=torch.float64)
         share = torch.rand(n, n_circular, generator=generator, dtype=torch.float64)

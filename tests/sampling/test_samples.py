@@ -163,7 +163,7 @@ def test_what_is_no_conformation_has_no_weight(smoke_run, alanine, monkeypatch) 
             (torch.arange(5) == 2)[:, None, None], torch.zeros(()).double(), made.positions_nm
         ),
     )
-    monkeypatch.setattr(trained.model, "generate", lambda n, generator: bad)
+    monkeypatch.setattr(trained.model, "from_latent", lambda z: bad)
     with OpenMMEnergy(alanine, 1000.0, "Reference", workers=1) as energy:
         (samples,) = generate(trained.model, 5, 0, energy)
     assert samples.energy_kt[[1, 2]].tolist() == [REJECTED_ENERGY_KT] * 2
