@@ -1,4 +1,4 @@
-"""Put reproduced figures into docs/results.md: figures_into_docs.py FOLDER (of bgp4 reproduce -o)."""
+"""Reproduced figures into docs/results.md: figures_into_docs.py FOLDER (bgp4 reproduce -o)."""
 
 import json
 import shutil

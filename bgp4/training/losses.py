@@ -25,6 +25,10 @@ def negative_log_likelihood(
     return -model.log_prob_x(x).mean()
 
 
+WINDOW_KT_PER_RAD2 = 100.0
+"""Energy of a torsion beyond its cut, where samples have no weight: it draws them back."""
+
+
 class EnergyLoss(NamedTuple):
     """Reverse KL of a batch.
 
@@ -52,10 +56,11 @@ def kl_loss(
     mine = ranks.share(size)
     samples = model.from_latent(model.draw_latent(size, generator)[mine])
     energy_kt = energy(samples.positions_nm)
-    energy_kt = torch.where(samples.valid, energy_kt, REJECTED_ENERGY_KT)
-    terms = torch.stack([energy_kt, samples.log_prob_xyz], dim=1)
-    all_kt, all_log_prob = ranks.gather(terms, size).unbind(1)
+    windowed_kt = energy_kt + WINDOW_KT_PER_RAD2 * samples.overshoot
+    windowed_kt = torch.where(samples.possible, windowed_kt, REJECTED_ENERGY_KT)
+    log_weight = -torch.where(samples.valid, energy_kt, REJECTED_ENERGY_KT) - samples.log_prob_xyz
+    all_kt, all_log_weight = ranks.gather(torch.stack([windowed_kt, log_weight], 1), size).unbind(1)
     keep = keep_lowest(all_kt, settings.energy_drop_fraction) & (all_kt < REJECTED_ENERGY_KT)
-    per_sample = smooth_cap(energy_kt, settings.energy_cap_kt) + samples.log_prob_xyz
+    per_sample = smooth_cap(windowed_kt, settings.energy_cap_kt) + samples.log_prob_xyz
     loss = torch.where(keep[mine], per_sample, 0).sum() / keep.sum().clamp_min(1)
-    return EnergyLoss(loss, -(all_kt + all_log_prob), samples)
+    return EnergyLoss(loss, all_log_weight, samples)

@@ -232,7 +232,8 @@ def by_phi(alanine, smoke_frames) -> Callable[[float], Conformations]:
 
 def conformations(positions: Tensor) -> Conformations:
     n = len(positions)
-    return Conformations(positions, torch.zeros(n).double(), torch.ones(n, dtype=torch.bool))
+    zeros = torch.zeros(n).double()
+    return Conformations(positions, zeros, zeros == 0, zeros)
 
 
 @pytest.mark.parametrize(
