@@ -249,9 +249,7 @@ class Trainer:
     def evaluate(self, step: int, window: list[StepResult]) -> str:
         """Held-out log-likelihood, best-model selection, one row of history; a note on it."""
         heldout = self.heldout_log_likelihood()
-        if heldout > self.counters.best_log_likelihood:
-            self.counters.best_log_likelihood, self.counters.best_step = heldout, step
-            self.best = self._snapshot()
+        self._keep_if_best(step, heldout, _mean([r.kl for r in window]))
         counts = self.ranks.total(self.energy.n_evaluations, self.energy.n_rejected)
         self.counters.energy_evaluations, self.counters.rejected_energies = map(int, counts)
         weights = [r.log_weight for r in window if r.log_weight is not None]
@@ -278,6 +276,17 @@ class Trainer:
         if self.ranks.is_writer:
             self._record(step, row)
         return f"held-out log-likelihood {heldout:.2f}" + (f", ESS {ess:.1%}" if weights else "")
+
+    def _keep_if_best(self, step: int, heldout: float, kl: float) -> None:
+        """The best model is that of the last phase with the lowest loss, on held-out frames."""
+        phase = "kl" if step > likelihood_steps(self.settings) else "ml"
+        weight = 0.0 if phase == "ml" else self.settings.energy_weight
+        objective = -(1 - weight) * heldout + (weight * kl if weight else 0.0)
+        counters = self.counters
+        if phase != counters.best_phase or objective < counters.best_objective:
+            counters.best_phase, counters.best_objective = phase, objective
+            counters.best_step, counters.best_log_likelihood = step, heldout
+            self.best = self._snapshot()
 
     def _record(self, step: int, row: Mapping[str, object]) -> None:
         self._write_rows([[_cell(row[name]) for name in COLUMNS]], mode="a")
