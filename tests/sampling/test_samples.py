@@ -157,7 +157,8 @@ def test_what_is_no_conformation_has_no_weight(smoke_run, alanine, monkeypatch) 
     trained = load_trained(smoke_run)
     made = trained.model.generate(5, torch.Generator().manual_seed(0))
     bad = made._replace(
-        valid=torch.tensor([True, False, True, True, True]),
+        possible=torch.tensor([True, False, True, True, True]),
+        overshoot=torch.zeros(5),
         log_prob_xyz=torch.where(torch.arange(5) == 1, torch.nan, made.log_prob_xyz),
         positions_nm=torch.where(
             (torch.arange(5) == 2)[:, None, None], torch.zeros(()).double(), made.positions_nm
