@@ -12,6 +12,7 @@ are matrix-vector products, O(n^2); only :func:`merged_matrix` and :func:`merged
 an n x n result. Batches are rows: ``x`` is ``(batch, n)`` and ``A x`` means ``x @ A.T``.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -21,6 +22,7 @@ __all__ = [
     "Factor",
     "inverse_product",
     "inverse_residual",
+    "log_abs",
     "merged_inverse",
     "merged_matrix",
     "newton_schulz",
@@ -66,6 +68,11 @@ def rank_one_factor(
     """
     w = A_inv @ u
     return Factor(w, torch.dot(v, w) + 1)
+
+
+def log_abs(value: float) -> float:
+    """log|value|, and -inf for zero, which ``math.log`` refuses."""
+    return math.log(abs(value)) if value else -math.inf
 
 
 def product(
