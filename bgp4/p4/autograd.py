@@ -55,22 +55,26 @@ class P4Forward(Function):
         w, s = torch.mv(A_inv, u), torch.mv(x, v)
         f = 1 + torch.dot(v, w).item()
         y = torch.addr(b, s, u).addmm_(x, A.T)
-        _save(ctx, (x, u, v, b, A, A_inv), (w, f, s))
+        ctx.save_for_backward(x, u, v, b, A, A_inv)
+        ctx.set_materialize_grads(False)
+        ctx.kept = w, s, _reciprocal(f)
         return y, x.new_full((x.shape[0],), logabsdet.item() + log_abs(f))
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor | None) -> Gradients:
+    def backward(ctx: Any, gy: Tensor | None, gl: Tensor | None) -> Gradients:
         x, u, v, b, A, A_inv = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return _by_autograd(_plain_forward, (x, u, v, b), (A, A_inv), grads)
-        w, f, s = ctx.kept
-        gy = torch.zeros_like(x) if grads[0] is None else grads[0]
-        weight = _total(grads[1]) * _reciprocal(f)
-        r = torch.mv(gy, u)
-        gu = torch.addmv(torch.mv(A_inv.T, v), gy.T, s, beta=weight)
+            return _by_autograd(_plain_forward, (x, u, v, b), (A, A_inv), (gy, gl))
+        w, s, per_f = ctx.kept
+        gy = torch.zeros_like(x) if gy is None else gy
+        weight = 0.0 if gl is None else gl.sum().item() * per_f
+        # The n^2 product comes last: it drives the rest out of the cache.
+        q, r = torch.mv(A_inv.T, v), torch.mv(gy, u)
+        gu = torch.addmv(q, gy.T, s, beta=weight)
+        gb = gy.sum(0)
         gv = torch.addmv(w, x.T, r, beta=weight)
         gx = torch.outer(r, v).addmm_(gy, A) if ctx.needs_input_grad[0] else None
-        return gx, gu, gv, gy.sum(0), None, None, None
+        return gx, gu, gv, gb, None, None, None
 
 
 class P4Inverse(Function):
@@ -89,36 +93,28 @@ class P4Inverse(Function):
     ) -> tuple[Tensor, Tensor]:
         w = torch.mv(A_inv, u)
         f = 1 + torch.dot(v, w).item()
+        per_f = _reciprocal(f)
         t = torch.mm(y - b, A_inv.T)
         s = torch.mv(t, v)
-        x = t.addr_(s, w, alpha=-_reciprocal(f))
-        _save(ctx, (y, u, v, b, x, A_inv), (w, f, s))
+        x = t.addr_(s, w, alpha=-per_f)
+        ctx.save_for_backward(y, u, v, b, x, A_inv)
+        ctx.set_materialize_grads(False)
+        ctx.kept = w, s, per_f
         return x, y.new_full((y.shape[0],), -logabsdet.item() - log_abs(f))
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor | None) -> Gradients:
+    def backward(ctx: Any, gx: Tensor | None, gl: Tensor | None) -> Gradients:
         y, u, v, b, x, A_inv = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return _by_autograd(_plain_inverse, (y, u, v, b), (A_inv,), grads)
-        w, f, s = ctx.kept
-        gx = torch.zeros_like(x) if grads[0] is None else grads[0]
-        shrink = -_reciprocal(f)
-        weight = _total(grads[1]) * shrink
+            return _by_autograd(_plain_inverse, (y, u, v, b), (A_inv,), (gx, gl))
+        w, s, per_f = ctx.kept
+        gx = torch.zeros_like(x) if gx is None else gx
+        weight = 0.0 if gl is None else -gl.sum().item() * per_f
         q, r = torch.mv(A_inv.T, v), torch.mv(gx, w)
-        gv = torch.addmv(w, x.T, r, beta=weight, alpha=shrink)
-        gy = torch.mm(gx, A_inv).addr_(r, q, alpha=shrink)
-        gu = torch.addmv(q, gy.T, s, beta=weight, alpha=shrink)
+        gv = torch.addmv(w, x.T, r, beta=weight, alpha=-per_f)
+        gy = torch.mm(gx, A_inv).addr_(r, q, alpha=-per_f)
+        gu = torch.addmv(q, gy.T, s, beta=weight, alpha=-per_f)
         return gy, gu, gv, gy.sum(0).neg_(), None, None, None
-
-
-def _save(ctx: Any, tensors: tuple[Tensor, ...], kept: tuple[Tensor | float, ...]) -> None:
-    ctx.save_for_backward(*tensors)
-    ctx.kept = kept
-    ctx.set_materialize_grads(False)
-
-
-def _total(gradient: Tensor | None) -> float:
-    return 0.0 if gradient is None else gradient.sum().item()
 
 
 def _reciprocal(f: float) -> float:
