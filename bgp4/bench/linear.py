@@ -194,26 +194,45 @@ def _training_step(
 class _MergedStep:
     """A step with its merges; refinement is timed apart and shared out over its period."""
 
-    def __init__(self, model: nn.Module, step: Step) -> None:
-        self.model, self.step, self.count = model, step, 0
+    def __init__(
+        self,
+        step: Step,
+        layers: Sequence[Any],  # with a perturbation u
+        merge: Callable[[int], object],  # called with the number of each step
+        refine: Callable[[Any], object],  # called with a layer
+    ) -> None:
+        self.step, self.layers, self.merge, self.refine = step, layers, merge, refine
+        self.count = 0
 
     def __call__(self) -> None:
         self.step()
         self.count += 1
-        merge_step(self.model, None, self.count, MERGE_ONLY)
+        self.merge(self.count)
 
     def prepare(self) -> float:
         """Puts new perturbations in; returns the seconds of refinement per step."""
         self.count = 0
-        layers = [layer for layer in p4_layers(self.model) if isinstance(layer, P4InvLinear)]
         with torch.no_grad():
-            for layer in layers:
-                layer.u.normal_(std=0.1 / layer.features)
+            for layer in self.layers:
+                layer.u.normal_(std=0.1 / len(layer.u))
         start = time.perf_counter()
-        for layer in layers:
-            layer.refine(SCHEDULE.refine_order)
+        for layer in self.layers:
+            self.refine(layer)
         elapsed = time.perf_counter() - start
         return elapsed / (SCHEDULE.merge_every * SCHEDULE.refine_every)
+
+
+def _merged(model: nn.Module, step: Step) -> Step:
+    """The step of a model that may have P4Inv layers."""
+    layers = [layer for layer in p4_layers(model) if isinstance(layer, P4InvLinear)]
+    if not layers:
+        return step
+    return _MergedStep(
+        step,
+        layers,
+        lambda count: merge_step(model, None, count, MERGE_ONLY),
+        lambda layer: layer.refine(SCHEDULE.refine_order),
+    )
 
 
 class _Matrix(nn.Module):
@@ -261,7 +280,7 @@ class _MatrixExponential(_Matrix):
 def _p4inv(n: int, batch: int, dtype: torch.dtype, direction: str) -> Step:
     layer = P4InvLinear(n, dtype=dtype)
     apply = layer if direction == "forward" else layer.inverse
-    return _MergedStep(layer, _training_step(layer, apply, n, batch, dtype))
+    return _merged(layer, _training_step(layer, apply, n, batch, dtype))
 
 
 def _flow(mixing: str, blocks: int, n: int, batch: int, dtype: torch.dtype, direction: str) -> Step:
@@ -269,7 +288,7 @@ def _flow(mixing: str, blocks: int, n: int, batch: int, dtype: torch.dtype, dire
     model = ModelConfig.model_validate({"mixing": mixing, "coupling": "affine", "blocks": blocks})
     flow = build_transform(model, n, n_circular=0, seed=0).to(dtype)
     apply = flow if direction == "forward" else flow.inverse
-    return _MergedStep(flow, _training_step(flow, apply, n, batch, dtype))
+    return _merged(flow, _training_step(flow, apply, n, batch, dtype))
 
 
 def _two_gemm(n: int, batch: int, dtype: torch.dtype, direction: str) -> Step:
@@ -323,7 +342,7 @@ def _nflows_lu(n: int, batch: int, dtype: torch.dtype, direction: str) -> Step:
 
 
 def _bgflow(n: int, batch: int, dtype: torch.dtype, direction: str) -> Step:
-    """The layer of the paper's authors, merged every 10 steps by its own scheduler.
+    """The layer of the paper's authors with its own scheduler, merged and corrected as often.
 
     Its last version needs ``np.infty``, which NumPy 2 removed; it is put back in this process.
     """
@@ -335,15 +354,13 @@ def _bgflow(n: int, batch: int, dtype: torch.dtype, direction: str) -> Step:
     inverse = direction == "inverse"
     step = _training_step(layer, lambda x: layer(x, inverse=inverse), n, batch, dtype)
     optimizer = torch.optim.SGD(layer.parameters(), lr=0.0)
-    scheduler = pppp.PPPPScheduler(layer, optimizer, n_force_merge=None)
-    count = iter(range(1, 10**9))
+    scheduler = pppp.PPPPScheduler(layer, optimizer, n_force_merge=None, n_correct=None)
 
-    def step_and_merge() -> None:
-        step()
-        if next(count) % SCHEDULE.merge_every == 0:
+    def merge(count: int) -> None:
+        if count % SCHEDULE.merge_every == 0:
             scheduler.step()
 
-    return step_and_merge
+    return _MergedStep(step, [layer], merge, lambda layer: layer.correct())
 
 
 def _forward_only(direction: str) -> None:

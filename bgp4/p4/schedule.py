@@ -131,7 +131,7 @@ def merge_step(
     """
     schedule = schedule or P4Schedule()
     if step % schedule.merge_every != 0:
-        return P4Report()
+        return _NOTHING_DUE
     reports = [_merge_layer(m, optimizer, schedule, generator) for m in p4_layers(model)]
     return sum(reports, P4Report())
 
@@ -231,3 +231,6 @@ def _forget(optimizer: Optimizer | None, *parameters: Tensor) -> None:
     state = {} if optimizer is None else optimizer.state
     for parameter in parameters:
         state.pop(parameter, None)
+
+
+_NOTHING_DUE = P4Report()
