@@ -1,27 +1,32 @@
 """Wall-clock time of linear flow layers: a training step with log-determinant, both directions.
 
 Every method does a forward pass, log|det| and a backward pass to its parameters and its input.
-The P4Inv figure contains its merges every 10 steps and its refinements, amortised. Methods take
-turns within one run, so that a busy machine disturbs them alike. The floor, ``two_gemm``, is the
-two bare matrix products that no exact method can avoid.
+The P4Inv figures contain merges every 10 steps and refinements, amortised. Methods take turns
+within one run, so that a busy machine disturbs them alike. The floor, ``two_gemm``, is the two
+bare matrix products that no exact method can avoid: of the batch, and of its gradient. Whole
+flows of affine couplings that differ in the mixing layer alone are measured the same way.
 """
 
 import importlib
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from nflows.transforms.lu import LULinear  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
-from bgp4.p4 import P4InvLinear, P4Schedule, merge_step
+from bgp4.config import ModelConfig
+from bgp4.flows.build import build_transform
+from bgp4.p4 import P4InvLinear, P4Schedule, merge_step, p4_layers
 
-__all__ = ["DIRECTIONS", "METHODS", "bench_linear"]
+__all__ = ["DIRECTIONS", "FLOWS", "METHODS", "RATIOS", "bench_linear"]
 
 Step = Callable[[], object]
 Map = Callable[[Tensor], tuple[Tensor, Tensor | None]]
+Maker = Callable[[int, int, torch.dtype, str], Step]
 
 
 def bench_linear(
@@ -33,17 +38,20 @@ def bench_linear(
     threads: int = 1,
     dtype: torch.dtype = torch.float32,
     seed: int = 0,
+    flow_blocks: int = 25,
 ) -> dict[str, Any]:
-    """Times the methods at each size.
+    """Times the methods at each size, and whole flows of 60 features.
 
     Args:
         methods: some of :data:`METHODS`; all by default.
         rounds: samples per method, fewer where `budget_s` ends first, but at least one.
-        budget_s: seconds for all sizes together, in equal shares.
+        budget_s: seconds for all sizes and the flows together, in equal shares.
+        flow_blocks: blocks of the flows, each of two couplings and two mixing layers; 0: no flows.
 
     Returns:
-        ``{"results": [{"method", "n", "direction", "median_s", "min_s"}, ...], "settings"}``;
-        seconds are per step, and ``settings["skipped"]`` says what could not run and why.
+        ``{"results": [{"method", "n", "direction", "median_s", "min_s"}, ...], "ratios",
+        "settings"}``; seconds are per step, ``ratios`` are those of :data:`RATIOS` between
+        medians, and ``settings["skipped"]`` says what could not run and why.
     """
     names = list(METHODS if methods is None else methods)
     if unknown := set(names) - set(METHODS):
@@ -52,11 +60,14 @@ def bench_linear(
     torch.set_num_threads(threads)
     skipped: dict[str, str] = {}
     results = []
+    entries = [(n, {name: METHODS[name] for name in names}) for n in sizes]
+    if flow_blocks:
+        entries.append((FLOW_FEATURES, {name: partial(FLOWS[name], flow_blocks) for name in FLOWS}))
     try:
-        for n in sizes:
+        for n, makers in entries:
             torch.manual_seed(seed)
-            steps = _build(names, n, batch, dtype, skipped)
-            samples = _take_turns(steps, _block_length(n), rounds, budget_s / len(sizes))
+            steps = _build(makers, n, batch, dtype, skipped)
+            samples = _take_turns(steps, n, rounds, budget_s / len(entries))
             results += [_row(key, n, values) for key, values in samples.items()]
     finally:
         torch.set_num_threads(before)
@@ -70,13 +81,14 @@ def bench_linear(
         "torch": torch.__version__,
         "merge_every": SCHEDULE.merge_every,
         "refine_every": SCHEDULE.refine_every,
+        "flow_blocks": flow_blocks,
         "skipped": skipped,
     }
-    return {"results": results, "settings": settings}
+    return {"results": results, "ratios": _ratios(results), "settings": settings}
 
 
 def _build(
-    names: Sequence[str],
+    makers: dict[str, Maker],
     n: int,
     batch: int,
     dtype: torch.dtype,
@@ -84,10 +96,10 @@ def _build(
 ) -> dict[tuple[str, str], Step]:
     """The steps that run here, each run once to warm up; the rest is noted in `skipped`."""
     steps = {}
-    for name in names:
+    for name, make in makers.items():
         for direction in DIRECTIONS:
             try:
-                step = METHODS[name](n, batch, dtype, direction)
+                step = make(n, batch, dtype, direction)
                 step()
             except (ImportError, AttributeError, NotImplementedError, RuntimeError) as error:
                 skipped[f"{name} {direction} n={n}"] = f"{type(error).__name__}: {error}"[:200]
@@ -98,7 +110,7 @@ def _build(
 
 def _take_turns(
     steps: dict[tuple[str, str], Step],
-    block: int,
+    n: int,
     rounds: int,
     budget_s: float,
 ) -> dict[tuple[str, str], list[float]]:
@@ -107,8 +119,8 @@ def _take_turns(
     start = time.perf_counter()
     for _ in range(rounds):
         for key, step in steps.items():
-            length = SCHEDULE.merge_every if key[0] == "p4inv" else block
-            samples[key].append(_seconds(step, length))
+            least = SCHEDULE.merge_every if isinstance(step, _MergedStep) else 1
+            samples[key].append(_seconds(step, max(least, _block_length(n))))
         if time.perf_counter() - start > budget_s:
             break
     return samples
@@ -123,7 +135,8 @@ def _seconds(step: Step, length: int) -> float:
 
 
 def _block_length(n: int) -> int:
-    return 10 if n <= 1024 else 1
+    """Steps per sample: long against the first step, whose caches are cold."""
+    return 50 if n <= 128 else 10 if n <= 1024 else 1
 
 
 def _row(key: tuple[str, str], n: int, samples: list[float]) -> dict[str, Any]:
@@ -134,6 +147,26 @@ def _row(key: tuple[str, str], n: int, samples: list[float]) -> dict[str, Any]:
         "median_s": statistics.median(samples),
         "min_s": min(samples),
     }
+
+
+def _ratios(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those of :data:`RATIOS` that were measured, per size and direction."""
+    medians = {(r["n"], r["direction"], r["method"]): r["median_s"] for r in results}
+
+    def median(n: int, direction: str, method: str) -> float | None:
+        """nn.Linear has one direction, which serves for both."""
+        direction = "forward" if method in ONE_WAY else direction
+        return medians.get((n, direction, method))
+
+    rows = []
+    for n, direction in dict.fromkeys((r["n"], r["direction"]) for r in results):
+        row: dict[str, Any] = {"n": n, "direction": direction}
+        for over, under in RATIOS:
+            a, b = median(n, direction, over), median(n, direction, under)
+            if a is not None and b is not None:
+                row[f"{over}/{under}"] = a / b
+        rows.append(row)
+    return rows
 
 
 def _training_step(
@@ -158,29 +191,48 @@ def _training_step(
     return step
 
 
-class _P4Step:
-    """A P4Inv step with its merge; refinement is timed apart and shared out over its period."""
+class _MergedStep:
+    """A step with its merges; refinement is timed apart and shared out over its period."""
 
-    def __init__(self, n: int, batch: int, dtype: torch.dtype, direction: str) -> None:
-        self.layer = P4InvLinear(n, dtype=dtype)
-        apply = self.layer if direction == "forward" else self.layer.inverse
-        self.step = _training_step(self.layer, apply, n, batch, dtype)
+    def __init__(
+        self,
+        step: Step,
+        layers: Sequence[Any],  # with a perturbation u
+        merge: Callable[[int], object],  # called with the number of each step
+        refine: Callable[[Any], object],  # called with a layer
+    ) -> None:
+        self.step, self.layers, self.merge, self.refine = step, layers, merge, refine
         self.count = 0
 
     def __call__(self) -> None:
         self.step()
         self.count += 1
-        merge_step(self.layer, None, self.count, MERGE_ONLY)
+        self.merge(self.count)
 
     def prepare(self) -> float:
-        """Puts a new perturbation in; returns the seconds of refinement per step."""
+        """Puts new perturbations in; returns the seconds of refinement per step."""
         self.count = 0
         with torch.no_grad():
-            self.layer.u.normal_(std=0.1 / self.layer.features)
+            for layer in self.layers:
+                layer.u.normal_(std=0.1 / len(layer.u))
         start = time.perf_counter()
-        self.layer.refine(SCHEDULE.refine_order)
+        for layer in self.layers:
+            self.refine(layer)
         elapsed = time.perf_counter() - start
         return elapsed / (SCHEDULE.merge_every * SCHEDULE.refine_every)
+
+
+def _merged(model: nn.Module, step: Step) -> Step:
+    """The step of a model that may have P4Inv layers."""
+    layers = [layer for layer in p4_layers(model) if isinstance(layer, P4InvLinear)]
+    if not layers:
+        return step
+    return _MergedStep(
+        step,
+        layers,
+        lambda count: merge_step(model, None, count, MERGE_ONLY),
+        lambda layer: layer.refine(SCHEDULE.refine_order),
+    )
 
 
 class _Matrix(nn.Module):
@@ -215,9 +267,50 @@ class _Triangular(_Matrix):
         return self.W.diagonal().abs().log().sum()
 
 
+class _MatrixExponential(_Matrix):
+    """y = exp(W) x, whose log|det| is the trace of W and whose inverse is exp(-W), O(n^3)."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.addmm(self.bias, x, torch.matrix_exp(self.W).T), self.W.trace()
+
+    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        return (y - self.bias) @ torch.matrix_exp(-self.W).T, -self.W.trace()
+
+
+def _p4inv(n: int, batch: int, dtype: torch.dtype, direction: str) -> Step:
+    layer = P4InvLinear(n, dtype=dtype)
+    apply = layer if direction == "forward" else layer.inverse
+    return _merged(layer, _training_step(layer, apply, n, batch, dtype))
+
+
+def _flow(mixing: str, blocks: int, n: int, batch: int, dtype: torch.dtype, direction: str) -> Step:
+    """The flow as it is trained: affine couplings with their default conditioners."""
+    model = ModelConfig.model_validate({"mixing": mixing, "coupling": "affine", "blocks": blocks})
+    flow = build_transform(model, n, n_circular=0, seed=0).to(dtype)
+    apply = flow if direction == "forward" else flow.inverse
+    return _merged(flow, _training_step(flow, apply, n, batch, dtype))
+
+
 def _two_gemm(n: int, batch: int, dtype: torch.dtype, direction: str) -> Step:
-    x, W = torch.randn(batch, n, dtype=dtype), torch.randn(n, n, dtype=dtype)
-    return lambda: (x @ W.T, x @ W)
+    x, gradient = torch.randn(2, batch, n, dtype=dtype)
+    W = torch.randn(n, n, dtype=dtype)
+    return lambda: (x @ W.T, gradient @ W)
+
+
+def _relative_gradient(n: int, batch: int, dtype: torch.dtype, direction: str) -> Step:
+    """The gradient times W^T W, which needs no inverse (Gresele et al., arXiv 2006.15090).
+
+    It trains the likelihood without its value: no log|det| is computed, and no inverse.
+    """
+    _forward_only(direction)
+    x, gradient = torch.randn(2, batch, n, dtype=dtype)
+    W = torch.randn(n, n, dtype=dtype)
+
+    def step() -> object:
+        y = x @ W.T
+        return gradient @ W, torch.addmm(W, gradient.T, y @ W, beta=-1), gradient.sum(0)
+
+    return step
 
 
 def _linear(n: int, batch: int, dtype: torch.dtype, direction: str) -> Step:
@@ -236,13 +329,20 @@ def _lu(n: int, batch: int, dtype: torch.dtype, direction: str) -> Step:
     return _training_step(layer, getattr(layer, direction), n, batch, dtype)
 
 
+def _matrix_exp(n: int, batch: int, dtype: torch.dtype, direction: str) -> Step:
+    if n > 1024:
+        raise NotImplementedError("takes minutes a step")
+    layer = _MatrixExponential(n, dtype)
+    return _training_step(layer, getattr(layer, direction), n, batch, dtype)
+
+
 def _nflows_lu(n: int, batch: int, dtype: torch.dtype, direction: str) -> Step:
     layer = LULinear(n).to(dtype)
     return _training_step(layer, getattr(layer, direction), n, batch, dtype)
 
 
 def _bgflow(n: int, batch: int, dtype: torch.dtype, direction: str) -> Step:
-    """The layer of the paper's authors, merged every 10 steps by its own scheduler.
+    """The layer of the paper's authors with its own scheduler, merged and corrected as often.
 
     Its last version needs ``np.infty``, which NumPy 2 removed; it is put back in this process.
     """
@@ -254,15 +354,13 @@ def _bgflow(n: int, batch: int, dtype: torch.dtype, direction: str) -> Step:
     inverse = direction == "inverse"
     step = _training_step(layer, lambda x: layer(x, inverse=inverse), n, batch, dtype)
     optimizer = torch.optim.SGD(layer.parameters(), lr=0.0)
-    scheduler = pppp.PPPPScheduler(layer, optimizer, n_force_merge=None)
-    count = iter(range(1, 10**9))
+    scheduler = pppp.PPPPScheduler(layer, optimizer, n_force_merge=None, n_correct=None)
 
-    def step_and_merge() -> None:
-        step()
-        if next(count) % SCHEDULE.merge_every == 0:
+    def merge(count: int) -> None:
+        if count % SCHEDULE.merge_every == 0:
             scheduler.step()
 
-    return step_and_merge
+    return _MergedStep(step, [layer], merge, lambda layer: layer.correct())
 
 
 def _forward_only(direction: str) -> None:
@@ -272,13 +370,25 @@ def _forward_only(direction: str) -> None:
 
 SCHEDULE = P4Schedule()
 MERGE_ONLY = P4Schedule(refine_every=0)
+FLOW_FEATURES = 60  # internal coordinates of alanine dipeptide
 DIRECTIONS = ("forward", "inverse")
-METHODS: dict[str, Callable[[int, int, torch.dtype, str], Step]] = {
+METHODS: dict[str, Maker] = {
     "two_gemm": _two_gemm,
     "linear": _linear,
     "standard": _standard,
     "lu": _lu,
     "nflows_lu": _nflows_lu,
+    "matrix_exp": _matrix_exp,
+    "relative_gradient": _relative_gradient,
     "bgflow": _bgflow,
-    "p4inv": _P4Step,
+    "p4inv": _p4inv,
 }
+FLOWS = {f"flow_{mixing}": partial(_flow, mixing) for mixing in ("p4inv", "lu", "permutation")}
+ONE_WAY = ("linear", "relative_gradient")
+RATIOS = (
+    ("p4inv", "two_gemm"),
+    ("p4inv", "linear"),
+    *((name, "p4inv") for name in METHODS if name not in ("two_gemm", "linear", "p4inv")),
+    ("flow_p4inv", "flow_permutation"),
+    ("flow_lu", "flow_p4inv"),
+)

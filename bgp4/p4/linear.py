@@ -102,16 +102,15 @@ class P4InvLinear(Linear):
         self,
         inputs: Tensor,  # (batch, n)
     ) -> tuple[Tensor, Tensor]:
-        return P4Forward.apply(inputs, self.u, self.v, self.bias, *self._buffers_of_state())
+        buffers = self.A, self.A_inv, self.A_logabsdet
+        return P4Forward.apply(inputs, self.u, self.v, self.bias, *buffers)
 
     def inverse_no_cache(
         self,
         inputs: Tensor,  # (batch, n)
     ) -> tuple[Tensor, Tensor]:
-        return P4Inverse.apply(inputs, self.u, self.v, self.bias, *self._buffers_of_state())
-
-    def _buffers_of_state(self) -> tuple[Tensor, Tensor, Tensor]:
-        return self.A, self.A_inv, self.A_logabsdet
+        buffers = self.A, self.A_inv, self.A_logabsdet
+        return P4Inverse.apply(inputs, self.u, self.v, self.bias, *buffers)
 
     def weight(self) -> Tensor:
         """A + u v^T, (n, n)."""

@@ -12,6 +12,7 @@ are matrix-vector products, O(n^2); only :func:`merged_matrix` and :func:`merged
 an n x n result. Batches are rows: ``x`` is ``(batch, n)`` and ``A x`` means ``x @ A.T``.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -21,6 +22,7 @@ __all__ = [
     "Factor",
     "inverse_product",
     "inverse_residual",
+    "log_abs",
     "merged_inverse",
     "merged_matrix",
     "newton_schulz",
@@ -64,8 +66,13 @@ def rank_one_factor(
     >>> rank_one_factor(torch.eye(2), u, v).value
     tensor(-2.)
     """
-    w = A_inv @ u
+    w = torch.mv(A_inv, u)
     return Factor(w, torch.dot(v, w) + 1)
+
+
+def log_abs(value: float) -> float:
+    """log|value|, and -inf for zero, which ``math.log`` refuses."""
+    return math.log(abs(value)) if value else -math.inf
 
 
 def product(
@@ -106,7 +113,7 @@ def merged_inverse(
     out: Tensor | None = None,  # (n, n), may be A_inv
 ) -> Tensor:
     """(A + u v^T)^-1 = A^-1 - (A^-1 u / f) (A^-T v)^T, with A^-1 u and f from `factor`."""
-    return merged_matrix(A_inv, factor.w / -factor.value, v @ A_inv, out)
+    return merged_matrix(A_inv, factor.w / -factor.value, torch.mv(A_inv.T, v), out)
 
 
 def inverse_residual(
@@ -126,7 +133,7 @@ def probe_residual(
 
     Its square is an unbiased estimate of :func:`inverse_residual` squared.
     """
-    return (A @ (A_inv @ z) - z).norm()
+    return torch.linalg.vector_norm(torch.mv(A, torch.mv(A_inv, z)) - z)
 
 
 def newton_schulz(

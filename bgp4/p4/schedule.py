@@ -6,6 +6,7 @@ u and v go on training. The bounds, and what is reset, follow Krämer, Köhler, 
 (arXiv 2010.07033).
 """
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -15,7 +16,7 @@ from torch.optim import Adam, AdamW, Optimizer
 
 from bgp4.p4.dense import P4Dense
 from bgp4.p4.linear import P4InvLinear
-from bgp4.p4.rank_one import Factor
+from bgp4.p4.rank_one import log_abs
 
 __all__ = ["P4Report", "P4Schedule", "determinant_penalty", "merge_step", "p4_layers"]
 
@@ -65,13 +66,14 @@ class P4Schedule:
             return self.residual_tolerance
         return (layer.features * torch.finfo(layer.A.dtype).eps) ** 0.5
 
-    def objection(self, layer: P4InvLinear, factor: Factor) -> str | None:
-        """Why this layer must not merge now: "factor", "logabsdet", or None."""
-        change, old = factor.logabs.item(), layer.A_logabsdet.item()
-        low, high = self.bounds(layer.features)
-        if not self.min_log_factor < change < torch.inf:
+    def objection(self, layer: P4InvLinear, f: float) -> str | None:
+        """Why this layer must not merge with factor f: "factor", "logabsdet", or None."""
+        change = log_abs(f)
+        if not self.min_log_factor < change < math.inf:
             return "factor"
-        if (old + change <= low and change < 0) or (old + change >= high and change > 0):
+        low, high = self.bounds(layer.features)
+        new = layer.A_logabsdet.item() + change
+        if (new <= low and change < 0) or (new >= high and change > 0):
             return "logabsdet"
         return None
 
@@ -112,7 +114,6 @@ def p4_layers(model: nn.Module) -> list[P4InvLinear | P4Dense]:
     return [m for m in model.modules() if isinstance(m, P4InvLinear | P4Dense)]
 
 
-@torch.no_grad()
 def merge_step(
     model: nn.Module,
     optimizer: Optimizer | None,
@@ -129,11 +130,10 @@ def merge_step(
             continue a run exactly.
     """
     schedule = schedule or P4Schedule()
-    report = P4Report()
-    if step % schedule.merge_every == 0:
-        for layer in p4_layers(model):
-            report += _merge_layer(layer, optimizer, schedule, generator)
-    return report
+    if step % schedule.merge_every != 0:
+        return _NOTHING_DUE
+    reports = [_merge_layer(m, optimizer, schedule, generator) for m in p4_layers(model)]
+    return sum(reports, P4Report())
 
 
 def determinant_penalty(
@@ -163,41 +163,60 @@ def _excess(t: Tensor, low: float, high: float) -> Tensor:
     return (torch.relu(low - t).square() + torch.relu(t - high).square()).sum()
 
 
+@torch.no_grad()
 def _merge_layer(
     layer: P4InvLinear | P4Dense,
     optimizer: Optimizer | None,
     schedule: P4Schedule,
     generator: torch.Generator | None,
 ) -> P4Report:
-    if not (layer.u.isfinite().all() and layer.v.isfinite().all()):
-        layer.reset_perturbation(generator)
-        _forget(optimizer, layer.u, layer.v)
-        return P4Report(nonfinite=1)
     if isinstance(layer, P4Dense):
+        if not _finite(layer):
+            return _reset(layer, optimizer, generator)
         layer.merge(generator)
         _reset_moments(optimizer, layer.v)
         return P4Report(merged=1)
     factor = layer.factor()
-    if reason := schedule.objection(layer, factor):
+    f = factor.value.item()
+    # Whatever is not finite in u or v is in f too, so that the usual case needs one look.
+    if not math.isfinite(f) and not _finite(layer):
+        return _reset(layer, optimizer, generator)
+    if reason := schedule.objection(layer, f):
         return P4Report(rejected=Counter([reason]))
     layer.merge(generator, factor)
     _reset_moments(optimizer, layer.v)
-    return P4Report(merged=1) + _repair(layer, schedule)
+    return _repair(layer, schedule)
+
+
+def _finite(layer: P4InvLinear | P4Dense) -> bool:
+    return bool(layer.u.isfinite().all() and layer.v.isfinite().all())
+
+
+def _reset(
+    layer: P4InvLinear | P4Dense,
+    optimizer: Optimizer | None,
+    generator: torch.Generator | None,
+) -> P4Report:
+    layer.reset_perturbation(generator)
+    _forget(optimizer, layer.u, layer.v)
+    return P4Report(nonfinite=1)
 
 
 def _repair(layer: P4InvLinear, schedule: P4Schedule) -> P4Report:
-    """Recomputes the inverse when its residual is too large, else refines it when that is due.
+    """The report of a merge, after repair of the inverse where that is needed or due.
 
-    A worn inverse has misjudged the determinant too, which refining would not mend.
+    A worn inverse has misjudged the determinant too, which refining would not mend: beyond the
+    tolerance both are recomputed.
     """
     residual = layer.probe()
-    if residual > schedule.tolerance(layer):
+    due = schedule.refine_every > 0 and layer.merges.item() % schedule.refine_every == 0
+    worn = residual > schedule.tolerance(layer)
+    if worn:
         layer.recompute()
-        return P4Report(recomputed=1, worst_residual=residual)
-    if schedule.refine_every and layer.merges.item() % schedule.refine_every == 0:
+    elif due:
         layer.refine(schedule.refine_order)
-        return P4Report(refined=1, worst_residual=residual)
-    return P4Report(worst_residual=residual)
+    refined = int(due and not worn)
+    return P4Report(merged=1, refined=refined, recomputed=int(worn), worst_residual=residual)
 
 
 def _reset_moments(optimizer: Optimizer | None, parameter: Tensor) -> None:
@@ -212,3 +231,6 @@ def _forget(optimizer: Optimizer | None, *parameters: Tensor) -> None:
     state = {} if optimizer is None else optimizer.state
     for parameter in parameters:
         state.pop(parameter, None)
+
+
+_NOTHING_DUE = P4Report()

@@ -15,6 +15,7 @@ from torch import Tensor
 from bgp4.p4.rank_one import (
     Factor,
     inverse_residual,
+    log_abs,
     merged_inverse,
     merged_matrix,
     newton_schulz,
@@ -74,12 +75,13 @@ def merge(
     >>> state.sign, state.logabsdet
     (tensor(-1.), tensor(0., dtype=torch.float64))
     """
-    f = rank_one_factor(state.A_inv, u, v) if factor is None else factor
-    if not math.isfinite(f.logabs.item()):
-        raise ValueError(f"merge: A + u v^T must be invertible, but its factor is {f.value:g}")
-    A_inv = merged_inverse(state.A_inv, f, v, out=state.A_inv if in_place else None)
+    factor = rank_one_factor(state.A_inv, u, v) if factor is None else factor
+    f = factor.value.item()
+    if f == 0 or not math.isfinite(f):
+        raise ValueError(f"merge: A + u v^T must be invertible, but its factor is {f:g}")
+    A_inv = merged_inverse(state.A_inv, factor, v, out=state.A_inv if in_place else None)
     A = merged_matrix(state.A, u, v, out=state.A if in_place else None)
-    return P4State(A, A_inv, state.sign * f.sign, state.logabsdet + f.logabs.double())
+    return P4State(A, A_inv, state.sign * math.copysign(1, f), state.logabsdet + log_abs(f))
 
 
 def refine(

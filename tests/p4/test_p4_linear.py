@@ -82,6 +82,36 @@ def test_gradients_when_one_output_is_unused(random_layer, direction: str, used:
         torch.testing.assert_close(g, e)
 
 
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_second_derivatives_where_the_input_depends_on_the_layer(
+    random_layer, direction: str
+) -> None:
+    layer = random_layer(4)
+    x = inputs(3, 4) * layer.u
+    W, b = layer.weight(), layer.bias
+    value = x @ W.T + b if direction == "forward" else (x - b) @ W.inverse().T
+    logabsdet = W.det().abs().log() * (1 if direction == "forward" else -1)
+    found = []
+    for y, log in (getattr(layer, direction)(x), (value, logabsdet.expand(3))):
+        out = y.pow(3).sum() + log.pow(2).sum()
+        first = torch.autograd.grad(out, (layer.u, layer.v, b), create_graph=True)
+        out = sum(g.square().sum() for g in first)
+        found.append(torch.autograd.grad(out, (layer.u, layer.v, b), retain_graph=True))
+    for ours, expected in zip(*found, strict=True):
+        torch.testing.assert_close(ours, expected)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_a_singular_matrix_is_not_finite_and_no_error(direction: str) -> None:
+    layer = P4InvLinear(3)
+    layer.u.data.copy_(torch.eye(3)[0])
+    layer.v.data.copy_(-torch.eye(3)[0])
+    value, logabsdet = getattr(layer, direction)(torch.ones(2, 3))
+    assert (logabsdet == (-torch.inf if direction == "forward" else torch.inf)).all()
+    (value.sum() + logabsdet.sum()).backward()
+    assert not layer.u.grad.isfinite().all()
+
+
 def test_a_batch_is_its_rows(random_layer) -> None:
     layer, x = random_layer(5), inputs(4, 5)
     for transform in (layer, layer.inverse):
