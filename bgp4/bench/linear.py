@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from nflows.transforms.lu import LULinear  # type: ignore[import-untyped]
 from torch import Tensor, nn
@@ -146,6 +147,8 @@ def _row(key: tuple[str, str], n: int, samples: list[float]) -> dict[str, Any]:
         "direction": key[1],
         "median_s": statistics.median(samples),
         "min_s": min(samples),
+        "p10_s": float(np.quantile(samples, 0.1)),
+        "p90_s": float(np.quantile(samples, 0.9)),
     }
 
 
@@ -346,8 +349,6 @@ def _bgflow(n: int, batch: int, dtype: torch.dtype, direction: str) -> Step:
 
     Its last version needs ``np.infty``, which NumPy 2 removed; it is put back in this process.
     """
-    import numpy as np
-
     vars(np).setdefault("infty", np.inf)
     pppp = importlib.import_module("bgflow.nn.flow.pppp")
     layer = pppp.InvertiblePPPP(n).to(dtype)

@@ -51,6 +51,7 @@ def run(settings: Settings, report: Report, folder: Path) -> Outcome:
         settings.rounds,
         settings.budget_s,
         settings.threads,
+        flow_blocks=0,
     )
     times = {(r["method"], r["n"], r["direction"]): r for r in bench["results"]}
     ratios = {

@@ -53,7 +53,7 @@ def test_a_missing_data_folder_is_refused(tmp_path: Path) -> None:
         list(reproduce(["fig10"], tmp_path / "out", mnist=tmp_path / "nowhere"))
 
 
-@pytest.mark.parametrize("name", ["fig1", "fig3", "fig4", "fig5", "fig7"])
+@pytest.mark.parametrize("name", ["fig1", "fig2", "fig3", "fig4", "fig5", "fig7"])
 def test_quick_figures(name: str, tmp_path: Path) -> None:
     list(reproduce([name], tmp_path, quick=True))
     result = json.loads((tmp_path / name / "result.json").read_text())

@@ -1,0 +1,135 @@
+"""Independent samples per second: a trained run against molecular dynamics.
+
+A sample of the flow is worth its effective sample size; a frame of MD is worth its share of a
+statistical inefficiency, which is measured here on the slowest torsion. Both are optimistic
+alike about what is hardly ever visited: φ > 0, which MD at 300 K enters once in nanoseconds.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bgp4.bench.simulation import bench_simulation
+from bgp4.config import Config
+from bgp4.coordinates import InternalCoordinates
+from bgp4.energies.openmm import OpenMMEnergy
+from bgp4.run import RunFolder
+from bgp4.sampling.generate import TrainedRun, generate, load_trained
+from bgp4.sampling.reweight import effective_sample_size
+from bgp4.simulate import simulate
+
+__all__ = ["bench_sampling"]
+
+EQUILIBRATION_PS = 20.0
+FRAME_PS = 0.1
+
+
+def bench_sampling(
+    run: Path = Path("runs/ala2"), n: int = 10_000, replicas: int = 128, md_ps: float = 50.0
+) -> dict[str, Any]:
+    """A run's samples against MD of the same molecule, on all cores.
+
+    Args:
+        run: Folder of a trained run.
+        n: Samples to draw and weigh.
+        replicas: Of the MD that the statistical inefficiency comes from.
+        md_ps: Length of each replica, ps.
+
+    Returns:
+        {"results": [{"method", "independent_per_s", ...}], "settings": {...}}: `flow` has
+        samples/s with and without weights and the ESS, `md_openmm` and `md_batched` steps/s.
+
+    Raises:
+        UserInputError: If there is no such run.
+    """
+    folder = RunFolder.open(run)
+    trained = load_trained(folder)
+    flow = _flow(trained, n)
+    inefficiency_ps = _inefficiency_ps(trained.config, trained.model.coordinates, replicas, md_ps)
+    engines = {r["engine"]: r["replica_steps_per_s"] for r in bench_simulation()["results"]}
+    timestep_ps = trained.config.simulate.timestep_fs / 1000
+    md = [
+        {
+            "method": f"md_{engine}",
+            "steps_per_s": rate,
+            "independent_per_s": rate * timestep_ps / inefficiency_ps,
+        }
+        for engine, rate in engines.items()
+    ]
+    trained_s = sum(
+        seconds
+        for stage, seconds in folder.info().get("wall_time_s", {}).items()
+        if stage.startswith("train")
+    )
+    fastest = max(row["independent_per_s"] for row in md)
+    return {
+        "results": [flow, *md],
+        "ratios": {
+            f"flow/{row['method']}": flow["independent_per_s"] / row["independent_per_s"]
+            for row in md
+        },
+        "settings": {
+            "run": str(run),
+            "n": n,
+            "inefficiency_ps": inefficiency_ps,
+            "replicas": replicas,
+            "md_ps": md_ps,
+            "training_s": trained_s,
+            "md_samples_during_training": trained_s * fastest,
+        },
+    }
+
+
+def _flow(trained: TrainedRun, n: int) -> dict[str, Any]:
+    """Rates of the float64 model, and of its weights by OpenMM."""
+    started = time.perf_counter()
+    for _ in generate(trained.model, n, 0, None):
+        pass
+    generated = time.perf_counter() - started
+    settings = trained.config.energies
+    kelvin = trained.config.temperature_k
+    with OpenMMEnergy(trained.molecule, kelvin, settings.platform, settings.workers) as energy:
+        started = time.perf_counter()
+        log_weight = [s.log_weight for s in generate(trained.model, n, 0, energy)]
+        weighed = time.perf_counter() - started
+    ess = effective_sample_size(np.concatenate(log_weight))
+    return {
+        "method": "flow",
+        "generated_per_s": n / generated,
+        "weighed_per_s": n / weighed,
+        "ess": ess,
+        "independent_per_s": ess * n / weighed,
+    }
+
+
+def _inefficiency_ps(
+    config: Config, coordinates: InternalCoordinates, replicas: int, md_ps: float
+) -> float:
+    """The largest statistical inefficiency of a torsion's cosine or sine, ps, from plain MD.
+
+    Estimated as in Chodera et al., J. Chem. Theory Comput. 3, 26 (2007).
+    """
+    from pymbar.timeseries import statistical_inefficiency_multiple
+
+    timestep_ps = config.simulate.timestep_fs / 1000
+    settings = {
+        "temperatures_k": (),
+        "stacks": replicas,
+        "frames": replicas * round(md_ps / FRAME_PS),
+        "steps_per_frame": round(FRAME_PS / timestep_ps),
+        "equilibration_frames": round(EQUILIBRATION_PS / FRAME_PS),
+    }
+    plain = config.model_copy(update={"simulate": config.simulate.model_copy(update=settings)})
+    made = simulate(plain)
+    q, _ = coordinates(torch.as_tensor(made.positions_nm).double().flatten(1))
+    _, _, torsions = coordinates.split(q)
+    series = torch.cat([torsions.cos(), torsions.sin()], dim=1).numpy()
+    return FRAME_PS * max(
+        float(statistical_inefficiency_multiple(list(column.reshape(replicas, -1))))
+        for column in series.T
+    )
