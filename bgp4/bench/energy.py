@@ -71,8 +71,8 @@ def _methods(molecule: Molecule, stack: ExitStack) -> dict[str, Evaluate]:
     methods = {
         "openmm_single": opened(OpenMMEnergy(molecule, TEMPERATURE_K, workers=1)),
         "openmm_pool": opened(OpenMMEnergy(molecule, TEMPERATURE_K)),
-        "batched": opened(BatchedEnergy(molecule, TEMPERATURE_K, float32, chunk=BATCH)),
-        "batched_float64": opened(BatchedEnergy(molecule, TEMPERATURE_K, chunk=BATCH)),
+        "batched": opened(BatchedEnergy(molecule, TEMPERATURE_K, float32)),
+        "batched_float64": opened(BatchedEnergy(molecule, TEMPERATURE_K)),
         "batched_eager": opened(BatchedEnergy(molecule, TEMPERATURE_K, float32)),
     }
     if _has_bgflow():

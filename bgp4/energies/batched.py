@@ -1,79 +1,63 @@
-"""Batched energies: the whole batch in one torch call, checked against OpenMM before use."""
+"""Batched energies: the whole batch in one call, checked against OpenMM before use."""
 
 from __future__ import annotations
 
-import logging
-import shutil
 from collections.abc import Callable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from bgp4.energies.base import Energy, Evaluation
-from bgp4.energies.forcefield import UnsupportedForce, read_force_field
+from bgp4.energies.forcefield import ForceField, UnsupportedForce, read_force_field
+from bgp4.energies.kernel import Kernel, load_kernel
 from bgp4.energies.potential import Potential
 from bgp4.energies.worker import evaluate_with, make_context
 from bgp4.system import Molecule
 
-__all__ = ["BatchedEnergy", "check_against_openmm", "compiled"]
-
-log = logging.getLogger(__name__)
+__all__ = ["BatchedEnergy", "check_against_openmm", "energies_and_forces"]
 
 ENERGY_TOLERANCE_KJMOL = 1e-3
 FORCE_TOLERANCE_KJMOL_NM = 1e-2
 
-Function = Callable[[Tensor], Tensor]
+Array = NDArray[np.float64]
+Function = Callable[[Array], tuple[Array, Array]]
 
 
 class BatchedEnergy(Energy):
-    """A molecule's force field in torch.
+    """A molecule's force field, without OpenMM.
 
     Args:
         molecule: Whose System to evaluate.
         temperature_k: Temperature of kT, in K.
         dtype: Of the arithmetic; float32 is off by about 2e-4 kJ/mol, enough for training.
-        chunk: If given, the function is compiled for batches of this size, where a C++ compiler
-            is there; it takes some 15 s and doubles the speed.
 
     Raises:
         UnsupportedForce: If the System has a term that only OpenMM can evaluate.
     """
 
     def __init__(
-        self,
-        molecule: Molecule,
-        temperature_k: float,
-        dtype: torch.dtype = torch.float64,
-        chunk: int | None = None,
+        self, molecule: Molecule, temperature_k: float, dtype: torch.dtype = torch.float64
     ) -> None:
         super().__init__(molecule.n_atoms, temperature_k)
         self.dtype = dtype
-        self.chunk = chunk
-        potential = Potential(read_force_field(molecule.system_xml), dtype)
-        self._potential: Function = compiled(potential) if chunk else potential
+        self._function = energies_and_forces(read_force_field(molecule.system_xml), dtype)
 
-    def _evaluate(self, positions: NDArray[np.float64]) -> Evaluation:
-        centred = positions - positions.mean(axis=1, keepdims=True)
-        x = torch.as_tensor(centred.transpose(2, 1, 0)).to(self.dtype, copy=True)
-        size = self.chunk or max(x.shape[2], 1)
-        parts = [self._energy_and_gradient(part, size) for part in x.split(size, dim=2)]
-        energy, gradient = (torch.cat(p, dim=-1).double().numpy() for p in zip(*parts, strict=True))
-        forces = -gradient.transpose(2, 1, 0)
+    def _evaluate(self, positions: Array) -> Evaluation:
+        energy, forces = self._function(positions)
         bad = ~(np.isfinite(energy) & np.isfinite(forces).all(axis=(1, 2)))
         energy[bad], forces[bad] = np.nan, 0.0
         reason = "energy or forces are not finite"
         return Evaluation(energy, forces, {int(i): reason for i in np.flatnonzero(bad)})
 
-    def _energy_and_gradient(self, x: Tensor, size: int) -> tuple[Tensor, Tensor]:
-        """Of (3, atoms, batch), padded to the size that the function was compiled for."""
-        n = x.shape[2]
-        padded = torch.cat([x, _repeat(x, size - n)], dim=2).contiguous().requires_grad_()
-        with torch.enable_grad():
-            energy = self._potential(padded)
-            (gradient,) = torch.autograd.grad(energy.sum(), padded)
-        return energy.detach()[:n], gradient[..., :n]
+
+def energies_and_forces(terms: ForceField, dtype: torch.dtype) -> Function:
+    """Of positions in nm, (batch, atoms, 3): kJ/mol, (batch,), and kJ/mol/nm, (batch, atoms, 3).
+
+    The compiled kernel, or torch where there is no C++ compiler.
+    """
+    library = load_kernel()
+    return Kernel(library, terms, dtype) if library else Potential(terms, dtype).evaluate
 
 
 def check_against_openmm(
@@ -96,16 +80,3 @@ def check_against_openmm(
             f"this System: batched energies differ from OpenMM's by {off_energy:.2g} kJ/mol, "
             f"forces by {off_force:.2g} kJ/mol/nm"
         )
-
-
-def compiled(potential: Potential) -> Function:
-    """The potential through `torch.compile`, or as it is where there is no C++ compiler."""
-    if shutil.which("g++") or shutil.which("clang++"):
-        return torch.compile(potential, dynamic=False)
-    log.warning("no C++ compiler (g++ or clang++): batched energies run uncompiled, at half speed")
-    return potential
-
-
-def _repeat(x: Tensor, n: int) -> Tensor:
-    """The last conformation n times, to fill a batch up."""
-    return x[..., -1:].expand(-1, -1, n)

@@ -75,6 +75,19 @@ class Potential(nn.Module):
         energy = energy + self._torsion_energy(t1, t2, t3)
         return energy + self._pair_energy(pairs.square().sum(0))
 
+    def evaluate(
+        self,
+        positions_nm: NDArray[np.float64],  # (batch, atoms, 3)
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:  # (batch,), (batch, atoms, 3)
+        """Energies in kJ/mol and forces in kJ/mol/nm."""
+        centred = positions_nm - positions_nm.mean(axis=1, keepdims=True)
+        x = torch.as_tensor(centred.transpose(2, 1, 0)).to(self.difference).contiguous()
+        with torch.enable_grad():
+            energy = self(x.requires_grad_())
+            (gradient,) = torch.autograd.grad(energy.sum(), x)
+        forces = -gradient.double().permute(2, 1, 0).contiguous()
+        return energy.detach().double().numpy(), forces.numpy()
+
     def _bond_energy(self, d: Tensor) -> Tensor:
         length, stiffness = self.bond.unbind(1)
         r = d.square().sum(0).sqrt()

@@ -21,17 +21,12 @@ __all__ = ["training_energy"]
 
 log = logging.getLogger(__name__)
 
-COMPILE_FROM = 500_000
-"""Evaluations from which compiling the batched energy pays."""
-
 
 def training_energy(
     config: EnergyConfig,
     molecule: Molecule,
     temperature_k: float,
     frames_nm: NDArray[np.floating],  # (frames, atoms, 3), real conformations to check it on
-    batch_size: int,
-    n_evaluations: int,
 ) -> Energy:
     """The energy of the training loop, in float32 where it is batched.
 
@@ -42,8 +37,7 @@ def training_energy(
     _check_platform(molecule, config.platform)
     if config.method == "openmm" or not _batched_serves(config, molecule, frames_nm):
         return OpenMMEnergy(molecule, temperature_k, config.platform, config.workers)
-    chunk = batch_size if n_evaluations >= COMPILE_FROM else None
-    return BatchedEnergy(molecule, temperature_k, torch.float32, chunk)
+    return BatchedEnergy(molecule, temperature_k, torch.float32)
 
 
 def _batched_serves(

@@ -95,14 +95,11 @@ def train(config: Config, run_path: Path, resume: bool = False, device: str = "a
     if config.training.threads:
         torch.set_num_threads(config.training.threads)
     model = fitted_generator(config, molecule.topology, frames.positions_nm[split.train])
-    t = config.training
     energy = training_energy(
         config.energies,
         molecule,
         config.temperature_k,
         frames.positions_nm[split.heldout][:16],
-        t.energy_batch_size,
-        (t.steps - likelihood_steps(t)) * t.energy_batch_size,
     )
     with energy:
         run = RunFolder.open(run_path) if resume else RunFolder.create(run_path, config)
