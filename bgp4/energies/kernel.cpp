@@ -1,26 +1,19 @@
 // Energies and forces of a molecule's conformations, LANES of them side by side in each loop.
 //
-// Every loop over lanes is one conformation's arithmetic written out and vectorised by the compiler;
-// the gradient is analytic. kernel.py fills in the tables; potential.py is the same energy in torch.
+// The energy is that of potential.py, the gradient is written out; kernel.py fills in the tables.
 
-#include <algorithm>
 #include <atomic>
-#include <cmath>
-#include <cstdint>
-#include <cstring>
 #include <thread>
 #include <vector>
 
+#include "simd.h"
+
 namespace {
-
-constexpr int LANES = 32;
-
-#define FOR_EACH_LANE _Pragma("GCC ivdep") for (int l = 0; l < LANES; ++l)
 
 template <class T> struct Table {
   int32_t rows, columns;
-  const int32_t* atoms;  // (rows, atoms of a term)
-  const T* values;       // (rows, columns)
+  const int32_t* indices;  // (rows, atoms of a term)
+  const T* values;         // (rows, columns)
   const T* operator[](int row) const { return values + row * columns; }
 };
 
@@ -29,335 +22,246 @@ template <class T> struct Terms {
   Table<T> angles;    // angle, stiffness
   Table<T> torsions;  // a0, b0, a1, b1, ... of the sum of a_n cos nφ + b_n sin nφ
   Table<T> pairs;     // Coulomb, r^-6, r^-12, solvation
-  Table<T> atoms;     // offset radius, scaled radius, radius, self energy, surface, α, β, γ; or none
+  Table<T> born;      // offset radius, scaled radius, radius, own energy, surface, α, β, γ
   int32_t n_atoms;
 };
 
-// ---------------------------------------------------------------- functions that vectorise
-
-template <class T> struct Format;
-template <> struct Format<float> {
-  using Int = uint32_t;
-  static constexpr int mantissa = 23, bias = 127, odd_terms = 6, exp_terms = 8;
-  static constexpr float lowest_exp = -87;
-};
-template <> struct Format<double> {
-  using Int = uint64_t;
-  static constexpr int mantissa = 52, bias = 1023, odd_terms = 12, exp_terms = 14;
-  static constexpr double lowest_exp = -708;
-};
-
-template <class To, class From> inline To bits(From from) {
-  To to;
-  static_assert(sizeof to == sizeof from);
-  std::memcpy(&to, &from, sizeof to);
-  return to;
-}
-
-// Σ z^k / (2k + 1): artanh q = q S(q²), arctan q = q S(-q²); for |z| < 0.04.
-template <class T> inline T odd_series(T z) {
-  T sum = T(1) / (2 * Format<T>::odd_terms - 1);
-  for (int k = Format<T>::odd_terms - 2; k >= 0; --k) sum = sum * z + T(1) / (2 * k + 1);
-  return sum;
-}
-
-// x = 2^e m with m in [√½, √2); ln m = 2 artanh((m - 1) / (m + 1)). For positive normal numbers.
-template <class T> inline T logarithm(T x) {
-  using Int = typename Format<T>::Int;
-  constexpr int s = Format<T>::mantissa;
-  const Int low = bits<Int>(T(0.70710678118654752)), one = bits<Int>(T(1));
-  const T shift = T(Int(1) << s);
-  const Int raised = bits<Int>(x) + (one - low);
-  const T e = bits<T>((raised >> s) | bits<Int>(shift)) - (shift + Format<T>::bias);
-  const T m = bits<T>((raised & ((Int(1) << s) - 1)) + low);
-  const T q = (m - 1) / (m + 1);
-  return e * T(0.69314718055994531) + 2 * q * odd_series(q * q);
-}
-
-// 2^n e^r with |r| < 0.35, n rounded by adding a number whose last digit is 1.
-template <class T> inline T exponential(T x) {
-  using Int = typename Format<T>::Int;
-  constexpr int s = Format<T>::mantissa;
-  constexpr T round = T(Int(3) << (s - 1));
-  x = std::min(std::max(x, Format<T>::lowest_exp), -Format<T>::lowest_exp);
-  const T shifted = x * T(1.4426950408889634) + round, n = shifted - round;
-  const T r = (x - n * T(0.693145751953125)) - n * T(1.4286068203094172e-6);
-  T sum = 1;
-  for (int k = Format<T>::exp_terms - 1; k > 0; --k) sum = sum * r * (T(1) / k) + 1;
-  return sum * bits<T>((bits<Int>(shifted) + Format<T>::bias) << s);
-}
-
-// The angle in [0, π] of (c, s), s ≥ 0: tan(θ/2), halved twice more.
-template <class T> inline T angle_of(T s, T c) {
-  T q = s / (std::sqrt(s * s + c * c) + std::abs(c));
-  q = q / (1 + std::sqrt(1 + q * q));
-  q = q / (1 + std::sqrt(1 + q * q));
-  const T acute = 8 * q * odd_series(-q * q);
-  return c < 0 ? T(3.14159265358979324) - acute : acute;
-}
-
-// ---------------------------------------------------------------- vectors of lanes
-
-template <class T> struct Vec {
-  T x, y, z;
-};
-template <class T> inline Vec<T> operator-(Vec<T> a, Vec<T> b) { return {a.x - b.x, a.y - b.y, a.z - b.z}; }
-template <class T> inline Vec<T> operator+(Vec<T> a, Vec<T> b) { return {a.x + b.x, a.y + b.y, a.z + b.z}; }
-template <class T> inline Vec<T> operator*(T s, Vec<T> a) { return {s * a.x, s * a.y, s * a.z}; }
-template <class T> inline T dot(Vec<T> a, Vec<T> b) { return a.x * b.x + a.y * b.y + a.z * b.z; }
-template <class T> inline Vec<T> cross(Vec<T> a, Vec<T> b) {
-  return {a.y * b.z - a.z * b.y, a.z * b.x - a.x * b.z, a.x * b.y - a.y * b.x};
-}
-
-template <class T> struct alignas(64) Row {
-  T at[LANES];
-  T& operator[](int l) { return at[l]; }
-};
-
-template <class T> struct alignas(64) Point {
-  T x[LANES], y[LANES], z[LANES];
+template <class T> struct alignas(64) Atom {
+  T x[LANES], y[LANES], z[LANES], gx[LANES], gy[LANES], gz[LANES], energy[LANES];
+  T born[LANES], born_slope[LANES], descreening_slope[LANES];  // radius, ∂E/∂B, ∂B/∂Σ
   Vec<T> operator[](int l) const { return {x[l], y[l], z[l]}; }
-  void add(int l, Vec<T> v) { x[l] += v.x, y[l] += v.y, z[l] += v.z; }
+  void add(int l, Vec<T> gradient) { gx[l] += gradient.x, gy[l] += gradient.y, gz[l] += gradient.z; }
 };
 
-// ---------------------------------------------------------------- energies
+template <class T> struct alignas(64) Pair {
+  T slope[LANES];                 // dE/dr / r at constant Born radii
+  T first[LANES], second[LANES];  // of each atom's descreening by the other, d/dr / r
+};
 
 template <class T> class Tile {
  public:
-  explicit Tile(const Terms<T>& terms)
-      : terms(terms), n(terms.n_atoms), x(n), gradient(n), energy(n), born(n), chain(n), slope_born(n),
-        slope(terms.pairs.rows), first(terms.pairs.rows), second(terms.pairs.rows) {}
+  explicit Tile(const Terms<T>& terms) : terms(terms), atoms(terms.n_atoms), pairs(terms.pairs.rows) {}
 
-  // `size` conformations, (atoms, 3) each; what is left of the lanes repeats the last one.
+  // `size` conformations, (atoms, 3) each; the lanes left over repeat the last one.
   void evaluate(const double* positions, int size, double* energies, double* forces) {
-    for (int l = 0; l < LANES; ++l) load(positions + std::min(l, size - 1) * 3 * n, l);
-    std::fill(energy.begin(), energy.end(), Row<T>{});
-    std::fill(gradient.begin(), gradient.end(), Point<T>{});
+    const size_t stride = 3 * atoms.size();
+    for (int l = 0; l < LANES; ++l) load(positions + std::min(l, size - 1) * stride, l);
     bond_terms();
     angle_terms();
     torsion_terms();
-    terms.atoms.rows ? pair_terms<true>() : pair_terms<false>();
-    for (int l = 0; l < size; ++l) store(energies + l, forces + l * 3 * n, l);
+    if (terms.born.rows) pair_terms<true>();
+    else pair_terms<false>();
+    for (int l = 0; l < size; ++l) energies[l] = store(forces + l * stride, l);
   }
 
  private:
   const Terms<T>& terms;
-  const int n;
-  std::vector<Point<T>> x, gradient;
-  std::vector<Row<T>> energy, born, chain, slope_born, slope, first, second;
+  std::vector<Atom<T>> atoms;
+  std::vector<Pair<T>> pairs;
 
+  // Centred, since single precision has no digits to spare.
   void load(const double* from, int l) {
-    Vec<double> mean{0, 0, 0};
-    for (int a = 0; a < n; ++a) mean = mean + Vec<double>{from[3 * a], from[3 * a + 1], from[3 * a + 2]};
-    mean = (1.0 / n) * mean;
-    for (int a = 0; a < n; ++a) {
-      x[a].x[l] = T(from[3 * a] - mean.x);
-      x[a].y[l] = T(from[3 * a + 1] - mean.y);
-      x[a].z[l] = T(from[3 * a + 2] - mean.z);
+    Vec<double> sum{0, 0, 0};
+    for (size_t a = 0; a < atoms.size(); ++a) sum = sum + Vec<double>{from[3 * a], from[3 * a + 1], from[3 * a + 2]};
+    const Vec<double> mean = sum * (1.0 / atoms.size());
+    for (Atom<T>& atom : atoms) {
+      atom.x[l] = T(*from++ - mean.x), atom.y[l] = T(*from++ - mean.y), atom.z[l] = T(*from++ - mean.z);
+      atom.gx[l] = atom.gy[l] = atom.gz[l] = atom.energy[l] = atom.born[l] = 0;
     }
   }
 
-  void store(double* total, double* forces, int l) {
-    *total = 0;
-    for (int a = 0; a < n; ++a) {
-      *total += energy[a][l];
-      forces[3 * a] = -gradient[a].x[l];
-      forces[3 * a + 1] = -gradient[a].y[l];
-      forces[3 * a + 2] = -gradient[a].z[l];
+  double store(double* forces, int l) const {
+    double energy = 0;
+    for (const Atom<T>& atom : atoms) {
+      *forces++ = -atom.gx[l], *forces++ = -atom.gy[l], *forces++ = -atom.gz[l];
+      energy += atom.energy[l];
     }
+    return energy;
   }
 
   void bond_terms() {
     for (int t = 0; t < terms.bonds.rows; ++t) {
-      const int32_t *atom = terms.bonds.atoms + 2 * t, i = atom[0], j = atom[1];
+      const int32_t* a = terms.bonds.indices + 2 * t;
       const T length = terms.bonds[t][0], stiffness = terms.bonds[t][1];
-      const Point<T> &xi = x[i], &xj = x[j];
-      Point<T> &gi = gradient[i], &gj = gradient[j];
-      Row<T>& e = energy[i];
+      Atom<T> &i = atoms[a[0]], &j = atoms[a[1]];
       FOR_EACH_LANE {
-        const Vec<T> d = xi[l] - xj[l];
+        const Vec<T> d = i[l] - j[l];
         const T r = std::sqrt(dot(d, d)), off = r - length;
-        const Vec<T> g = (stiffness * off / r) * d;
-        e[l] += T(0.5) * stiffness * off * off;
-        gi.add(l, g);
-        gj.add(l, T(-1) * g);
+        i.energy[l] += T(0.5) * stiffness * off * off;
+        i.add(l, d * (stiffness * off / r));
+        j.add(l, d * (-stiffness * off / r));
       }
     }
   }
 
-  // ∂θ/∂u = u × (u × v) / (|u|² |u × v|), and the same of v with the sign changed.
+  // ∂θ/∂u = u × (u × v) / (|u|² |u × v|), and -v × (u × v) / (|v|² |u × v|).
   void angle_terms() {
     for (int t = 0; t < terms.angles.rows; ++t) {
-      const int32_t *atom = terms.angles.atoms + 3 * t, i = atom[0], j = atom[1], k = atom[2];
+      const int32_t* a = terms.angles.indices + 3 * t;
       const T equilibrium = terms.angles[t][0], stiffness = terms.angles[t][1];
-      const Point<T> &xi = x[i], &xj = x[j], &xk = x[k];
-      Point<T> &gi = gradient[i], &gj = gradient[j], &gk = gradient[k];
-      Row<T>& e = energy[j];
+      Atom<T> &i = atoms[a[0]], &j = atoms[a[1]], &k = atoms[a[2]];
       FOR_EACH_LANE {
-        const Vec<T> u = xi[l] - xj[l], v = xk[l] - xj[l], p = cross(u, v);
+        const Vec<T> u = i[l] - j[l], v = k[l] - j[l], p = cross(u, v);
         const T sine = std::sqrt(dot(p, p)), off = angle_of(sine, dot(u, v)) - equilibrium;
-        const T scale = stiffness * off / sine;
-        const Vec<T> gu = (scale / dot(u, u)) * cross(u, p), gv = (scale / dot(v, v)) * cross(p, v);
-        e[l] += T(0.5) * stiffness * off * off;
-        gi.add(l, gu);
-        gk.add(l, gv);
-        gj.add(l, T(-1) * (gu + gv));
+        const T slope = stiffness * off / sine;
+        const Vec<T> gu = cross(u, p) * (slope / dot(u, u)), gv = cross(p, v) * (slope / dot(v, v));
+        j.energy[l] += T(0.5) * stiffness * off * off;
+        i.add(l, gu);
+        j.add(l, (gu + gv) * T(-1));
+        k.add(l, gv);
       }
     }
   }
 
   // Derivatives of φ as in Blondel, Karplus, J. Comput. Chem. 17, 1132 (1996).
   void torsion_terms() {
-    Row<T> c, s, cos_n, sin_n, slope_phi;
+    T cos_1[LANES], sin_1[LANES], cos_n[LANES], sin_n[LANES], slope[LANES];
     for (int t = 0; t < terms.torsions.rows; ++t) {
-      const int32_t *atom = terms.torsions.atoms + 4 * t, i = atom[0], j = atom[1], k = atom[2], m = atom[3];
+      const int32_t* atom = terms.torsions.indices + 4 * t;
       const T* series = terms.torsions[t];
-      const Point<T> &xi = x[i], &xj = x[j], &xk = x[k], &xm = x[m];
-      Point<T> &gi = gradient[i], &gj = gradient[j], &gk = gradient[k], &gm = gradient[m];
-      Row<T>& e = energy[j];
+      Atom<T> &i = atoms[atom[0]], &j = atoms[atom[1]], &k = atoms[atom[2]], &m = atoms[atom[3]];
       FOR_EACH_LANE {
-        const Vec<T> b1 = xj[l] - xi[l], b2 = xk[l] - xj[l], b3 = xm[l] - xk[l];
-        const Vec<T> p = cross(b1, b2), q = cross(b2, b3);
+        const Vec<T> b1 = j[l] - i[l], b2 = k[l] - j[l], b3 = m[l] - k[l], p = cross(b1, b2), q = cross(b2, b3);
         const T scale = 1 / std::sqrt(dot(p, p) * dot(q, q));
-        c[l] = cos_n[l] = dot(p, q) * scale;
-        s[l] = sin_n[l] = dot(b1, q) * std::sqrt(dot(b2, b2)) * scale;
-        slope_phi[l] = 0;
-        e[l] += series[0];
+        cos_1[l] = cos_n[l] = dot(p, q) * scale;
+        sin_1[l] = sin_n[l] = dot(b1, q) * std::sqrt(dot(b2, b2)) * scale;
+        slope[l] = 0;
+        j.energy[l] += series[0];
       }
-      for (int order = 1; order < terms.torsions.columns / 2; ++order) {
-        const T a = series[2 * order], b = series[2 * order + 1];
+      for (int n = 1; n < terms.torsions.columns / 2; ++n) {
+        const T a = series[2 * n], b = series[2 * n + 1];
         FOR_EACH_LANE {
-          const T cosine = cos_n[l], sine = sin_n[l];
-          e[l] += a * cosine + b * sine;
-          slope_phi[l] += order * (b * cosine - a * sine);
-          cos_n[l] = cosine * c[l] - sine * s[l];
-          sin_n[l] = sine * c[l] + cosine * s[l];
+          const T c = cos_n[l], s = sin_n[l];
+          j.energy[l] += a * c + b * s;
+          slope[l] += n * (b * c - a * s);
+          cos_n[l] = c * cos_1[l] - s * sin_1[l];
+          sin_n[l] = s * cos_1[l] + c * sin_1[l];
         }
       }
       FOR_EACH_LANE {
-        const Vec<T> b1 = xj[l] - xi[l], b2 = xk[l] - xj[l], b3 = xm[l] - xk[l];
-        const Vec<T> p = cross(b1, b2), q = cross(b2, b3);
-        const T length2 = dot(b2, b2), length = std::sqrt(length2);
-        const Vec<T> g1 = (slope_phi[l] * length / dot(p, p)) * p, g3 = (slope_phi[l] * length / dot(q, q)) * q;
-        const Vec<T> g2 = (-dot(b1, b2) / length2) * g1 + (-dot(b3, b2) / length2) * g3;
-        gi.add(l, T(-1) * g1);
-        gj.add(l, g1 - g2);
-        gk.add(l, g2 - g3);
-        gm.add(l, g3);
+        const Vec<T> b1 = j[l] - i[l], b2 = k[l] - j[l], b3 = m[l] - k[l], p = cross(b1, b2), q = cross(b2, b3);
+        const T square = dot(b2, b2), scale = slope[l] * std::sqrt(square);
+        const Vec<T> g1 = p * (scale / dot(p, p)), g3 = q * (scale / dot(q, q));
+        const Vec<T> g2 = g1 * (-dot(b1, b2) / square) + g3 * (-dot(b3, b2) / square);
+        i.add(l, g1 * T(-1));
+        j.add(l, g1 - g2);
+        k.add(l, g2 - g3);
+        m.add(l, g3);
       }
     }
   }
 
   template <bool solvated> void pair_terms() {
     if (solvated) born_radii();
-    for (int p = 0; p < terms.pairs.rows; ++p) {
-      const int32_t i = terms.pairs.atoms[2 * p], j = terms.pairs.atoms[2 * p + 1];
+    for (size_t p = 0; p < pairs.size(); ++p) {
+      const int32_t* a = terms.pairs.indices + 2 * p;
       const T *value = terms.pairs[p], coulomb = value[0], c6 = value[1], c12 = value[2], solvation = value[3];
-      const Point<T> &xi = x[i], &xj = x[j];
-      Row<T> &bi = born[i], &bj = born[j], &wi = slope_born[i], &wj = slope_born[j], &e = energy[i], &s = slope[p];
+      Atom<T> &i = atoms[a[0]], &j = atoms[a[1]];
+      Pair<T>& pair = pairs[p];
       FOR_EACH_LANE {
-        const Vec<T> d = xi[l] - xj[l];
+        const Vec<T> d = i[l] - j[l];
         const T r2 = dot(d, d), inverse2 = 1 / r2, inverse6 = inverse2 * inverse2 * inverse2;
         const T e1 = coulomb * std::sqrt(inverse2), e6 = c6 * inverse6, e12 = c12 * inverse6 * inverse6;
-        e[l] += e1 + (e12 - e6);
-        T de = (6 * e6 - 12 * e12 - e1) * inverse2;
+        T energy = e1 + (e12 - e6), slope = (6 * e6 - 12 * e12 - e1) * inverse2;
         if constexpr (solvated) {
-          const T bb = bi[l] * bj[l], k = T(0.25) * r2 / bb;
-          const T decay = exponential(-k), f2 = 1 / (r2 + bb * decay);
-          const T screened = solvation * std::sqrt(f2), cubed = screened * f2;
-          const T half = T(-0.5) * cubed * decay * (1 + k);
-          e[l] += screened;
-          de -= cubed * (1 - T(0.25) * decay);
-          wi[l] += half * bj[l];
-          wj[l] += half * bi[l];
+          const T bb = i.born[l] * j.born[l], x = T(0.25) * r2 / bb, decay = exponential(-x);
+          const T square = 1 / (r2 + bb * decay), gb = solvation * std::sqrt(square);
+          const T born_slope = T(-0.5) * gb * square * decay * (1 + x);
+          energy += gb;
+          slope -= gb * square * (1 - T(0.25) * decay);
+          i.born_slope[l] += born_slope * j.born[l];
+          j.born_slope[l] += born_slope * i.born[l];
         }
-        s[l] = de;
+        i.energy[l] += energy;
+        pair.slope[l] = slope;
       }
     }
-    if (solvated)
-      for (int a = 0; a < n; ++a) FOR_EACH_LANE slope_born[a][l] *= chain[a][l];
-    for (int p = 0; p < terms.pairs.rows; ++p) {
-      const int32_t i = terms.pairs.atoms[2 * p], j = terms.pairs.atoms[2 * p + 1];
-      const Point<T> &xi = x[i], &xj = x[j];
-      Point<T> &gi = gradient[i], &gj = gradient[j];
-      Row<T> &wi = slope_born[i], &wj = slope_born[j], &di = first[p], &dj = second[p], &s = slope[p];
+    for (size_t p = 0; p < pairs.size(); ++p) {
+      const int32_t* a = terms.pairs.indices + 2 * p;
+      Atom<T> &i = atoms[a[0]], &j = atoms[a[1]];
+      const Pair<T>& pair = pairs[p];
       FOR_EACH_LANE {
-        T de = s[l];
-        if constexpr (solvated) de += wi[l] * di[l] + wj[l] * dj[l];
-        const Vec<T> g = de * (xi[l] - xj[l]);
-        gi.add(l, g);
-        gj.add(l, T(-1) * g);
+        T slope = pair.slope[l];
+        if constexpr (solvated) {
+          slope += i.born_slope[l] * i.descreening_slope[l] * pair.first[l];
+          slope += j.born_slope[l] * j.descreening_slope[l] * pair.second[l];
+        }
+        const Vec<T> g = (i[l] - j[l]) * slope;
+        i.add(l, g);
+        j.add(l, g * T(-1));
       }
     }
   }
 
-  // One atom's share of another's ψ / offset radius, and its derivative over r (0.5 ∫ in OBC's eq. 6).
-  static inline T descreening(T r, T inverse, T own, T other, T& derivative) {
-    const T upper = r + other, lower = std::max(own, std::abs(r - other));
-    const T both = 1 / (lower * upper), below = both * upper, above = both * lower;
-    const T difference = below - above, squares = difference * (below + above);
-    const T log = logarithm(upper * below) * inverse, q = other * other * inverse;
-    const T integral = T(0.5) * (difference - T(0.25) * (r - q) * squares - T(0.5) * log);
-    derivative = upper > own ? (T(0.25) * log - T(0.125) * (r + q) * squares) * inverse * inverse : 0;
-    return upper > own ? integral : 0;
+  // How much one atom descreens another (a term of Σ in ψ = offset radius Σ); slope is d/dr / r.
+  static INLINE T descreening(T r, T inverse, T own, T other, T& slope) {
+    const T upper = r + other, lower = std::max(own, std::abs(r - other)), product = 1 / (lower * upper);
+    const T difference = product * (upper - lower), squares = difference * product * (upper + lower);
+    const T log = logarithm(product * upper * upper) * inverse, q = other * other * inverse;
+    const T value = T(0.5) * (difference - T(0.25) * (r - q) * squares - T(0.5) * log);
+    slope = upper > own ? (T(0.25) * log - T(0.125) * (r + q) * squares) * inverse * inverse : 0;
+    return upper > own ? value : 0;
   }
 
-  // Born radii; the atoms' own terms and their slopes; ∂B/∂(sum of descreening) in `chain`.
+  // Onufriev, Bashford, Case, Proteins 55, 383 (2004); each atom's own solvation and surface terms.
   void born_radii() {
-    std::fill(born.begin(), born.end(), Row<T>{});
-    for (int p = 0; p < terms.pairs.rows; ++p) {
-      const int32_t i = terms.pairs.atoms[2 * p], j = terms.pairs.atoms[2 * p + 1];
-      const T own_i = terms.atoms[i][0], scaled_i = terms.atoms[i][1];
-      const T own_j = terms.atoms[j][0], scaled_j = terms.atoms[j][1];
-      const Point<T> &xi = x[i], &xj = x[j];
-      Row<T> &bi = born[i], &bj = born[j], &di = first[p], &dj = second[p];
+    for (size_t p = 0; p < pairs.size(); ++p) {
+      const int32_t* a = terms.pairs.indices + 2 * p;
+      const T own_i = terms.born[a[0]][0], scaled_i = terms.born[a[0]][1];
+      const T own_j = terms.born[a[1]][0], scaled_j = terms.born[a[1]][1];
+      Atom<T> &i = atoms[a[0]], &j = atoms[a[1]];
+      Pair<T>& pair = pairs[p];
       FOR_EACH_LANE {
-        const Vec<T> d = xi[l] - xj[l];
+        const Vec<T> d = i[l] - j[l];
         const T r = std::sqrt(dot(d, d)), inverse = 1 / r;
-        bi[l] += descreening(r, inverse, own_i, scaled_j, di[l]);
-        bj[l] += descreening(r, inverse, own_j, scaled_i, dj[l]);
+        i.born[l] += descreening(r, inverse, own_i, scaled_j, pair.first[l]);
+        j.born[l] += descreening(r, inverse, own_j, scaled_i, pair.second[l]);
       }
     }
-    for (int a = 0; a < n; ++a) {
-      const T *value = terms.atoms[a], offset = value[0], radius = value[2], own = value[3], surface = value[4];
+    for (size_t a = 0; a < atoms.size(); ++a) {
+      const T *value = terms.born[a], offset = value[0], radius = value[2], own = value[3], surface = value[4];
       const T alpha = value[5], beta = value[6], gamma = value[7];
-      Row<T> &bi = born[a], &wi = slope_born[a], &ci = chain[a], &e = energy[a];
+      Atom<T>& i = atoms[a];
       FOR_EACH_LANE {
-        const T psi = offset * bi[l];
+        const T psi = offset * i.born[l];
         const T tanh = 1 - 2 / (exponential(2 * psi * (alpha + psi * (gamma * psi - beta))) + 1);
-        const T b = 1 / (1 / offset - tanh / radius), ratio = radius / b, cube = ratio * ratio * ratio;
-        const T self = own / b, area = surface * cube * cube;
-        e[l] += self + area;
-        wi[l] = -(self + 6 * area) / b;
-        ci[l] = offset * b * b * (1 - tanh * tanh) / radius * (alpha + psi * (3 * gamma * psi - 2 * beta));
-        bi[l] = b;
+        const T born = 1 / (1 / offset - tanh / radius), ratio = radius / born, cube = ratio * ratio * ratio;
+        const T self = own / born, area = surface * cube * cube;
+        i.energy[l] += self + area;
+        i.born_slope[l] = -(self + 6 * area) / born;
+        i.descreening_slope[l] = offset * born * born * (1 - tanh * tanh) / radius *
+                                 (alpha + psi * (3 * gamma * psi - 2 * beta));
+        i.born[l] = born;
       }
     }
   }
 };
 
+// Tiles of LANES conformations, each to the next thread that is free.
 template <class T>
 void evaluate(const Terms<T>& terms, int threads, int64_t batch, const double* positions, double* energies,
               double* forces) {
+  const int64_t stride = 3 * terms.n_atoms;
   std::atomic<int64_t> next{0};
   const auto work = [&] {
     Tile<T> tile(terms);
     for (int64_t b; (b = next.fetch_add(LANES)) < batch;)
-      tile.evaluate(positions + b * 3 * terms.n_atoms, int(std::min<int64_t>(LANES, batch - b)), energies + b,
-                    forces + b * 3 * terms.n_atoms);
+      tile.evaluate(positions + b * stride, int(std::min<int64_t>(LANES, batch - b)), energies + b, forces + b * stride);
   };
   std::vector<std::thread> others;
-  for (int t = 1; t < threads && t * LANES < batch; ++t) others.emplace_back(work);
+  for (int64_t t = 1; t < threads && t * LANES < batch; ++t) others.emplace_back(work);
   work();
-  for (auto& thread : others) thread.join();
+  for (std::thread& other : others) other.join();
 }
 
 }  // namespace
 
-#define EXPORT(NAME, T)                                                                                    \
-  extern "C" void NAME(const Terms<T>* terms, int32_t threads, int64_t batch, const double* positions, \
-                       double* energies, double* forces) {                                                \
-    evaluate(*terms, threads, batch, positions, energies, forces);                                        \
-  }
-EXPORT(evaluate_float32, float)
-EXPORT(evaluate_float64, double)
+extern "C" void evaluate_float32(const Terms<float>* terms, int32_t threads, int64_t batch, const double* positions,
+                                 double* energies, double* forces) {
+  evaluate(*terms, threads, batch, positions, energies, forces);
+}
+
+extern "C" void evaluate_float64(const Terms<double>* terms, int32_t threads, int64_t batch, const double* positions,
+                                 double* energies, double* forces) {
+  evaluate(*terms, threads, batch, positions, energies, forces);
+}

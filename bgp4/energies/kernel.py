@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 Array = NDArray[np.float64]
 
 SOURCE = Path(__file__).with_name("kernel.cpp")
+HEADER = Path(__file__).with_name("simd.h")
 TARGET = "-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native"
 FLAGS = (
     *("-std=c++17", "-O3", TARGET, "-ffp-contract=fast", "-fPIC", "-shared", "-pthread"),
@@ -80,7 +81,8 @@ def load_kernel() -> ctypes.CDLL | None:
 def _compiled(compiler: str) -> Path:
     """The library's file, named by all that it depends on: source, compiler, flags and CPU."""
     resolved = _output(compiler, *FLAGS, "-fsyntax-only", "-###", str(SOURCE))
-    name = hashlib.sha256(SOURCE.read_bytes() + resolved).hexdigest()[:16]
+    sources = SOURCE.read_bytes() + HEADER.read_bytes()
+    name = hashlib.sha256(sources + resolved).hexdigest()[:16]
     path = _cache_folder() / f"kernel-{name}.so"
     if not path.exists():
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
@@ -112,7 +114,7 @@ class _Table(ctypes.Structure):
     _fields_ = [
         ("rows", ctypes.c_int32),
         ("columns", ctypes.c_int32),
-        ("atoms", ctypes.c_void_p),
+        ("indices", ctypes.c_void_p),
         ("values", ctypes.c_void_p),
     ]
 
@@ -129,7 +131,7 @@ class _Terms(ctypes.Structure):
     """`Terms` of `kernel.cpp`."""
 
     _fields_ = [
-        *((name, _Table) for name in ("bonds", "angles", "torsions", "pairs", "atoms")),
+        *((name, _Table) for name in ("bonds", "angles", "torsions", "pairs", "born")),
         ("n_atoms", ctypes.c_int32),
     ]
 
