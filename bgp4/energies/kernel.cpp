@@ -3,6 +3,7 @@
 // The energy is that of potential.py, the gradient is written out; kernel.py fills in the tables.
 
 #include <atomic>
+#include <memory>
 #include <thread>
 #include <vector>
 
@@ -237,21 +238,28 @@ template <class T> class Tile {
   }
 };
 
-// Tiles of LANES conformations, each to the next thread that is free.
+// Tiles go to whichever thread is free. A thread that starts late finds none left and touches
+// nothing, so that nobody waits for it: on a busy machine starting takes longer than a batch.
 template <class T>
 void evaluate(const Terms<T>& terms, int threads, int64_t batch, const double* positions, double* energies,
               double* forces) {
-  const int64_t stride = 3 * terms.n_atoms;
-  std::atomic<int64_t> next{0};
-  const auto work = [&] {
-    Tile<T> tile(terms);
-    for (int64_t b; (b = next.fetch_add(LANES)) < batch;)
-      tile.evaluate(positions + b * stride, int(std::min<int64_t>(LANES, batch - b)), energies + b, forces + b * stride);
+  struct Progress {
+    std::atomic<int64_t> next{0}, done{0};
   };
-  std::vector<std::thread> others;
-  for (int64_t t = 1; t < threads && t * LANES < batch; ++t) others.emplace_back(work);
+  const int64_t stride = 3 * terms.n_atoms;
+  const auto progress = std::make_shared<Progress>();
+  const auto work = [=, &terms] {
+    std::unique_ptr<Tile<T>> tile;
+    for (int64_t b; (b = progress->next.fetch_add(LANES)) < batch;) {
+      const int size = int(std::min<int64_t>(LANES, batch - b));
+      if (!tile) tile = std::make_unique<Tile<T>>(terms);
+      tile->evaluate(positions + b * stride, size, energies + b, forces + b * stride);
+      progress->done += size;
+    }
+  };
+  for (int64_t t = 1; t < threads && t * LANES < batch; ++t) std::thread(work).detach();
   work();
-  for (std::thread& other : others) other.join();
+  while (progress->done < batch) std::this_thread::yield();
 }
 
 }  // namespace
