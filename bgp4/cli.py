@@ -118,7 +118,7 @@ def reproduce(
 
 @app.command()
 def bench(
-    what: Annotated[str, typer.Argument(help="linear or energy.")],
+    what: Annotated[str, typer.Argument(help="linear, energy or simulation.")],
     output: Annotated[Path | None, typer.Option("-o", help="JSON file to write.")] = None,
 ) -> None:
     """Measure speeds side by side, in one run on this machine."""

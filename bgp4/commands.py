@@ -30,7 +30,7 @@ FREE_ON_RESUME = ("energies", "report")
 """Config sections that may differ when a run is resumed: they do not change what is trained."""
 
 
-BENCHES = ("linear", "energy")
+BENCHES = ("linear", "energy", "simulation")
 
 
 def train_command(

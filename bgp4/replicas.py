@@ -124,7 +124,7 @@ def _context(settings: DynamicsSettings, temperature_k: float, rng: np.random.Ge
 
 
 class BatchedReplicas:
-    """All replicas as one torch batch; forces in float32, positions and velocities in float64.
+    """All replicas in one batch; forces in float32, positions and velocities in float64.
 
     Raises:
         UnsupportedForce: If the System has a term that only OpenMM can evaluate.
@@ -133,43 +133,38 @@ class BatchedReplicas:
     def __init__(self, settings: DynamicsSettings) -> None:
         import torch
 
-        from bgp4.energies.batched import compiled
+        from bgp4.energies.batched import energies_and_forces
         from bgp4.energies.forcefield import read_force_field
-        from bgp4.energies.potential import Potential
 
         torch.set_num_threads(1)
         self.stacks, self.n_temperatures = settings.stacks, len(settings.temperatures_k)
-        batch = self.stacks * self.n_temperatures
-        self.potential = compiled(Potential(read_force_field(settings.system_xml), torch.float32))
+        self.function = energies_and_forces(read_force_field(settings.system_xml), torch.float32)
         self.generator = torch.Generator().manual_seed(settings.seed)
         kt = BOLTZMANN_KJMOL_PER_K * torch.tensor(settings.temperatures_k, dtype=torch.float64)
-        self.kt = kt.repeat(self.stacks)
+        self.kt = kt.repeat(self.stacks)[:, None, None]
         self.mass = torch.as_tensor(_masses(settings.system_xml))[:, None]
+        self.thermal = (self.kt / self.mass).sqrt()
         self.timestep_ps = settings.timestep_fs / 1000
         self.decay = float(np.exp(-settings.friction_per_ps * self.timestep_ps))
-        start = torch.as_tensor(_minimised(settings)).T[:, :, None]
-        self.x = start.repeat(1, 1, batch).contiguous()
-        self.v = self._thermal() * self.kt.sqrt()
+        self.x = torch.as_tensor(_minimised(settings)).repeat(len(self.kt), 1, 1)
+        self.v = self.thermal * self._normal()
 
     def run(self, steps: int) -> None:
         half = self.timestep_ps / 2
-        noise = (1 - self.decay**2) ** 0.5 * self.kt.sqrt()
+        kick = self.timestep_ps / self.mass
+        noise = (1 - self.decay**2) ** 0.5 * self.thermal
         for _ in range(steps):
-            self.v += self.timestep_ps * self._forces() / self.mass
-            self.x += half * self.v
-            self.v = self.decay * self.v + noise * self._thermal()
-            self.x += half * self.v
+            self.v += kick * self._forces()
+            self.x.add_(self.v, alpha=half)
+            self.v.mul_(self.decay).addcmul_(noise, self._normal())
+            self.x.add_(self.v, alpha=half)
 
     def energies_kjmol(self) -> Array:
-        import torch
-
-        with torch.no_grad():
-            energies = self.potential(self._centred().float())
-        return energies.double().view(self.stacks, self.n_temperatures).numpy()
+        energies, _ = self.function(self.x.numpy())
+        return energies.reshape(self.stacks, self.n_temperatures)
 
     def positions_nm(self, temperature: int) -> Array:
-        x = self._centred().view(3, -1, self.stacks, self.n_temperatures)[..., temperature]
-        positions: Array = x.permute(2, 1, 0).numpy().copy()
+        positions: Array = self.x[temperature :: self.n_temperatures].numpy().copy()
         return positions
 
     def permute(self, source: NDArray[np.int64]) -> None:
@@ -177,25 +172,19 @@ class BatchedReplicas:
 
         stack = self.n_temperatures * np.arange(self.stacks)[:, None]
         index = torch.as_tensor((source + stack).ravel())
-        self.x = self.x[:, :, index]
-        self.v = self.v[:, :, index] * (self.kt / self.kt[index]).sqrt()
+        self.x = self.x[index]
+        self.v = self.v[index] * (self.kt / self.kt[index]).sqrt()
 
     def _forces(self) -> Any:
         import torch
 
-        x = self._centred().float().requires_grad_()
-        return -torch.autograd.grad(self.potential(x).sum(), x)[0].double()
+        return torch.as_tensor(self.function(self.x.numpy())[1])
 
-    def _centred(self) -> Any:
-        """Without the drift of the molecule, which would cost float32 its digits."""
-        return self.x - self.x.mean(dim=1, keepdim=True)
-
-    def _thermal(self) -> Any:
-        """Velocities of kT = 1 kJ/mol, nm/ps, (3, atoms, batch)."""
+    def _normal(self) -> Any:
+        """Standard normal numbers of single precision, as doubles, (replicas, atoms, 3)."""
         import torch
 
-        noise = torch.randn(self.x.shape, generator=self.generator, dtype=torch.float64)
-        return noise / self.mass.sqrt()
+        return torch.randn(self.x.shape, generator=self.generator).double()
 
 
 def _masses(system_xml: str) -> Array:

@@ -14,7 +14,6 @@ from scipy import stats
 
 from bgp4.config import Config, SystemConfig, load_config
 from bgp4.data import load_frames
-from bgp4.energies import batched
 from bgp4.errors import UserInputError
 from bgp4.replicas import ENGINES, DynamicsSettings
 from bgp4.simulate import _engine, _Job, exchange, run_stacks, simulate, write_trajectory
@@ -25,11 +24,6 @@ LENGTH, STIFFNESS = 0.15, 20_000.0
 LADDER = (300.0, 500.0)
 
 engines = pytest.mark.parametrize("engine", sorted(ENGINES))
-
-
-@pytest.fixture(autouse=True)
-def _uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batched, "compiled", lambda potential: potential)
 
 
 def test_exchange_keeps_every_temperature_at_its_distribution() -> None:

@@ -1,10 +1,11 @@
-"""Energies and forces per second: one OpenMM worker, the pool, the batched energy, bgflow."""
+"""Energies and forces per second: OpenMM's pool, the batched energy, torch, bgflow."""
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
+import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -12,44 +13,43 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bgp4.bench.peptides import alanine_peptide
 from bgp4.config import SystemConfig
-from bgp4.energies.base import Energy
 from bgp4.energies.batched import BatchedEnergy
+from bgp4.energies.forcefield import read_force_field
 from bgp4.energies.openmm import OpenMMEnergy, available_cores
+from bgp4.energies.potential import Potential
 from bgp4.system import Molecule, load_molecule
 
 __all__ = ["bench_energy"]
 
 TEMPERATURE_K = 300.0
-BATCH = 512
+BATCHES = (512, 64, 4096)
+RESIDUES = (3, 5)
 
 
-def bench_energy(seconds: float = 2.0, rounds: int = 5) -> dict[str, Any]:
-    """Alanine dipeptide in OBC1, batches of 512 with forces, methods in turn `rounds` times.
+def bench_energy(
+    seconds: float = 2.0,
+    rounds: int = 5,
+    batches: Sequence[int] = BATCHES,
+    residues: Sequence[int] = RESIDUES,
+) -> dict[str, Any]:
+    """Energies and forces of alanine dipeptide in OBC1, and of longer peptides in OBC2.
+
+    Every method for the first batch size, the pool and the batched ones for the other batch sizes
+    and for longer peptides; methods in turn, `rounds` times.
 
     Returns:
-        {"results": [{"method", "evaluations_per_s", ...}], "settings": {...}}; the median over
-        rounds, with the slowest and the fastest.
+        {"results": [{"method", "atoms", "batch", "evaluations_per_s", ...}], "settings": {...}};
+        the median over rounds, with the slowest and the fastest.
     """
-    molecule = load_molecule(SystemConfig(testsystem="AlanineDipeptideImplicit"))
-    positions = _conformations(molecule)
-    rates: dict[str, list[float]] = {}
-    with ExitStack() as stack:
-        methods = _methods(molecule, stack)
-        for _ in range(rounds):
-            for name, evaluate in methods.items():
-                rates.setdefault(name, []).append(_rate(evaluate, positions, seconds / rounds))
-    results = [
-        {
-            "method": name,
-            "evaluations_per_s": float(np.median(values)),
-            "min_per_s": min(values),
-            "max_per_s": max(values),
-        }
-        for name, values in rates.items()
-    ]
+    dipeptide = load_molecule(SystemConfig(testsystem="AlanineDipeptideImplicit"))
+    first, *others = batches
+    results = _measure(dipeptide, [first], _all_methods, seconds, rounds)
+    results += _measure(dipeptide, others, _main_methods, seconds, rounds)
+    for n in residues:
+        results += _measure(alanine_peptide(n), [first], _main_methods, seconds, rounds)
     settings = {
-        "batch": BATCH,
         "rounds": rounds,
         "cores": available_cores(),
         "torch_threads": torch.get_num_threads(),
@@ -59,31 +59,59 @@ def bench_energy(seconds: float = 2.0, rounds: int = 5) -> dict[str, Any]:
 
 
 Evaluate = Callable[[NDArray[np.float64]], Any]
+Methods = Callable[[Molecule, ExitStack], dict[str, Evaluate]]
 
 
-def _methods(molecule: Molecule, stack: ExitStack) -> dict[str, Evaluate]:
+def _measure(
+    molecule: Molecule, batches: Sequence[int], methods: Methods, seconds: float, rounds: int
+) -> list[dict[str, Any]]:
+    rates: dict[tuple[str, int], list[float]] = {}
+    with ExitStack() as stack:
+        opened = methods(molecule, stack)
+        for _ in range(rounds):
+            for batch in batches:
+                positions = _conformations(molecule, batch)
+                for name, evaluate in opened.items():
+                    rate = _rate(evaluate, positions, seconds / rounds)
+                    rates.setdefault((name, batch), []).append(rate)
+    return [
+        {
+            "method": name,
+            "atoms": molecule.n_atoms,
+            "batch": batch,
+            "evaluations_per_s": float(np.median(values)),
+            "min_per_s": min(values),
+            "max_per_s": max(values),
+        }
+        for (name, batch), values in rates.items()
+    ]
+
+
+def _main_methods(molecule: Molecule, stack: ExitStack) -> dict[str, Evaluate]:
     """Method names to functions of positions; what they hold is closed with the stack."""
-
-    def opened(energy: Energy) -> Evaluate:
-        return stack.enter_context(energy).evaluate
-
-    float32 = torch.float32
-    methods = {
-        "openmm_single": opened(OpenMMEnergy(molecule, TEMPERATURE_K, workers=1)),
-        "openmm_pool": opened(OpenMMEnergy(molecule, TEMPERATURE_K)),
-        "batched": opened(BatchedEnergy(molecule, TEMPERATURE_K, float32, chunk=BATCH)),
-        "batched_float64": opened(BatchedEnergy(molecule, TEMPERATURE_K, chunk=BATCH)),
-        "batched_eager": opened(BatchedEnergy(molecule, TEMPERATURE_K, float32)),
+    energies = {
+        "openmm_pool": OpenMMEnergy(molecule, TEMPERATURE_K),
+        "batched": BatchedEnergy(molecule, TEMPERATURE_K, torch.float32),
+        "batched_float64": BatchedEnergy(molecule, TEMPERATURE_K),
     }
+    return {name: stack.enter_context(energy).evaluate for name, energy in energies.items()}
+
+
+def _all_methods(molecule: Molecule, stack: ExitStack) -> dict[str, Evaluate]:
+    methods = _main_methods(molecule, stack)
+    single = stack.enter_context(OpenMMEnergy(molecule, TEMPERATURE_K, workers=1))
+    methods["openmm_single"] = single.evaluate
+    terms = read_force_field(molecule.system_xml)
+    methods["torch"] = Potential(terms, torch.float32).evaluate
     if _has_bgflow():
         methods["bgflow"] = _bgflow(molecule)
     return methods
 
 
-def _conformations(molecule: Molecule) -> NDArray[np.float64]:
+def _conformations(molecule: Molecule, batch: int) -> NDArray[np.float64]:
     """The start positions with 0.002 nm of noise: arithmetic does not depend on the values."""
     rng = np.random.default_rng(0)
-    return molecule.positions_nm + rng.normal(0, 0.002, (BATCH, molecule.n_atoms, 3))
+    return molecule.positions_nm + rng.normal(0, 0.002, (batch, molecule.n_atoms, 3))
 
 
 def _rate(evaluate: Evaluate, positions: NDArray[np.float64], seconds: float) -> float:
@@ -96,22 +124,28 @@ def _rate(evaluate: Evaluate, positions: NDArray[np.float64], seconds: float) ->
 
 
 def _has_bgflow() -> bool:
-    return importlib.util.find_spec("bgflow") is not None
+    """Whether it can be imported; its last version needs np.infty, which NumPy 2 has not."""
+    vars(np).setdefault("infty", np.inf)
+    try:
+        importlib.import_module("bgflow")
+    except ImportError:
+        return False
+    return True
 
 
 def _bgflow(molecule: Molecule) -> Evaluate:
-    """bgflow's OpenMM bridge; its last version needs np.infty, which NumPy 2 has not."""
-    vars(np).setdefault("infty", np.inf)
+    """bgflow's OpenMM bridge, on as many processes as there are cores."""
     import openmm
     from bgflow import OpenMMBridge, OpenMMEnergy
 
     system = openmm.XmlSerializer.deserialize(molecule.system_xml)
     integrator = openmm.LangevinIntegrator(TEMPERATURE_K, 1, 0.001)
     bridge = OpenMMBridge(system, integrator, platform_name="CPU", n_workers=available_cores())
-    energy = OpenMMEnergy(bridge=bridge)
+    energy, calls = OpenMMEnergy(bridge=bridge), itertools.count()
 
     def evaluate(positions: NDArray[np.float64]) -> None:
-        x = torch.as_tensor(positions).flatten(1).requires_grad_()
+        moved = positions + 1e-3 * next(calls)  # it remembers the last batch by what it prints
+        x = torch.as_tensor(moved).flatten(1).requires_grad_()
         energy.energy(x).sum().backward()
 
     return evaluate

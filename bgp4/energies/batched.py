@@ -1,9 +1,7 @@
-"""Batched energies: the whole batch in one torch call, checked against OpenMM before use."""
+"""Batched energies: the whole batch in one call, checked against OpenMM before use."""
 
 from __future__ import annotations
 
-import logging
-import shutil
 from collections.abc import Callable
 
 import numpy as np
@@ -12,15 +10,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bgp4.energies.base import REJECTED_ENERGY_KT, Energy, Evaluation
-from bgp4.energies.forcefield import UnsupportedForce, read_force_field
+from bgp4.energies.forcefield import ForceField, UnsupportedForce, read_force_field
+from bgp4.energies.kernel import Kernel, load_kernel
 from bgp4.energies.potential import Potential
 from bgp4.energies.worker import evaluate_with, make_context
 from bgp4.system import Molecule
 from bgp4.units import kjmol_to_kt
 
-__all__ = ["BatchedEnergy", "check_against_openmm", "compiled"]
-
-log = logging.getLogger(__name__)
+__all__ = ["BatchedEnergy", "check_against_openmm", "energies_and_forces"]
 
 ENERGY_TOLERANCE_KJMOL = 1e-3
 FORCE_TOLERANCE_KJMOL_NM = 1e-2
@@ -28,18 +25,17 @@ FORCE_TOLERANCE_KJMOL_NM = 1e-2
 NOT_FINITE = "energy or forces are not finite"
 CPU = torch.device("cpu")
 
-Function = Callable[[Tensor], Tensor]
+Array = NDArray[np.float64]
+Function = Callable[[Array], tuple[Array, Array]]
 
 
 class BatchedEnergy(Energy):
-    """A molecule's force field in torch.
+    """A molecule's force field, without OpenMM.
 
     Args:
         molecule: Whose System to evaluate.
         temperature_k: Temperature of kT, in K.
         dtype: Of the arithmetic; float32 is off by about 2e-4 kJ/mol, enough for training.
-        chunk: If given, the function is compiled for batches of this size, where a C++ compiler
-            is there; it takes some 15 s and doubles the speed.
         device: Where it is computed. Training on a GPU keeps its positions there.
 
     Raises:
@@ -51,57 +47,45 @@ class BatchedEnergy(Energy):
         molecule: Molecule,
         temperature_k: float,
         dtype: torch.dtype = torch.float64,
-        chunk: int | None = None,
         device: torch.device = CPU,
     ) -> None:
         super().__init__(molecule.n_atoms, temperature_k)
-        self.dtype = dtype
-        self.chunk = chunk
-        self.device = device
-        potential = Potential(read_force_field(molecule.system_xml), dtype).to(device)
-        self._potential: Function = compiled(potential) if chunk else potential
+        terms = read_force_field(molecule.system_xml)
+        on_cpu = device.type == "cpu"
+        self._potential = None if on_cpu else Potential(terms, dtype).to(device)
+        self._function = energies_and_forces(terms, dtype)
 
-    def _evaluate(self, positions: NDArray[np.float64]) -> Evaluation:
-        centred = positions - positions.mean(axis=1, keepdims=True)
-        x = torch.as_tensor(centred.transpose(2, 1, 0)).to(self.device, self.dtype, copy=True)
-        energy, gradient = (t.double().cpu().numpy() for t in self._in_chunks(x))
-        forces = -gradient.transpose(2, 1, 0)
+    def _evaluate(self, positions: Array) -> Evaluation:
+        energy, forces = self._function(positions)
         bad = ~(np.isfinite(energy) & np.isfinite(forces).all(axis=(1, 2)))
         energy[bad], forces[bad] = np.nan, 0.0
         return Evaluation(energy, forces, {int(i): NOT_FINITE for i in np.flatnonzero(bad)})
 
     def reduced(self, positions_nm: Tensor) -> tuple[Tensor, Tensor]:
-        if self.device.type == "cpu":
+        if self._potential is None:
             return super().reduced(positions_nm)
-        return self._reduced_in_place(positions_nm)
+        return self._reduced_in_place(positions_nm, self._potential)
 
-    def _reduced_in_place(self, positions_nm: Tensor) -> tuple[Tensor, Tensor]:
+    def _reduced_in_place(
+        self, positions_nm: Tensor, potential: Potential
+    ) -> tuple[Tensor, Tensor]:
         """`reduced` without a copy of the positions on the CPU."""
-        centred = positions_nm.double() - positions_nm.double().mean(1, keepdim=True)
-        parts = self._in_chunks(centred.permute(2, 1, 0).to(self.dtype))
-        energy, gradient = (kjmol_to_kt(t.to(positions_nm), self.temperature_k) for t in parts)
-        gradient = gradient.permute(2, 1, 0)
-        good = energy.isfinite() & gradient.isfinite().all(2).all(1)
+        parts = potential.energies_and_forces(positions_nm)
+        energy, forces = (kjmol_to_kt(t.to(positions_nm), self.temperature_k) for t in parts)
+        good = energy.isfinite() & forces.isfinite().all(2).all(1)
         bad = (~good).nonzero().flatten().tolist()
         self._count(len(good), dict.fromkeys(bad, NOT_FINITE))
         energy = torch.where(good, energy, REJECTED_ENERGY_KT)
-        return energy, torch.where(good[:, None, None], gradient, 0.0)
+        return energy, torch.where(good[:, None, None], -forces, 0.0)
 
-    def _in_chunks(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Energies (batch,) and gradients (3, atoms, batch) of positions (3, atoms, batch)."""
-        size = self.chunk or max(x.shape[2], 1)
-        parts = [self._energy_and_gradient(part, size) for part in x.split(size, dim=2)]
-        energy, gradient = (torch.cat(p, dim=-1) for p in zip(*parts, strict=True))
-        return energy, gradient
 
-    def _energy_and_gradient(self, x: Tensor, size: int) -> tuple[Tensor, Tensor]:
-        """Of (3, atoms, batch), padded to the size that the function was compiled for."""
-        n = x.shape[2]
-        padded = torch.cat([x, _repeat(x, size - n)], dim=2).contiguous().requires_grad_()
-        with torch.enable_grad():
-            energy = self._potential(padded)
-            (gradient,) = torch.autograd.grad(energy.sum(), padded)
-        return energy.detach()[:n], gradient[..., :n]
+def energies_and_forces(terms: ForceField, dtype: torch.dtype) -> Function:
+    """Of positions in nm, (batch, atoms, 3): kJ/mol, (batch,), and kJ/mol/nm, (batch, atoms, 3).
+
+    The compiled kernel, or torch where there is no C++ compiler.
+    """
+    library = load_kernel()
+    return Kernel(library, terms, dtype) if library else Potential(terms, dtype).evaluate
 
 
 def check_against_openmm(
@@ -124,16 +108,3 @@ def check_against_openmm(
             f"this System: batched energies differ from OpenMM's by {off_energy:.2g} kJ/mol, "
             f"forces by {off_force:.2g} kJ/mol/nm"
         )
-
-
-def compiled(potential: Potential) -> Function:
-    """The potential through `torch.compile`, or as it is where there is no C++ compiler."""
-    if shutil.which("g++") or shutil.which("clang++"):
-        return torch.compile(potential, dynamic=False)
-    log.warning("no C++ compiler (g++ or clang++): batched energies run uncompiled, at half speed")
-    return potential
-
-
-def _repeat(x: Tensor, n: int) -> Tensor:
-    """The last conformation n times, to fill a batch up."""
-    return x[..., -1:].expand(-1, -1, n)

@@ -85,10 +85,10 @@ def _start(system_xml: str, platform: str, workers: int) -> list[_Worker]:
     context = multiprocessing.get_context("spawn")
     started: list[_Worker] = []
     try:
-        for _ in range(workers):
+        for core in _cores(workers):
             ours, theirs = context.Pipe()
             process = context.Process(
-                target=serve_energies, args=(theirs, system_xml, platform), daemon=True
+                target=serve_energies, args=(theirs, system_xml, platform, core), daemon=True
             )
             process.start()
             theirs.close()
@@ -101,6 +101,13 @@ def _start(system_xml: str, platform: str, workers: int) -> list[_Worker]:
         _stop(started)
         raise
     return started
+
+
+def _cores(workers: int) -> list[int] | list[None]:
+    """Each worker's core where there is one for each, else none in particular."""
+    if hasattr(os, "sched_getaffinity") and workers == available_cores():
+        return sorted(os.sched_getaffinity(0))
+    return [None] * workers
 
 
 def _stop(workers: list[_Worker]) -> None:

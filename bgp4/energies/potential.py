@@ -75,6 +75,27 @@ class Potential(nn.Module):
         energy = energy + self._torsion_energy(t1, t2, t3)
         return energy + self._pair_energy(pairs.square().sum(0))
 
+    def evaluate(
+        self,
+        positions_nm: NDArray[np.float64],  # (batch, atoms, 3)
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:  # (batch,), (batch, atoms, 3)
+        """Energies in kJ/mol and forces in kJ/mol/nm."""
+        energy, forces = self.energies_and_forces(torch.as_tensor(positions_nm))
+        return energy.numpy(), forces.numpy()
+
+    def energies_and_forces(
+        self,
+        positions_nm: Tensor,  # (batch, atoms, 3)
+    ) -> tuple[Tensor, Tensor]:  # (batch,), (batch, atoms, 3)
+        """Energies in kJ/mol and forces in kJ/mol/nm, float64, where the positions are."""
+        centred = positions_nm.detach().double()
+        centred = centred - centred.mean(1, keepdim=True)
+        x = centred.permute(2, 1, 0).to(self.difference).contiguous()
+        with torch.enable_grad():
+            energy = self(x.requires_grad_())
+            (gradient,) = torch.autograd.grad(energy.sum(), x)
+        return energy.detach().double(), -gradient.double().permute(2, 1, 0).contiguous()
+
     def _bond_energy(self, d: Tensor) -> Tensor:
         length, stiffness = self.bond.unbind(1)
         r = d.square().sum(0).sqrt()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 
 import numpy as np
 import torch
@@ -23,17 +22,12 @@ __all__ = ["training_energy"]
 
 log = logging.getLogger(__name__)
 
-COMPILE_FROM = 500_000
-"""Evaluations from which compiling the batched energy pays."""
-
 
 def training_energy(
     config: EnergyConfig,
     molecule: Molecule,
     temperature_k: float,
     frames_nm: NDArray[np.floating],  # (frames, atoms, 3), real conformations to check it on
-    batch_size: int,
-    n_evaluations: int,
     ranks: Ranks = ALONE,
 ) -> Energy:
     """The energy of the training loop, in float32 where it is batched.
@@ -48,9 +42,7 @@ def training_energy(
     if config.method == "openmm" or not _batched_serves(config, molecule, frames_nm):
         workers = ranks.of_machine(config.workers or available_cores())
         return OpenMMEnergy(molecule, temperature_k, config.platform, workers)
-    largest = math.ceil(batch_size / ranks.size)
-    chunk = largest if n_evaluations >= COMPILE_FROM * ranks.size else None
-    return BatchedEnergy(molecule, temperature_k, torch.float32, chunk, ranks.device)
+    return BatchedEnergy(molecule, temperature_k, torch.float32, ranks.device)
 
 
 def _batched_serves(

@@ -5,6 +5,7 @@ Imported by spawned processes, so it imports numpy at the top and OpenMM only wh
 
 from __future__ import annotations
 
+import os
 import signal
 from multiprocessing.connection import Connection
 from typing import Any
@@ -36,14 +37,21 @@ def make_context(system_xml: str, platform: str, integrator: Any = None) -> Any:
     )
 
 
-def serve_energies(pipe: Connection, system_xml: str, platform: str) -> None:
+def serve_energies(
+    pipe: Connection, system_xml: str, platform: str, core: int | None = None
+) -> None:
     """Answer batches of positions with energies and forces until the pipe closes.
 
     A request is positions in nm, (batch, atoms, 3); an answer is energies in kJ/mol (batch,),
     forces in kJ/mol/nm (batch, atoms, 3) and a dict of conformation index to what OpenMM said of
     those it rejected, whose energy is NaN and forces zero.
+
+    OpenMM hands each evaluation to a thread of its own and sleeps meanwhile; on one core the two
+    take turns without waking another.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if core is not None:
+        os.sched_setaffinity(0, {core})
     try:
         context = make_context(system_xml, platform)
     except Exception as error:

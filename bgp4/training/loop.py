@@ -108,8 +108,6 @@ def _train(config: Config, run_path: Path, resume: bool, ranks: Ranks) -> RunFol
         molecule,
         config.temperature_k,
         frames.positions_nm[split.heldout][:16],
-        t.energy_batch_size,
-        (t.steps - likelihood_steps(t)) * t.energy_batch_size,
         ranks,
     )
     with energy:

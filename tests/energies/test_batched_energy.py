@@ -13,15 +13,16 @@ import torch
 
 from bgp4.config import EnergyConfig, SystemConfig
 from bgp4.energies import batched as batched_module
+from bgp4.energies import kernel
 from bgp4.energies.base import REJECTED_ENERGY_KT
-from bgp4.energies.batched import BatchedEnergy, check_against_openmm
+from bgp4.energies.batched import BatchedEnergy, check_against_openmm, energies_and_forces
 from bgp4.energies.forcefield import UnsupportedForce, read_force_field
+from bgp4.energies.kernel import Kernel, load_kernel
 from bgp4.energies.openmm import OpenMMEnergy
+from bgp4.energies.potential import Potential
 from bgp4.energies.select import training_energy
 from bgp4.errors import UserInputError
 from bgp4.system import Molecule, load_molecule
-
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script_method.:DeprecationWarning")
 
 FOLDER = "openmmtools:data/alanine-dipeptide-gbsa/alanine-dipeptide"
 
@@ -106,27 +107,107 @@ def test_what_is_not_finite_is_rejected(alanine, caplog) -> None:
     assert "rejected 2 of 4 conformations (first: index 1" in caplog.text
 
 
-def test_chunks_are_padded_and_cut_again(alanine, monkeypatch) -> None:
-    """Compiled functions are for one batch size; here the uncompiled one counts its calls."""
-    sizes = []
+ENGINES = {
+    "kernel": lambda terms, dtype: Kernel(load_kernel(), terms, dtype),
+    "torch": lambda terms, dtype: Potential(terms, dtype).evaluate,
+}
 
-    def counting(potential: Callable) -> Callable:
-        def call(x: torch.Tensor) -> torch.Tensor:
-            sizes.append(x.shape[2])
-            return potential(x)
 
-        return call
+@pytest.fixture(params=ENGINES.values(), ids=ENGINES.keys())
+def engine(request: pytest.FixtureRequest) -> Callable:
+    if request.param is ENGINES["kernel"] and load_kernel() is None:
+        pytest.skip("no C++ compiler")
+    return request.param
 
-    monkeypatch.setattr(batched_module, "compiled", counting)
-    positions = shaken(alanine, 11)
-    expected = BatchedEnergy(alanine, 300.0).evaluate(positions)
-    result = BatchedEnergy(alanine, 300.0, chunk=4).evaluate(positions)
-    assert sizes == [4, 4, 4]
-    np.testing.assert_allclose(result.energy_kjmol, expected.energy_kjmol, rtol=1e-12)
-    np.testing.assert_allclose(result.forces_kjmol_nm, expected.forces_kjmol_nm, rtol=1e-9)
-    empty = BatchedEnergy(alanine, 300.0, chunk=4).evaluate(positions[:0])
-    assert empty.energy_kjmol.shape == (0,)
-    assert empty.forces_kjmol_nm.shape == (0, 22, 3)
+
+def test_both_engines_against_openmm(engine, molecule, plain_openmm) -> None:
+    positions = shaken(molecule, 40)
+    expected, forces = plain_openmm(molecule.system_xml, positions)
+    terms = read_force_field(molecule.system_xml)
+    double, double_forces = engine(terms, torch.float64)(positions)
+    np.testing.assert_allclose(double, expected, rtol=0, atol=1e-3)
+    np.testing.assert_allclose(double_forces, forces, rtol=1e-6, atol=1e-2)
+    single, single_forces = engine(terms, torch.float32)(positions)
+    np.testing.assert_allclose(single, double, rtol=1e-6, atol=3e-3)
+    np.testing.assert_allclose(single_forces, double_forces, rtol=0, atol=1e-5 * np.ptp(forces))
+
+
+def test_the_kernels_gradient_is_that_of_the_torch_energy(molecule) -> None:
+    """Analytic against autograd, to the last digits, also where atoms are far out of place."""
+    terms = read_force_field(molecule.system_xml)
+    positions = shaken(molecule, 40) + np.random.default_rng(1).normal(0, 0.02, (40, 1, 1))
+    energy, forces = ENGINES["torch"](terms, torch.float64)(positions)
+    ours, our_forces = energies_and_forces(terms, torch.float64)(positions)
+    np.testing.assert_allclose(ours, energy, rtol=1e-11, atol=1e-9)
+    np.testing.assert_allclose(our_forces, forces, rtol=1e-8, atol=1e-7)
+
+
+@pytest.mark.parametrize("batch", [0, 1, 31, 32, 33, 100])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_each_conformation_by_itself(alanine, batch: int, threads: int) -> None:
+    """Whatever the batch and the number of threads, bit by bit."""
+    positions = shaken(alanine, 100)
+    energy = BatchedEnergy(alanine, 300.0, torch.float32)
+    expected = energy.evaluate(positions)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        result = energy.evaluate(positions[:batch])
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_array_equal(result.energy_kjmol, expected.energy_kjmol[:batch])
+    np.testing.assert_array_equal(result.forces_kjmol_nm, expected.forces_kjmol_nm[:batch])
+
+
+def test_a_stretched_molecule_and_a_straight_angle(alanine, plain_openmm) -> None:
+    """Beyond the spheres that overlap, where exponentials vanish and angles reach 180°."""
+    positions = np.stack([scale * alanine.positions_nm for scale in (0.7, 3.0, 20.0)])
+    expected, forces = plain_openmm(alanine.system_xml, positions)
+    result = BatchedEnergy(alanine, 300.0).evaluate(positions)
+    np.testing.assert_allclose(result.energy_kjmol, expected, rtol=1e-9)
+    np.testing.assert_allclose(result.forces_kjmol_nm, forces, rtol=1e-7, atol=1e-2)
+    system, angle = particles(), openmm.HarmonicAngleForce()
+    for i in range(2):
+        angle.addAngle(i, i + 1, i + 2, 2.0, 100.0)
+    system.addForce(angle)
+    chain = replace(
+        alanine,
+        system_xml=openmm.XmlSerializer.serialize(system),
+        positions_nm=np.array([[0, 0, 0], [0.1, 0, 0], [0.2, 1e-5, 0], [0.1, 1e-5, 2e-5]]),
+    )
+    expected, _ = plain_openmm(chain.system_xml, chain.positions_nm[None])
+    energy = BatchedEnergy(chain, 300.0).evaluate(chain.positions_nm[None]).energy_kjmol
+    np.testing.assert_allclose(energy, expected, rtol=1e-6)
+
+
+def test_without_a_compiler_torch_serves(alanine, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(kernel.shutil, "which", lambda name: None)
+    load_kernel.cache_clear()
+    try:
+        with caplog.at_level("WARNING", logger="bgp4"):
+            function = energies_and_forces(read_force_field(alanine.system_xml), torch.float32)
+    finally:
+        load_kernel.cache_clear()
+    assert isinstance(function.__self__, Potential)
+    assert "no C++ compiler" in caplog.text
+
+
+def test_the_kernel_is_compiled_once(tmp_path, monkeypatch, caplog) -> None:
+    """A second process finds the first one's library; a source that is no C++ is no disaster."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    load = load_kernel.__wrapped__
+    if load() is None:
+        pytest.skip("no C++ compiler")
+    (made,) = (tmp_path / "bgp4").iterdir()
+    written = made.stat().st_mtime_ns
+    assert load() is not None
+    assert made.stat().st_mtime_ns == written
+    broken = tmp_path / "broken.cpp"
+    broken.write_text("no C++")
+    monkeypatch.setattr(kernel, "SOURCE", broken)
+    with caplog.at_level("WARNING", logger="bgp4"):
+        assert load() is None
+    assert "broken.cpp can't be compiled" in caplog.text
 
 
 def particles(n: int = 4) -> openmm.System:
@@ -245,16 +326,15 @@ def restrained(alanine) -> Molecule:
     return replace(alanine, system_xml=openmm.XmlSerializer.serialize(system))
 
 
-def select(method: str, molecule: Molecule, n: int = 1000, batch_size: int = 64) -> Any:
+def select(method: str, molecule: Molecule) -> Any:
     config = EnergyConfig(method=method, platform="Reference", workers=1)
-    return training_energy(config, molecule, 300.0, shaken(molecule, 3), batch_size, n)
+    return training_energy(config, molecule, 300.0, shaken(molecule, 3))
 
 
 def test_training_uses_the_batched_energy_where_it_can(alanine) -> None:
     with select("auto", alanine) as energy:
         assert isinstance(energy, BatchedEnergy)
         assert energy.dtype == torch.float32
-        assert energy.chunk is None, "compiling does not pay for a few evaluations"
 
 
 def test_training_falls_back_to_openmm(restrained, plain_openmm, caplog) -> None:
@@ -271,13 +351,3 @@ def test_what_the_config_asks_for_is_what_it_gets(alanine, restrained) -> None:
         assert isinstance(energy, OpenMMEnergy)
     with pytest.raises(UserInputError, match=r"energies.method: batched does not know CustomBond"):
         select("batched", restrained)
-
-
-def test_compiled_it_is_the_same_function(alanine) -> None:
-    positions = shaken(alanine, 10)
-    with select("auto", alanine, n=10**7, batch_size=8) as energy:
-        assert energy.chunk == 8
-        compiled = energy.evaluate(positions)
-    plain = BatchedEnergy(alanine, 300.0).evaluate(positions)
-    np.testing.assert_allclose(compiled.energy_kjmol, plain.energy_kjmol, rtol=1e-5, atol=2e-2)
-    np.testing.assert_allclose(compiled.forces_kjmol_nm, plain.forces_kjmol_nm, rtol=0, atol=5)
