@@ -63,11 +63,14 @@ def sample(
         float | None, typer.Option(help="Temperature of the weights, K; default the run's.")
     ] = None,
     device: Device = "auto",
+    check_energies: Annotated[
+        bool, typer.Option("--check-energies", help="Weigh by OpenMM, and compare.")
+    ] = False,
 ) -> None:
     """Generate conformations with their energies, log-densities and log-weights."""
     from bgp4.commands import sample_command
 
-    sample_command(run, n, output, weights, seed, temperature, device)
+    sample_command(run, n, output, weights, seed, temperature, device, check_energies)
 
 
 @app.command()
@@ -118,13 +121,14 @@ def reproduce(
 
 @app.command()
 def bench(
-    what: Annotated[str, typer.Argument(help="linear, energy or simulation.")],
+    what: Annotated[str, typer.Argument(help="linear, energy, simulation or sampling.")],
     output: Annotated[Path | None, typer.Option("-o", help="JSON file to write.")] = None,
+    run: Annotated[Path, typer.Option(help="Trained run, for sampling.")] = Path("runs/ala2"),
 ) -> None:
     """Measure speeds side by side, in one run on this machine."""
     from bgp4.commands import bench_command
 
-    bench_command(what, output)
+    bench_command(what, output, run)
 
 
 def _version(show: bool) -> None:

@@ -30,7 +30,7 @@ FREE_ON_RESUME = ("energies", "report")
 """Config sections that may differ when a run is resumed: they do not change what is trained."""
 
 
-BENCHES = ("linear", "energy", "simulation")
+BENCHES = ("linear", "energy", "simulation", "sampling")
 
 
 def train_command(
@@ -66,20 +66,25 @@ def sample_command(
     seed: int,
     temperature_k: float | None,
     device: str,
+    check_energies: bool,
 ) -> None:
     """`bgp4 sample`."""
     _set_up_logging()
     _check_device(device)
     if temperature_k is not None and not (math.isfinite(temperature_k) and temperature_k > 0):
         raise UserInputError(f"--temperature: expected K above 0, found {temperature_k:g}")
+    if check_energies and not weights:
+        raise UserInputError("--check-energies: there are none with --no-weights; leave one out")
     run = RunFolder.open(run_path)
     from bgp4.sampling.draw import draw_samples
 
     path = output or run.samples_path
-    drawn = draw_samples(run, n, path, weights, seed, temperature_k, device)
+    drawn = draw_samples(run, n, path, weights, seed, temperature_k, device, check_energies)
     if not drawn.files:
         return
-    words = f", ESS {drawn.ess:.2%}, {drawn.n_rejected} rejected by OpenMM" if weights else ""
+    words = f", ESS {drawn.ess:.2%}, {drawn.n_rejected} rejected" if weights else ""
+    if not math.isnan(drawn.energy_difference_kt):
+        words += f", OpenMM's energies within {drawn.energy_difference_kt:.1g} kT of the batched"
     print(f"wrote {' and '.join(map(str, drawn.files))} ({n} conformations{words})")
 
 
@@ -127,15 +132,16 @@ def reproduce_command(figures: Sequence[str], output: Path, quick: bool, data: P
         print(line, flush=True)
 
 
-def bench_command(what: str, output: Path | None) -> None:
+def bench_command(what: str, output: Path | None, run: Path) -> None:
     """`bgp4 bench`."""
     _set_up_logging()
     if what not in BENCHES:
-        raise UserInputError(f"bench: expected {' or '.join(BENCHES)}, found {what}")
+        raise UserInputError(f"bench: expected one of {', '.join(BENCHES)}, found {what}")
     if output is not None and not output.parent.is_dir():
         raise UserInputError(f"-o {output}: no such folder: {output.parent}")
     measure = getattr(importlib.import_module(f"bgp4.bench.{what}"), f"bench_{what}")
-    text = json.dumps(measure(), indent=2) + "\n"
+    measured = measure(run) if what == "sampling" else measure()
+    text = json.dumps(measured, indent=2) + "\n"
     if output is None:
         print(text, end="")
         return

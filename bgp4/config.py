@@ -145,7 +145,7 @@ class TrainingConfig(Section):
 
 
 class EnergyConfig(Section):
-    """Training energies by `method` (batched is torch); those of samples always by OpenMM."""
+    """Energies by `method`: batched where it serves (auto), or OpenMM's workers."""
 
     method: Literal["auto", "batched", "openmm"] = "auto"
     platform: str = "CPU"

@@ -37,7 +37,7 @@ ROWS: dict[str, Callable[[Metrics], str]] = {
         f"{m['mean_energy_shift_reweighted_error_kt']:.2f} kT"
     ),
     "below the highest training energy": percent("low_energy_fraction", 2),
-    "rejected by OpenMM": lambda m: f"{m['n_rejected']} of {m['n_samples']}",
+    "rejected": lambda m: f"{m['n_rejected']} of {m['n_samples']}",
     "wrong chirality": percent("wrong_chirality_fraction"),
     "Ramachandran TV, raw (floor)": with_floor("ramachandran_tv", "ramachandran_tv_sampling_floor"),
     "Ramachandran TV, reweighted (floor)": with_floor(

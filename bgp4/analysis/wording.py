@@ -148,7 +148,7 @@ def _not_finite(metrics: Metrics) -> str | None:
 def _rejected(metrics: Metrics) -> str | None:
     rejected, n = metrics["n_rejected"], metrics["n_samples"]
     return (
-        f"{rejected:,} of {n:,} samples were rejected by OpenMM or have 1e6 kT and more; they have "
+        f"{rejected:,} of {n:,} samples were rejected or have 1e6 kT and more; they have "
         "no weight and are left out of the mean energies."
         if rejected > 0.001 * n
         else None

@@ -17,7 +17,7 @@ import torch
 from bgp4.bench.simulation import bench_simulation
 from bgp4.config import Config
 from bgp4.coordinates import InternalCoordinates
-from bgp4.energies.openmm import OpenMMEnergy
+from bgp4.energies.select import weighing_energy
 from bgp4.run import RunFolder
 from bgp4.sampling.generate import TrainedRun, generate, load_trained
 from bgp4.sampling.reweight import effective_sample_size
@@ -86,14 +86,14 @@ def bench_sampling(
 
 
 def _flow(trained: TrainedRun, n: int) -> dict[str, Any]:
-    """Rates of the float64 model, and of its weights by OpenMM."""
+    """Rates of the float64 model, alone and with its weights."""
     started = time.perf_counter()
     for _ in generate(trained.model, n, 0, None):
         pass
     generated = time.perf_counter() - started
-    settings = trained.config.energies
-    kelvin = trained.config.temperature_k
-    with OpenMMEnergy(trained.molecule, kelvin, settings.platform, settings.workers) as energy:
+    settings, kelvin = trained.config.energies, trained.config.temperature_k
+    start = trained.molecule.positions_nm[None]
+    with weighing_energy(settings, trained.molecule, kelvin, start) as energy:
         started = time.perf_counter()
         log_weight = [s.log_weight for s in generate(trained.model, n, 0, energy)]
         weighed = time.perf_counter() - started

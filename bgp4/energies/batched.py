@@ -50,6 +50,7 @@ class BatchedEnergy(Energy):
         device: torch.device = CPU,
     ) -> None:
         super().__init__(molecule.n_atoms, temperature_k)
+        self.dtype = dtype
         terms = read_force_field(molecule.system_xml)
         on_cpu = device.type == "cpu"
         self._potential = None if on_cpu else Potential(terms, dtype).to(device)

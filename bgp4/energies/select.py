@@ -1,4 +1,4 @@
-"""Which energy a run trains with: batched where it is known and checked, else OpenMM's pool."""
+"""Which energy trains and which weighs: batched where it is known and checked, else OpenMM."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from numpy.typing import NDArray
 
 from bgp4.config import EnergyConfig
 from bgp4.distributed import ALONE, Ranks
-from bgp4.energies.base import Energy
+from bgp4.energies.base import Energy, Evaluation
 from bgp4.energies.batched import BatchedEnergy, check_against_openmm
 from bgp4.energies.forcefield import UnsupportedForce
 from bgp4.energies.openmm import OpenMMEnergy, available_cores
 from bgp4.energies.worker import make_context
 from bgp4.errors import UserInputError
 from bgp4.system import Molecule
+from bgp4.units import kjmol_to_kt
 
-__all__ = ["training_energy"]
+__all__ = ["CheckedEnergy", "training_energy", "weighing_energy"]
 
 log = logging.getLogger(__name__)
 
@@ -40,9 +41,67 @@ def training_energy(
     """
     _check_platform(molecule, config.platform)
     if config.method == "openmm" or not _batched_serves(config, molecule, frames_nm):
-        workers = ranks.of_machine(config.workers or available_cores())
-        return OpenMMEnergy(molecule, temperature_k, config.platform, workers)
+        return _openmm(config, molecule, temperature_k, ranks)
     return BatchedEnergy(molecule, temperature_k, torch.float32, ranks.device)
+
+
+def weighing_energy(
+    config: EnergyConfig,
+    molecule: Molecule,
+    temperature_k: float,
+    frames_nm: NDArray[np.floating],  # (frames, atoms, 3), to check the batched energy on
+    check: bool = False,
+    ranks: Ranks = ALONE,
+) -> Energy:
+    """The energy of weights: float64 where it is batched.
+
+    Args:
+        check: Take OpenMM's for each conformation, and compare (see `CheckedEnergy`).
+
+    Raises:
+        UserInputError: As `training_energy`.
+    """
+    _check_platform(molecule, config.platform)
+    batched = config.method != "openmm" and _batched_serves(config, molecule, frames_nm)
+    if batched and not check:
+        return BatchedEnergy(molecule, temperature_k)
+    openmm = _openmm(config, molecule, temperature_k, ranks)
+    return CheckedEnergy(openmm, BatchedEnergy(molecule, temperature_k)) if batched else openmm
+
+
+class CheckedEnergy(Energy):
+    """OpenMM's energies, and how far the batched ones are from them.
+
+    Attributes:
+        largest_difference_kt: Over all conformations so far that both could evaluate, below
+            `COMPARED_BELOW_KT` (what clashes is compared in vain, and has no weight).
+    """
+
+    COMPARED_BELOW_KT = 1e3
+
+    def __init__(self, openmm: OpenMMEnergy, batched: BatchedEnergy) -> None:
+        super().__init__(openmm.n_atoms, openmm.temperature_k)
+        self.openmm, self.batched = openmm, batched
+        self.largest_difference_kt = 0.0
+
+    def _evaluate(self, positions: NDArray[np.float64]) -> Evaluation:
+        result = self.openmm.evaluate(positions)
+        other = self.batched.evaluate(positions).energy_kjmol
+        kt = kjmol_to_kt(result.energy_kjmol, self.temperature_k)
+        difference = np.abs(kt - kjmol_to_kt(other, self.temperature_k))
+        compared = difference[kt < self.COMPARED_BELOW_KT]
+        self.largest_difference_kt = max([self.largest_difference_kt, *compared])
+        return result
+
+    def close(self) -> None:
+        self.openmm.close()
+
+
+def _openmm(
+    config: EnergyConfig, molecule: Molecule, temperature_k: float, ranks: Ranks
+) -> OpenMMEnergy:
+    workers = ranks.of_machine(config.workers or available_cores())
+    return OpenMMEnergy(molecule, temperature_k, config.platform, workers)
 
 
 def _batched_serves(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -10,9 +11,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from bgp4.distributed import Ranks, joined
-from bgp4.energies.openmm import OpenMMEnergy, available_cores
+from bgp4.energies.base import Energy
+from bgp4.energies.select import CheckedEnergy, weighing_energy
 from bgp4.errors import UserInputError
 from bgp4.progress import progress
 from bgp4.run import RunFolder
@@ -27,11 +30,19 @@ MIN_EFFECTIVE_SAMPLES = 20
 
 
 class Drawn(NamedTuple):
-    """What a sampling left: its files, and its effective sample size (NaN without weights)."""
+    """What a sampling left.
+
+    Attributes:
+        files: What it wrote.
+        ess: Effective sample size, a fraction of 1, NaN without weights.
+        n_rejected: Conformations that could not be evaluated.
+        energy_difference_kt: Largest between OpenMM's and the batched energies, NaN unchecked.
+    """
 
     files: list[Path]
     ess: float
     n_rejected: int
+    energy_difference_kt: float
 
 
 def draw_samples(
@@ -42,10 +53,13 @@ def draw_samples(
     seed: int = 0,
     temperature_k: float | None = None,
     device: str = "auto",
+    check_energies: bool = False,
 ) -> Drawn:
     """Sample a run's best model into a file, with weights at a temperature (the run's if None).
 
-    Of several ranks all sample and one writes; the others leave no files.
+    Weights are of batched float64 energies where these serve, else of OpenMM's; with
+    `check_energies` of OpenMM's, and the two are compared. Of several ranks all sample and one
+    writes; the others leave no files.
 
     Raises:
         UserInputError: If the output's format or folder won't do, or if the weights at another
@@ -67,10 +81,19 @@ def draw_samples(
         ranks = stack.enter_context(joined(device))
         trained = load_trained(run, ranks.device)
         kelvin = trained.config.temperature_k if temperature_k is None else temperature_k
-        energy = stack.enter_context(_energy(trained, kelvin, ranks)) if weights else None
+        energy = (
+            stack.enter_context(_energy(trained, kelvin, check_energies, ranks))
+            if weights
+            else None
+        )
         report = stack.enter_context(progress("sampling", n, ranks.is_writer))
         chunks = generate(trained.model, n, seed, energy, ranks)
-        attributes = {"temperature_k": kelvin, "seed": seed, "run": run.path.name}
+        attributes = {
+            "temperature_k": kelvin,
+            "seed": seed,
+            "run": run.path.name,
+            "energies": type(energy).__name__ if energy else "none",
+        }
         if ranks.is_writer:
             files = write_samples(output, kept(chunks), trained.molecule.topology, attributes)
         else:
@@ -78,16 +101,30 @@ def draw_samples(
             deque(chunks, maxlen=0)  # which the writer receives
         (n_rejected,) = ranks.total(energy.n_rejected if energy else 0)
     if files and output == run.samples_path:
-        run.update_info(wall_time_s={"sample": round(time.perf_counter() - started, 1)})
+        run.update_info(
+            sample_energy=attributes["energies"],
+            wall_time_s={"sample": round(time.perf_counter() - started, 1)},
+        )
     weighted = weights and ranks.is_writer
     ess = effective_sample_size(np.concatenate(log_weights)) if weighted else float("nan")
-    return Drawn(files, ess, int(n_rejected))
+    difference = energy.largest_difference_kt if isinstance(energy, CheckedEnergy) else math.nan
+    return Drawn(files, ess, int(n_rejected), difference)
 
 
-def _energy(trained: TrainedRun, temperature_k: float, ranks: Ranks) -> OpenMMEnergy:
+def _energy(trained: TrainedRun, temperature_k: float, check: bool, ranks: Ranks) -> Energy:
     settings = trained.config.energies
-    workers = ranks.of_machine(settings.workers or available_cores())
-    return OpenMMEnergy(trained.molecule, temperature_k, settings.platform, workers)
+    return weighing_energy(
+        settings, trained.molecule, temperature_k, _likely(trained), check, ranks
+    )
+
+
+@torch.no_grad()
+def _likely(trained: TrainedRun) -> np.ndarray:
+    """A few conformations of high density, which do not clash, (frames, atoms, 3)."""
+    made = trained.model.generate(64, torch.Generator().manual_seed(0))
+    order = made.log_prob_xyz.argsort(descending=True)
+    likely = made.positions_nm[order[made.valid[order]]][:16].cpu().numpy()
+    return likely if len(likely) else trained.molecule.positions_nm[None]
 
 
 def _refuse_without_overlap(log_weight: np.ndarray, temperature_k: float) -> None:

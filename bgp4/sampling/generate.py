@@ -122,7 +122,7 @@ def _empty(n: int, n_atoms: int) -> Samples:
 def _energies(
     energy: Energy | None, positions: NDArray[np.float32], valid: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """Energies in kT; what is not a conformation, or rejected by OpenMM, has weight zero."""
+    """Energies in kT; what is not a conformation, or was rejected, has weight zero."""
     if energy is None:
         return np.full(len(positions), np.nan)
     energy_kt = kjmol_to_kt(energy.evaluate(positions).energy_kjmol, energy.temperature_k)

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from bgp4.energies.base import REJECTED_ENERGY_KT
+from bgp4.energies.batched import BatchedEnergy
 from bgp4.energies.openmm import OpenMMEnergy
 from bgp4.errors import UserInputError
 from bgp4.run import RunFolder
@@ -126,6 +127,15 @@ def test_chunks_are_joined(smoke_run, tmp_path, monkeypatch) -> None:
     np.testing.assert_array_equal(time, np.arange(N))
 
 
+def test_openmm_judges_where_it_is_asked_to(smoke_run, fields, tmp_path) -> None:
+    drawn = draw_samples(smoke_run, N, tmp_path / "s.h5", seed=4, check_energies=True)
+    with h5py.File(tmp_path / "s.h5") as file:
+        energy_kt = file["bgp4/energy_kt"][:]
+    possible = energy_kt < 1e3
+    assert 0 < np.abs(energy_kt - fields["energy_kt"])[possible].max() < 1e-3
+    assert 0 < drawn.energy_difference_kt < 1e-3, "OpenMM's CPU platform is in single precision"
+
+
 def test_without_weights(smoke_run, tmp_path) -> None:
     drawn = draw_samples(smoke_run, 10, tmp_path / "s.h5", weights=False)
     samples = read_samples(tmp_path / "s.h5")
@@ -178,7 +188,7 @@ def test_an_error_on_the_way_leaves_no_file(smoke_run, tmp_path, monkeypatch) ->
     def broken(*_: object) -> object:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(OpenMMEnergy, "_evaluate", broken)
+    monkeypatch.setattr(BatchedEnergy, "_evaluate", broken)
     for suffix in PRECISION_NM:
         with pytest.raises(ZeroDivisionError):
             draw_samples(smoke_run, 5, tmp_path / f"s{suffix}")
