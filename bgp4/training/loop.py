@@ -150,7 +150,9 @@ class Trainer:
     def __post_init__(self) -> None:
         self.settings = self.config.training
         self.generators = Generators.from_seed(self.config.seed)
-        self.optimizer = torch.optim.Adam(self.model.parameters(), self.settings.learning_rate)
+        self.optimizer = torch.optim.Adam(
+            self.model.parameters(), self.settings.learning_rate, fused=True
+        )
         positions = torch.as_tensor(self.frames.positions_nm, device=self.model.device)
         x, logabsdet = self.model.standardised(positions)
         self.x_train = x[self.split.train].to(self.model.dtype)
