@@ -40,22 +40,23 @@ def bench_energy(
     and for longer peptides; methods in turn, `rounds` times.
 
     Returns:
-        {"results": [{"method", "atoms", "batch", "evaluations_per_s", ...}], "settings": {...}};
-        the median over rounds, with the slowest and the fastest.
+        {"results": [{"method", "atoms", "batch", "evaluations_per_s", ...}], "scaling": [the same
+        for other batches and molecules], "settings": {...}}; the median over rounds, with the
+        slowest and the fastest.
     """
     dipeptide = load_molecule(SystemConfig(testsystem="AlanineDipeptideImplicit"))
     first, *others = batches
     results = _measure(dipeptide, [first], _all_methods, seconds, rounds)
-    results += _measure(dipeptide, others, _main_methods, seconds, rounds)
+    scaling = _measure(dipeptide, others, _main_methods, seconds, rounds)
     for n in residues:
-        results += _measure(alanine_peptide(n), [first], _main_methods, seconds, rounds)
+        scaling += _measure(alanine_peptide(n), [first], _main_methods, seconds, rounds)
     settings = {
         "rounds": rounds,
         "cores": available_cores(),
         "torch_threads": torch.get_num_threads(),
         "skipped": {} if _has_bgflow() else {"bgflow": "not importable"},
     }
-    return {"results": results, "settings": settings}
+    return {"results": results, "scaling": scaling, "settings": settings}
 
 
 Evaluate = Callable[[NDArray[np.float64]], Any]

@@ -15,8 +15,6 @@ import numpy as np
 import torch
 
 from bgp4.bench.simulation import bench_simulation
-from bgp4.config import Config
-from bgp4.coordinates import InternalCoordinates
 from bgp4.energies.select import weighing_energy
 from bgp4.run import RunFolder
 from bgp4.sampling.generate import TrainedRun, generate, load_trained
@@ -25,12 +23,16 @@ from bgp4.simulate import simulate
 
 __all__ = ["bench_sampling"]
 
-EQUILIBRATION_PS = 20.0
 FRAME_PS = 0.1
 
 
 def bench_sampling(
-    run: Path = Path("runs/ala2"), n: int = 10_000, replicas: int = 128, md_ps: float = 50.0
+    run: Path = Path("runs/ala2"),
+    n: int = 10_000,
+    replicas: int = 128,
+    md_ps: float = 50.0,
+    equilibration_ps: float = 20.0,
+    seconds: float = 5.0,
 ) -> dict[str, Any]:
     """A run's samples against MD of the same molecule, on all cores.
 
@@ -39,6 +41,8 @@ def bench_sampling(
         n: Samples to draw and weigh.
         replicas: Of the MD that the statistical inefficiency comes from.
         md_ps: Length of each replica, ps.
+        equilibration_ps: Left out before it, ps.
+        seconds: For the speeds of MD.
 
     Returns:
         {"results": [{"method", "independent_per_s", ...}], "settings": {...}}: `flow` has
@@ -50,8 +54,8 @@ def bench_sampling(
     folder = RunFolder.open(run)
     trained = load_trained(folder)
     flow = _flow(trained, n)
-    inefficiency_ps = _inefficiency_ps(trained.config, trained.model.coordinates, replicas, md_ps)
-    engines = {r["engine"]: r["replica_steps_per_s"] for r in bench_simulation()["results"]}
+    inefficiency_ps = _inefficiency_ps(trained, replicas, md_ps, equilibration_ps)
+    engines = {r["engine"]: r["replica_steps_per_s"] for r in bench_simulation(seconds)["results"]}
     timestep_ps = trained.config.simulate.timestep_fs / 1000
     md = [
         {
@@ -108,7 +112,7 @@ def _flow(trained: TrainedRun, n: int) -> dict[str, Any]:
 
 
 def _inefficiency_ps(
-    config: Config, coordinates: InternalCoordinates, replicas: int, md_ps: float
+    trained: TrainedRun, replicas: int, md_ps: float, equilibration_ps: float
 ) -> float:
     """The largest statistical inefficiency of a torsion's cosine or sine, ps, from plain MD.
 
@@ -116,13 +120,14 @@ def _inefficiency_ps(
     """
     from pymbar.timeseries import statistical_inefficiency_multiple
 
+    config, coordinates = trained.config, trained.model.coordinates
     timestep_ps = config.simulate.timestep_fs / 1000
     settings = {
         "temperatures_k": (),
         "stacks": replicas,
         "frames": replicas * round(md_ps / FRAME_PS),
         "steps_per_frame": round(FRAME_PS / timestep_ps),
-        "equilibration_frames": round(EQUILIBRATION_PS / FRAME_PS),
+        "equilibration_frames": round(equilibration_ps / FRAME_PS),
     }
     plain = config.model_copy(update={"simulate": config.simulate.model_copy(update=settings)})
     made = simulate(plain)

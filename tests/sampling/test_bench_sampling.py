@@ -1,0 +1,33 @@
+"""What `bgp4 bench sampling` says, not how fast it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bgp4.bench.sampling import bench_sampling
+from bgp4.errors import UserInputError
+
+
+def test_rates_follow_from_each_other(smoke_run) -> None:
+    made = bench_sampling(
+        smoke_run.path, n=200, replicas=4, md_ps=1.0, equilibration_ps=0.2, seconds=0.2
+    )
+    flow, *md = made["results"]
+    assert flow["method"] == "flow"
+    assert 0 < flow["ess"] <= 1
+    assert flow["independent_per_s"] == pytest.approx(flow["ess"] * flow["weighed_per_s"])
+    assert {row["method"] for row in md} == {"md_openmm", "md_batched"}
+    inefficiency_ps = made["settings"]["inefficiency_ps"]
+    assert inefficiency_ps >= 0.1, "one frame at least"
+    for row in md:
+        expected = row["steps_per_s"] * 1e-3 / inefficiency_ps
+        assert row["independent_per_s"] == pytest.approx(expected)
+        ratio = flow["independent_per_s"] / row["independent_per_s"]
+        assert made["ratios"][f"flow/{row['method']}"] == pytest.approx(ratio)
+
+
+def test_without_a_run(tmp_path: Path) -> None:
+    with pytest.raises(UserInputError, match="not a run folder"):
+        bench_sampling(tmp_path / "none")
