@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from matplotlib.figure import Figure
+
+from bgp4.analysis.style import new_figure, styled
 from bgp4.progress import Report
 from bgp4.reproduce.figure import Check, Outcome
 from bgp4.reproduce.planar import (
+    PAPER_DENSITIES,
+    Fits,
     Planar,
     draw_densities,
     fit_densities,
@@ -25,12 +30,12 @@ CLAIM = (
 class Settings:
     """Every density and seed is trained alike."""
 
-    densities: tuple[str, ...] = ("checkerboard", "moons", "pinwheel", "rings")
-    planar: Planar = Planar()
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    densities: tuple[str, ...]
+    planar: Planar
+    seeds: tuple[int, ...]
 
 
-FULL = Settings()
+FULL = Settings(PAPER_DENSITIES, Planar(), seeds=(0, 1, 2, 3, 4))
 QUICK = Settings(
     densities=("moons",),
     planar=Planar(p4_layers=14, couplings=4, hidden=(3,), steps=150),
@@ -60,4 +65,12 @@ def run(settings: Settings, report: Report) -> Outcome:
     numbers["P4Inv_minus_RNVP"] = {
         name: {"mean": gain.mean(), "std": gain.std(ddof=1)} for name, gain in gains.items()
     }
-    return Outcome(checks, numbers, draw_densities(fits))
+    return Outcome(checks, numbers, draw(fits))
+
+
+@styled
+def draw(fits: Fits) -> Figure:
+    rows = len(fits["RNVP"])
+    figure, axes = new_figure(rows, 3, 7.2, 2.5 * rows)
+    draw_densities(axes, fits)
+    return figure

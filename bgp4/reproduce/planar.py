@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from itertools import chain
 from typing import Literal
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from nflows.transforms import CompositeTransform, InverseTransform, Transform
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-from bgp4.analysis.style import new_figure, styled
+from bgp4.analysis.style import Grid
 from bgp4.flows.bent import BentIdentity
 from bgp4.flows.coupling import RealNVPCoupling
 from bgp4.p4 import P4InvLinear, P4Report, P4Schedule, merge_step
 from bgp4.progress import Report
-from bgp4.reproduce.densities import DENSITIES, EXTENT, Sampler
+from bgp4.reproduce.densities import DENSITIES, EXTENT
 
 __all__ = [
     "FLOWS",
+    "PAPER_DENSITIES",
     "Fits",
     "Kind",
     "Planar",
@@ -140,8 +141,13 @@ def sample(transform: Transform, n: int, generator: Generator) -> Tensor:
     return x
 
 
-def fit_planar(kind: Kind, density: Sampler, planar: Planar, seed: int) -> PlanarFit:
-    """Train a flow on fresh points of a density."""
+@cache
+def fit_planar(kind: Kind, density: str, planar: Planar, seed: int) -> PlanarFit:
+    """Train a flow on fresh points of a density.
+
+    Figures 6 and 8 share the fits that they have in common, where one process makes both.
+    """
+    draw = DENSITIES[density]
     generator = Generator().manual_seed(seed)
     transform = FLOWS[kind](planar, generator)
     optimizer = torch.optim.Adam(transform.parameters(), planar.learning_rate, fused=True)
@@ -149,18 +155,20 @@ def fit_planar(kind: Kind, density: Sampler, planar: Planar, seed: int) -> Plana
     schedule = P4Schedule(merge_every=planar.merge_every)
     merges, losses = P4Report(), []
     for step in range(1, planar.steps + 1):
-        loss = -log_prob(transform, density(planar.batch, generator)).mean()
+        loss = -log_prob(transform, draw(planar.batch, generator)).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         decay.step()
         merges += merge_step(transform, optimizer, step, schedule, generator)
         losses.append(loss.item())
-    held_out = density(planar.held_out, Generator().manual_seed(HELD_OUT_SEED))
+    held_out = draw(planar.held_out, Generator().manual_seed(HELD_OUT_SEED))
     with torch.no_grad():
         log_likelihood = log_prob(transform, held_out).mean().item()
     return PlanarFit(transform, log_likelihood, losses, merges)
 
+
+PAPER_DENSITIES = ("checkerboard", "moons", "pinwheel", "rings")
 
 Fits = dict[Kind, dict[str, list[PlanarFit]]]
 """By flow, density and seed."""
@@ -178,7 +186,7 @@ def fit_densities(
     cases = [(name, kind, seed) for name in densities for kind in kinds for seed in seeds]
     for i, (name, kind, seed) in enumerate(cases):
         report(100 * i // len(cases), f"{name}, {kind}, seed {seed}")
-        fits[kind][name].append(fit_planar(kind, DENSITIES[name], planar, seed))
+        fits[kind][name].append(fit_planar(kind, name, planar, seed))
     return fits
 
 
@@ -202,21 +210,20 @@ def planar_numbers(fits: Fits, planar: Planar) -> dict[str, object]:
     }
 
 
-@styled
-def draw_densities(fits: Fits) -> Figure:
+def draw_densities(
+    axes: Grid,  # (densities, 1 + flows)
+    fits: Fits,
+) -> None:
     """A row for each density: data, and samples from each flow's first seed."""
-    names = list(next(iter(fits.values())))
-    figure, axes = new_figure(len(names), 1 + len(fits), 2.4 * (1 + len(fits)), 2.4 * len(names))
-    for row, name in zip(axes, names, strict=True):
-        columns = {"data": DENSITIES[name](DRAWN, Generator().manual_seed(0))}
+    for row, name in zip(axes, next(iter(fits.values())), strict=True):
+        columns = {name: DENSITIES[name](DRAWN, Generator().manual_seed(0))}
         for kind, runs in fits.items():
             columns[kind] = sample(runs[name][0].transform, DRAWN, Generator().manual_seed(0))
         for ax, (title, points) in zip(row, columns.items(), strict=True):
             x, y = points.T.numpy()
             ax.hist2d(x, y, bins=150, range=[(-EXTENT, EXTENT)] * 2, cmap="magma", rasterized=True)
-            ax.set(title=f"{name}, {title}" if title == "data" else title, aspect="equal")
+            ax.set(title=title, aspect="equal")
             ax.set_axis_off()
-    return figure
 
 
 DRAWN = 100_000
