@@ -30,6 +30,7 @@ Sets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY.SUB=VALUE", help="Override a config key; repeatable."),
 ]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Run = Annotated[Path, typer.Argument(help="Run folder that `bgp4 train` made.")]
 
 
@@ -40,7 +41,7 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint.")
     ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
     overrides: Sets = None,
 ) -> None:
     """Train a flow on a molecule's MD frames and energies."""
@@ -61,11 +62,12 @@ def sample(
     temperature: Annotated[
         float | None, typer.Option(help="Temperature of the weights, K; default the run's.")
     ] = None,
+    device: Device = "auto",
 ) -> None:
     """Generate conformations with their energies, log-densities and log-weights."""
     from bgp4.commands import sample_command
 
-    sample_command(run, n, output, weights, seed, temperature)
+    sample_command(run, n, output, weights, seed, temperature, device)
 
 
 @app.command()
@@ -93,6 +95,25 @@ def simulate(
     from bgp4.commands import simulate_command
 
     simulate_command(config, output, overrides or [])
+
+
+@app.command()
+def reproduce(
+    figures: Annotated[
+        list[str], typer.Argument(metavar="FIGURE...", help="fig1 to fig10, or all.")
+    ],
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Small settings: minutes for all of them.")
+    ] = False,
+    output: Annotated[Path, typer.Option("-o", help="Folder of the figures.")] = Path("figures"),
+    data: Annotated[
+        Path | None, typer.Option(help="Folder with MNIST's IDX files, for fig10.")
+    ] = None,
+) -> None:
+    """Make figures of the P4Inv paper, each with its numbers and a verdict on its claim."""
+    from bgp4.commands import reproduce_command
+
+    reproduce_command(figures, output, quick, data)
 
 
 @app.command()

@@ -20,6 +20,7 @@ from bgp4.run import RunFolder, atomic_write_text
 __all__ = [
     "bench_command",
     "report_command",
+    "reproduce_command",
     "sample_command",
     "simulate_command",
     "train_command",
@@ -37,17 +38,19 @@ def train_command(
 ) -> None:
     """`bgp4 train`."""
     _set_up_logging()
-    if device not in ("auto", "cpu", "cuda"):
-        raise UserInputError(f"--device: expected auto, cpu or cuda, found {device}")
+    _check_device(device)
     config = load_config(config_name, overrides)
     path = run or Path("runs") / Path(config_name).stem
     if resume:
         _check_same_config(RunFolder.open(path).config(), config, path)
     else:
         RunFolder.refuse_existing(path)
+    from bgp4.distributed import is_writer
     from bgp4.training.loop import train
 
     folder = train(config, path, resume, device)
+    if not is_writer():
+        return
     info = folder.info()
     print(
         f"wrote {folder.path} (best held-out log-likelihood {info['log_likelihood_heldout']:.2f} "
@@ -62,15 +65,20 @@ def sample_command(
     weights: bool,
     seed: int,
     temperature_k: float | None,
+    device: str,
 ) -> None:
     """`bgp4 sample`."""
     _set_up_logging()
+    _check_device(device)
     if temperature_k is not None and not (math.isfinite(temperature_k) and temperature_k > 0):
         raise UserInputError(f"--temperature: expected K above 0, found {temperature_k:g}")
     run = RunFolder.open(run_path)
     from bgp4.sampling.draw import draw_samples
 
-    drawn = draw_samples(run, n, output or run.samples_path, weights, seed, temperature_k)
+    path = output or run.samples_path
+    drawn = draw_samples(run, n, path, weights, seed, temperature_k, device)
+    if not drawn.files:
+        return
     words = f", ESS {drawn.ess:.2%}, {drawn.n_rejected} rejected by OpenMM" if weights else ""
     print(f"wrote {' and '.join(map(str, drawn.files))} ({n} conformations{words})")
 
@@ -110,6 +118,15 @@ def simulate_command(config_name: str, output: Path, overrides: Sequence[str]) -
     )
 
 
+def reproduce_command(figures: Sequence[str], output: Path, quick: bool, data: Path | None) -> None:
+    """`bgp4 reproduce`."""
+    _set_up_logging()
+    from bgp4.reproduce.figure import reproduce
+
+    for line in reproduce(figures, output, quick, data):
+        print(line, flush=True)
+
+
 def bench_command(what: str, output: Path | None) -> None:
     """`bgp4 bench`."""
     _set_up_logging()
@@ -124,6 +141,11 @@ def bench_command(what: str, output: Path | None) -> None:
         return
     atomic_write_text(output, text)
     print(f"wrote {output}")
+
+
+def _check_device(name: str) -> None:
+    if name not in ("auto", "cpu", "cuda"):
+        raise UserInputError(f"--device: expected auto, cpu or cuda, found {name}")
 
 
 def _check_same_config(old: Config, new: Config, path: Path) -> None:

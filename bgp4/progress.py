@@ -5,24 +5,45 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 
 __all__ = ["Report", "progress"]
 
-Report = Callable[[int, str], None]
-"""Called with how much is done and a few words on how it goes."""
+Report = Callable[[int | None, str], None]
+"""Called with how much is done (None: as much as before) and a few words on how it goes."""
 
 LINE_EVERY_S = 15.0
 
 
+_outer: ContextVar[Report | None] = ContextVar("progress", default=None)
+
+
 @contextmanager
-def progress(label: str, total: int) -> Iterator[Report]:
-    """Show progress on stderr while the block runs."""
-    if sys.stderr.isatty():
-        with _bar(label, total) as report:
+def progress(label: str, total: int, shown: bool = True) -> Iterator[Report]:
+    """Show progress on stderr while the block runs; within another's block, in its note."""
+    outer = _outer.get()
+    with ExitStack() as stack:
+        if outer is not None:
+            report = _inner(outer, label, total)
+        elif not shown:
+            report = _silent
+        elif sys.stderr.isatty():
+            report = stack.enter_context(_bar(label, total))
+        else:
+            report = _lines(label, total)
+        token = _outer.set(report)
+        try:
             yield report
-    else:
-        yield _lines(label, total)
+        finally:
+            _outer.reset(token)
+
+
+def _inner(outer: Report, label: str, total: int) -> Report:
+    def report(done: int | None, note: str = "") -> None:
+        outer(None, f"{label} {done}/{total} {note}".rstrip())
+
+    return report
 
 
 @contextmanager
@@ -47,18 +68,23 @@ def _bar(label: str, total: int) -> Iterator[Report]:
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(label, total=total, note="")
 
-        def report(done: int, note: str = "") -> None:
+        def report(done: int | None, note: str = "") -> None:
             bar.update(task, completed=done, note=note)
 
         yield report
 
 
+def _silent(done: int | None, note: str = "") -> None:
+    pass
+
+
 def _lines(label: str, total: int) -> Report:
     start = time.monotonic()
-    last = start
+    last, before = start, 0
 
-    def report(done: int, note: str = "") -> None:
-        nonlocal last
+    def report(done: int | None, note: str = "") -> None:
+        nonlocal last, before
+        done = before = before if done is None else done
         now = time.monotonic()
         if now - last < LINE_EVERY_S and done < total:
             return

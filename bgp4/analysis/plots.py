@@ -35,7 +35,16 @@ from bgp4.analysis.style import (
     styled,
 )
 
-__all__ = ["plot_energies", "plot_profiles", "plot_ramachandran", "same_data"]
+__all__ = [
+    "FULL_KT",
+    "draw_energies",
+    "draw_histogram",
+    "minus_log",
+    "plot_energies",
+    "plot_profiles",
+    "plot_ramachandran",
+    "same_data",
+]
 
 Array = NDArray[np.float64]
 
@@ -71,9 +80,15 @@ def plot_energies(runs: Sequence[RunResult]) -> Figure:
     The axis reaches from the lowest MD energy to a good way past the highest one; how much of a
     column lies beyond is printed at its top.
     """
+    n_columns = sum(len(_energy_columns(runs, i)) for i in range(len(runs)))
+    figure, axes = new_figure(1, 1, max(6.4, 1.4 * n_columns + 1.0), 4.6)
+    draw_energies(axes[0, 0], runs)
+    return figure
+
+
+def draw_energies(ax: Axes, runs: Sequence[RunResult]) -> None:
+    """The violins of `plot_energies` into given axes."""
     columns = [column for i in range(len(runs)) for column in _energy_columns(runs, i)]
-    figure, axes = new_figure(1, 1, max(6.4, 1.4 * len(columns) + 1.0), 4.6)
-    ax = axes[0, 0]
     low, high = _energy_limits(runs, columns)
     ax.set(
         ylim=(low, high), xlim=(-0.6, len(columns) - 0.4), ylabel="potential energy  $u$ / $k_BT$"
@@ -91,7 +106,6 @@ def plot_energies(runs: Sequence[RunResult]) -> Figure:
         pad=32,
         fontweight="normal",
     )
-    return figure
 
 
 def _energy_columns(runs: Sequence[RunResult], index: int) -> list[_Column]:
@@ -221,7 +235,7 @@ def plot_ramachandran(runs: Sequence[RunResult]) -> Figure | None:
     high = max(float(shown.max()) - lowest, FULL_KT)
     for row, (label, panels) in enumerate(rows):
         for ax, panel in zip(axes[row], panels, strict=True):
-            image = _draw_histogram(ax, panel - lowest, high)
+            image = draw_histogram(ax, panel - lowest, high)
             angle_axis(ax, "x", "φ" if row == len(rows) - 1 else "", step=120)
             angle_axis(ax, "y", "", step=120)
         axes[row, 0].set_ylabel(f"{label}ψ")
@@ -236,20 +250,21 @@ def _ramachandran_rows(run: RunResult, several: bool) -> list[tuple[str, list[Ar
     """For each residue, the start of the row's label and -ln p of its three panels."""
     labels = [t.residue if len(run.data_torsions) > 1 else "" for t in run.data_torsions]
     prefix = short_name(run.name) if several else ""
-    with np.errstate(divide="ignore"):
-        panels = [[_minus_log(p) for p in three] for three in ramachandran_histograms(run)]
+    panels = [[minus_log(p) for p in three] for three in ramachandran_histograms(run)]
     heads = [" ".join(filter(None, (prefix, label))) for label in labels]
     return [
         (f"{head}\n" if head else "", three) for head, three in zip(heads, panels, strict=True)
     ][:MAX_RESIDUES]
 
 
-def _minus_log(probabilities: Array) -> Array:
-    return -np.log(np.nan_to_num(probabilities))
+def minus_log(probabilities: Array) -> Array:
+    """-ln p, infinite where p is zero or NaN."""
+    with np.errstate(divide="ignore"):
+        return -np.log(np.nan_to_num(probabilities))
 
 
-def _draw_histogram(ax: Axes, energy_kt: Array, high: float) -> AxesImage:
-    """Bins of phi along x and psi along y."""
+def draw_histogram(ax: Axes, energy_kt: Array, high: float) -> AxesImage:
+    """-ln p in kT over bins of phi along x and psi along y; empty bins, infinite, are white."""
     ax.set_aspect("equal")
     ax.axvline(0, color=FAINT, linewidth=0.5, linestyle=":")
     if not np.isfinite(energy_kt).any():

@@ -68,16 +68,17 @@ class Standardise(Transform):
         linear, torsions = self._torsions_last(q)
         return torch.cat([linear, wrap(torsions)], dim=1), -self._logabsdet(inputs)
 
-    def beyond_cut(
+    def overshoot(
         self,
         x: Tensor,  # (batch, features)
-    ) -> Tensor:  # (batch,), bool
-        """Whether a cut torsion lies more than half a turn from its centre.
+    ) -> Tensor:  # (batch,), rad²
+        """How far cut torsions lie beyond half a turn from their centres, squared and summed.
 
-        Such an x shares its conformation with another x, so its density is not the whole one.
+        Where it is not zero, x shares its conformation with another x, so its density is not the
+        whole one.
         """
         deviation = (x[:, self._inverse_order] * self.scale)[:, self.features - self.n_torsions :]
-        return (deviation.abs() > np.pi * (1 + 1e-6)).any(1)
+        return (deviation.abs() - np.pi * (1 + 1e-6)).clamp_min(0).square().sum(1)
 
     def _torsions_last(self, values: Tensor) -> tuple[Tensor, Tensor]:
         start = self.features - self.n_torsions

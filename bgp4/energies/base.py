@@ -73,18 +73,33 @@ class Energy(ABC):
         if not len(positions):
             return Evaluation(np.empty(0), positions, {})
         result = self._evaluate(positions)
-        self.n_evaluations += len(positions)
-        self.n_rejected += len(result.rejected)
-        if result.rejected:
-            index, reason = next(iter(result.rejected.items()))
+        self._count(len(positions), result.rejected)
+        return result
+
+    def reduced(
+        self,
+        positions_nm: Tensor,  # (batch, atoms, 3)
+    ) -> tuple[Tensor, Tensor]:  # (batch,), (batch, atoms, 3)
+        """Energies in kT and their gradient in kT/nm, counted, where the positions are."""
+        result = self.evaluate(positions_nm.cpu().numpy())
+        energy_kt = kjmol_to_kt(result.energy_kjmol, self.temperature_k)
+        energy_kt = np.where(np.isnan(energy_kt), REJECTED_ENERGY_KT, energy_kt)
+        gradient = -result.forces_kjmol_nm / kt_in_kjmol(self.temperature_k)
+        energy, slope = (torch.as_tensor(v).to(positions_nm) for v in (energy_kt, gradient))
+        return energy, slope
+
+    def _count(self, n: int, rejected: dict[int, str]) -> None:
+        self.n_evaluations += n
+        self.n_rejected += len(rejected)
+        if rejected:
+            index, reason = next(iter(rejected.items()))
             log.warning(
                 "rejected %d of %d conformations (first: index %d: %s)",
-                len(result.rejected),
-                len(positions),
+                len(rejected),
+                n,
                 index,
                 reason,
             )
-        return result
 
     @abstractmethod
     def _evaluate(self, positions: NDArray[np.float64]) -> Evaluation: ...
@@ -102,12 +117,9 @@ class Energy(ABC):
 class _ForceGradient(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, positions_nm: Tensor, energy: Energy) -> Tensor:
-        result = energy.evaluate(positions_nm.detach().cpu().numpy())
-        energy_kt = kjmol_to_kt(result.energy_kjmol, energy.temperature_k)
-        energy_kt = np.where(np.isnan(energy_kt), REJECTED_ENERGY_KT, energy_kt)
-        gradient = -result.forces_kjmol_nm / kt_in_kjmol(energy.temperature_k)
-        ctx.save_for_backward(torch.as_tensor(gradient).to(positions_nm))
-        return torch.as_tensor(energy_kt).to(positions_nm)
+        energy_kt, gradient = energy.reduced(positions_nm.detach())
+        ctx.save_for_backward(gradient)
+        return energy_kt
 
     @staticmethod
     @torch.autograd.function.once_differentiable

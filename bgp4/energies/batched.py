@@ -11,11 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bgp4.energies.base import Energy, Evaluation
+from bgp4.energies.base import REJECTED_ENERGY_KT, Energy, Evaluation
 from bgp4.energies.forcefield import UnsupportedForce, read_force_field
 from bgp4.energies.potential import Potential
 from bgp4.energies.worker import evaluate_with, make_context
 from bgp4.system import Molecule
+from bgp4.units import kjmol_to_kt
 
 __all__ = ["BatchedEnergy", "check_against_openmm", "compiled"]
 
@@ -23,6 +24,9 @@ log = logging.getLogger(__name__)
 
 ENERGY_TOLERANCE_KJMOL = 1e-3
 FORCE_TOLERANCE_KJMOL_NM = 1e-2
+
+NOT_FINITE = "energy or forces are not finite"
+CPU = torch.device("cpu")
 
 Function = Callable[[Tensor], Tensor]
 
@@ -36,6 +40,7 @@ class BatchedEnergy(Energy):
         dtype: Of the arithmetic; float32 is off by about 2e-4 kJ/mol, enough for training.
         chunk: If given, the function is compiled for batches of this size, where a C++ compiler
             is there; it takes some 15 s and doubles the speed.
+        device: Where it is computed. Training on a GPU keeps its positions there.
 
     Raises:
         UnsupportedForce: If the System has a term that only OpenMM can evaluate.
@@ -47,24 +52,47 @@ class BatchedEnergy(Energy):
         temperature_k: float,
         dtype: torch.dtype = torch.float64,
         chunk: int | None = None,
+        device: torch.device = CPU,
     ) -> None:
         super().__init__(molecule.n_atoms, temperature_k)
         self.dtype = dtype
         self.chunk = chunk
-        potential = Potential(read_force_field(molecule.system_xml), dtype)
+        self.device = device
+        potential = Potential(read_force_field(molecule.system_xml), dtype).to(device)
         self._potential: Function = compiled(potential) if chunk else potential
 
     def _evaluate(self, positions: NDArray[np.float64]) -> Evaluation:
         centred = positions - positions.mean(axis=1, keepdims=True)
-        x = torch.as_tensor(centred.transpose(2, 1, 0)).to(self.dtype, copy=True)
-        size = self.chunk or max(x.shape[2], 1)
-        parts = [self._energy_and_gradient(part, size) for part in x.split(size, dim=2)]
-        energy, gradient = (torch.cat(p, dim=-1).double().numpy() for p in zip(*parts, strict=True))
+        x = torch.as_tensor(centred.transpose(2, 1, 0)).to(self.device, self.dtype, copy=True)
+        energy, gradient = (t.double().cpu().numpy() for t in self._in_chunks(x))
         forces = -gradient.transpose(2, 1, 0)
         bad = ~(np.isfinite(energy) & np.isfinite(forces).all(axis=(1, 2)))
         energy[bad], forces[bad] = np.nan, 0.0
-        reason = "energy or forces are not finite"
-        return Evaluation(energy, forces, {int(i): reason for i in np.flatnonzero(bad)})
+        return Evaluation(energy, forces, {int(i): NOT_FINITE for i in np.flatnonzero(bad)})
+
+    def reduced(self, positions_nm: Tensor) -> tuple[Tensor, Tensor]:
+        if self.device.type == "cpu":
+            return super().reduced(positions_nm)
+        return self._reduced_in_place(positions_nm)
+
+    def _reduced_in_place(self, positions_nm: Tensor) -> tuple[Tensor, Tensor]:
+        """`reduced` without a copy of the positions on the CPU."""
+        centred = positions_nm.double() - positions_nm.double().mean(1, keepdim=True)
+        parts = self._in_chunks(centred.permute(2, 1, 0).to(self.dtype))
+        energy, gradient = (kjmol_to_kt(t.to(positions_nm), self.temperature_k) for t in parts)
+        gradient = gradient.permute(2, 1, 0)
+        good = energy.isfinite() & gradient.isfinite().all(2).all(1)
+        bad = (~good).nonzero().flatten().tolist()
+        self._count(len(good), dict.fromkeys(bad, NOT_FINITE))
+        energy = torch.where(good, energy, REJECTED_ENERGY_KT)
+        return energy, torch.where(good[:, None, None], gradient, 0.0)
+
+    def _in_chunks(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Energies (batch,) and gradients (3, atoms, batch) of positions (3, atoms, batch)."""
+        size = self.chunk or max(x.shape[2], 1)
+        parts = [self._energy_and_gradient(part, size) for part in x.split(size, dim=2)]
+        energy, gradient = (torch.cat(p, dim=-1) for p in zip(*parts, strict=True))
+        return energy, gradient
 
     def _energy_and_gradient(self, x: Tensor, size: int) -> tuple[Tensor, Tensor]:
         """Of (3, atoms, batch), padded to the size that the function was compiled for."""

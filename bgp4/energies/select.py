@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
+import math
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from bgp4.config import EnergyConfig
+from bgp4.distributed import ALONE, Ranks
 from bgp4.energies.base import Energy
 from bgp4.energies.batched import BatchedEnergy, check_against_openmm
 from bgp4.energies.forcefield import UnsupportedForce
-from bgp4.energies.openmm import OpenMMEnergy
+from bgp4.energies.openmm import OpenMMEnergy, available_cores
 from bgp4.energies.worker import make_context
 from bgp4.errors import UserInputError
 from bgp4.system import Molecule
@@ -32,8 +34,11 @@ def training_energy(
     frames_nm: NDArray[np.floating],  # (frames, atoms, 3), real conformations to check it on
     batch_size: int,
     n_evaluations: int,
+    ranks: Ranks = ALONE,
 ) -> Energy:
     """The energy of the training loop, in float32 where it is batched.
+
+    Batch size, evaluations and workers are those of all ranks; each has its part of them.
 
     Raises:
         UserInputError: If the config asks for `batched` and the System can't have it, or for a
@@ -41,9 +46,11 @@ def training_energy(
     """
     _check_platform(molecule, config.platform)
     if config.method == "openmm" or not _batched_serves(config, molecule, frames_nm):
-        return OpenMMEnergy(molecule, temperature_k, config.platform, config.workers)
-    chunk = batch_size if n_evaluations >= COMPILE_FROM else None
-    return BatchedEnergy(molecule, temperature_k, torch.float32, chunk)
+        workers = ranks.of_machine(config.workers or available_cores())
+        return OpenMMEnergy(molecule, temperature_k, config.platform, workers)
+    largest = math.ceil(batch_size / ranks.size)
+    chunk = largest if n_evaluations >= COMPILE_FROM * ranks.size else None
+    return BatchedEnergy(molecule, temperature_k, torch.float32, chunk, ranks.device)
 
 
 def _batched_serves(

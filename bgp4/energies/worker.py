@@ -53,11 +53,11 @@ def serve_energies(pipe: Connection, system_xml: str, platform: str) -> None:
     while True:
         try:
             positions = pipe.recv()
-        except EOFError:
+            if positions is None:
+                return
+            pipe.send(evaluate_with(context, positions))
+        except (EOFError, BrokenPipeError):  # who asked is gone
             return
-        if positions is None:
-            return
-        pipe.send(evaluate_with(context, positions))
 
 
 def evaluate_with(

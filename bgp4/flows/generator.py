@@ -26,13 +26,21 @@ class Conformations(NamedTuple):
     Attributes:
         positions_nm: (batch, atoms, 3), float64, nm.
         log_prob_xyz: (batch,), the log-density that goes with them, float64.
-        valid: (batch,), False where the internal coordinates belong to no conformation (a bond
-            not positive, an angle outside (0, π)) or to another x as well.
+        possible: (batch,), False where the internal coordinates belong to no conformation: a bond
+            not positive, an angle outside (0, π).
+        overshoot: (batch,), rad²; where it is not zero, the conformation has another x as well
+            (see `Standardise.overshoot`).
     """
 
     positions_nm: Tensor
     log_prob_xyz: Tensor
-    valid: Tensor
+    possible: Tensor
+    overshoot: Tensor
+
+    @property
+    def valid(self) -> Tensor:
+        """(batch,), whether `log_prob_xyz` is the density of the conformation."""
+        return self.possible & (self.overshoot == 0)
 
 
 class BoltzmannGenerator(nn.Module):
@@ -90,7 +98,13 @@ class BoltzmannGenerator(nn.Module):
 
     def generate(self, n: int, generator: torch.Generator) -> Conformations:
         """Draw n conformations, differentiable with respect to the flow's parameters."""
-        z = self._sample_base(n, generator)
+        return self.from_latent(self.draw_latent(n, generator))
+
+    def from_latent(
+        self,
+        z: Tensor,  # (batch, features)
+    ) -> Conformations:
+        """The conformations that latent variables stand for."""
         x, logabsdet = self.transform.inverse(z)
         log_prob_x = self._log_prob_base(z) - logabsdet
         return self.conformations(x.double(), log_prob_x.double())
@@ -103,11 +117,15 @@ class BoltzmannGenerator(nn.Module):
         """Positions and Cartesian log-densities of standardised variables."""
         q, logabsdet_q = self.standardise.inverse(x)
         flat, logabsdet_xyz = self.coordinates.inverse(q)
-        valid = self.coordinates.valid(q) & ~self.standardise.beyond_cut(x)
-        positions = flat.unflatten(1, (-1, 3))
-        return Conformations(positions, log_prob_x - logabsdet_q - logabsdet_xyz, valid)
+        return Conformations(
+            flat.unflatten(1, (-1, 3)),
+            log_prob_x - logabsdet_q - logabsdet_xyz,
+            self.coordinates.valid(q),
+            self.standardise.overshoot(x),
+        )
 
-    def _sample_base(self, n: int, generator: torch.Generator) -> Tensor:
+    def draw_latent(self, n: int, generator: torch.Generator) -> Tensor:
+        """n samples of the base, (n, features)."""
         n_linear, n_circular = self.standardise.n_linear, self.standardise.n_circular
         normal = torch.randn(n, n_linear, generator=generator, dtype=torch.float64)
         share = torch.rand(n, n_circular, generator=generator, dtype=torch.float64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -40,7 +41,7 @@ class Settings:
 
 
 FULL = Settings()
-QUICK = Settings(n=16, iterations=12_000, learning_rate=1e-3, tolerance=1e-3, seeds=(0,))
+QUICK = Settings(n=6, iterations=2_500, learning_rate=4e-3, tolerance=1e-2, seeds=(0,))
 
 FITS: dict[str, tuple[Method, int]] = {
     "direct": ("direct", 10),
@@ -53,7 +54,7 @@ FITS: dict[str, tuple[Method, int]] = {
 }
 
 
-def run(settings: Settings, report: Report) -> Outcome:
+def run(settings: Settings, report: Report, folder: Path) -> Outcome:
     fits = {
         name: LinearFit(
             method,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -38,17 +39,16 @@ class Settings:
 
 
 FULL = Settings()
-QUICK = Settings(n=24, iterations=15_000, learning_rate=7e-4, tolerance=1e-3, seeds=(0,))
+QUICK = Settings(n=8, iterations=4_000, learning_rate=2e-3, tolerance=1e-2, seeds=(0,))
 
 METHODS: dict[str, Method] = {
     "direct": "direct",
     "P4Inv": "p4inv",
     "relative gradient": "relative",
-    "exp S": "expm",
 }
 
 
-def run(settings: Settings, report: Report) -> Outcome:
+def run(settings: Settings, report: Report, folder: Path) -> Outcome:
     targets = {seed: rotation(settings.n, seed) for seed in settings.seeds}
     fits = {
         name: LinearFit(

@@ -1,7 +1,8 @@
 """What every reproduced figure has: a claim, checks with their bars, numbers, a picture, a verdict.
 
 A figure is a module of this package with `CLAIM`, `FULL` and `QUICK` (settings, frozen dataclasses)
-and `run(settings, report) -> Outcome`.
+and `run(settings, report, folder) -> Outcome`; what takes long may be kept in the folder, to be
+taken up again.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import importlib
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
@@ -67,7 +68,7 @@ class FigureModule(Protocol):
     FULL: Any
     QUICK: Any
 
-    def run(self, settings: Any, report: Report) -> Outcome: ...
+    def run(self, settings: Any, report: Report, folder: Path) -> Outcome: ...
 
 
 def reproduce(
@@ -75,7 +76,7 @@ def reproduce(
     folder: Path,
     quick: bool = False,
     mnist: Path | None = None,
-) -> list[str]:
+) -> Iterator[str]:
     """Make figures into folder/NAME/{NAME.png, NAME.svg, result.json}.
 
     A figure whose result.json stands there with the same settings is not made again.
@@ -86,7 +87,7 @@ def reproduce(
         quick: Small settings, to see that everything works.
         mnist: Folder with MNIST's IDX files, for figure 10.
 
-    Returns:
+    Yields:
         One line of verdict for each figure.
 
     Raises:
@@ -95,7 +96,8 @@ def reproduce(
     chosen = _chosen(names)
     if mnist is not None and not mnist.is_dir():
         raise UserInputError(f"--data {mnist}: no such folder")
-    return [_make(name, folder / name, quick, mnist) for name in chosen]
+    for name in chosen:
+        yield _make(name, folder / name, quick, mnist)
 
 
 def verdict(checks: Sequence[Check]) -> Verdict:
@@ -130,7 +132,7 @@ def _make(name: str, folder: Path, quick: bool, mnist: Path | None) -> str:
             raise UserInputError(f"-o {folder}: cannot be made: {error.strerror}") from error
         started = time.perf_counter()
         with progress(name, 100) as report:
-            outcome = module.run(settings, report)
+            outcome = module.run(settings, report, folder)
         done = _result(name, module.CLAIM, settings, outcome, time.perf_counter() - started)
         atomic_write_bytes(folder / f"{name}.png", png_bytes(outcome.figure))
         atomic_write_bytes(folder / f"{name}.svg", svg_bytes(outcome.figure))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -69,7 +69,8 @@ class Trace:
         iteration: (k,).
         loss: |A - T|_F^2 / n, which is E |A x - y|^2 / n exactly, (k,).
         eigenvalues: Of the trained map, (k, n), complex.
-        residual: max |A A^-1 - I| of P4Inv's buffers, (k,); zeros for other methods.
+        residual: max |A A^-1 - I| of P4Inv's buffers, the largest since the record before, (k,);
+            zeros for other methods.
         logabsdet: log|det| and sign of the map as the method knows them, (k,).
         sign: (k,).
         true_logabsdet: The same from an LU decomposition in float64, (k,).
@@ -92,6 +93,19 @@ class Trace:
     converged: bool
     merges: int
     rejected: int
+
+
+class Record(NamedTuple):
+    """One moment of a training; the arrays of `Trace` are these."""
+
+    iteration: int
+    loss: float
+    eigenvalues: NDArray[np.complex128]
+    residual: float
+    logabsdet: float
+    sign: float
+    true_logabsdet: float
+    true_sign: float
 
 
 SCHEDULE = P4Schedule(logabsdet_bounds=None, refine_order=7, residual_tolerance=torch.inf)
@@ -117,7 +131,7 @@ def fit_linear(
     optimizer = torch.optim.SGD(model.parameters(), fit.learning_rate)
     schedule = replace(SCHEDULE, merge_every=fit.merge_every)
     record_every = max(fit.iterations // fit.records, 1)
-    rows, rejected, converged, step = [_record(model, T, 0)], 0, False, 0
+    rows, rejected, converged, step, residual = [_record(model, T, 0, 0.0)], 0, False, 0, 0.0
     for step in range(1, fit.iterations + 1):
         x = torch.randn(fit.batch, n, generator=generator, dtype=dtype)
         error = model(x) - x @ T.T
@@ -129,17 +143,21 @@ def fit_linear(
         optimizer.step()
         rejected += merge_step(model, optimizer, step, schedule, generator).rejected.total()
         if step % CHECK_EVERY == 0:
-            value = _loss(model, T)
+            value, residual = _loss(model, T), max(residual, model.residual())
             converged = value < fit.tolerance
             if converged or not math.isfinite(value):
                 break
         if step % record_every == 0:
-            rows.append(_record(model, T, step))
-    if rows[-1][0] != step:
-        rows.append(_record(model, T, step))
-    columns = [np.array(column) for column in zip(*rows, strict=True)]
+            rows.append(_record(model, T, step, residual))
+            residual = 0.0
+    if rows[-1].iteration != step:
+        rows.append(_record(model, T, step, model.residual()))
+    columns: dict[str, Any] = {
+        name: np.array(column)
+        for name, column in zip(Record._fields, zip(*rows, strict=True), strict=True)
+    }
     merges = sum(int(layer.merges) for layer in p4_layers(model))
-    return Trace(*columns, step, converged, merges, rejected)
+    return Trace(**columns, finished=step, converged=converged, merges=merges, rejected=rejected)
 
 
 class Direct(nn.Module):
@@ -297,18 +315,17 @@ def _loss(model: Direct, T: Tensor) -> float:
 
 
 @torch.no_grad()
-def _record(model: Direct, T: Tensor, step: int) -> tuple[object, ...]:
+def _record(model: Direct, T: Tensor, step: int, residual: float) -> Record:
     matrix = model.map().double()
     true_sign, true_logabsdet = torch.linalg.slogdet(matrix)
     sign, logabsdet = model.determinant()
-    eigenvalues = torch.linalg.eigvals(matrix).numpy()
-    return (
-        step,
-        _loss(model, T),
-        eigenvalues,
-        model.residual(),
-        float(logabsdet),
-        float(sign),
-        float(true_logabsdet),
-        float(true_sign),
+    return Record(
+        iteration=step,
+        loss=_loss(model, T),
+        eigenvalues=torch.linalg.eigvals(matrix).numpy(),
+        residual=residual,
+        logabsdet=float(logabsdet),
+        sign=float(sign),
+        true_logabsdet=float(true_logabsdet),
+        true_sign=float(true_sign),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,12 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bgp4.energies.openmm import OpenMMEnergy
+from bgp4.distributed import Ranks, joined
+from bgp4.energies.openmm import OpenMMEnergy, available_cores
 from bgp4.errors import UserInputError
 from bgp4.progress import progress
 from bgp4.run import RunFolder
 from bgp4.sampling.files import check_format, write_samples
-from bgp4.sampling.generate import Samples, generate, load_trained
+from bgp4.sampling.generate import Samples, TrainedRun, generate, load_trained
 from bgp4.sampling.reweight import effective_sample_size
 
 __all__ = ["Drawn", "draw_samples"]
@@ -39,8 +41,11 @@ def draw_samples(
     weights: bool = True,
     seed: int = 0,
     temperature_k: float | None = None,
+    device: str = "auto",
 ) -> Drawn:
     """Sample a run's best model into a file, with weights at a temperature (the run's if None).
+
+    Of several ranks all sample and one writes; the others leave no files.
 
     Raises:
         UserInputError: If the output's format or folder won't do, or if the weights at another
@@ -48,8 +53,6 @@ def draw_samples(
     """
     check_format(output)
     started = time.perf_counter()
-    trained = load_trained(run)
-    kelvin = trained.config.temperature_k if temperature_k is None else temperature_k
     log_weights: list[np.ndarray] = []
 
     def kept(chunks: Iterator[Samples]) -> Iterator[Samples]:
@@ -61,25 +64,30 @@ def draw_samples(
             _refuse_without_overlap(np.concatenate(log_weights), kelvin)
 
     with ExitStack() as stack:
-        settings = trained.config.energies
-        energy = (
-            OpenMMEnergy(trained.molecule, kelvin, settings.platform, settings.workers)
-            if weights
-            else None
-        )
-        if energy is not None:
-            stack.enter_context(energy)
-        report = stack.enter_context(progress("sampling", n))
-        files = write_samples(
-            output,
-            kept(generate(trained.model, n, seed, energy)),
-            trained.molecule.topology,
-            {"temperature_k": kelvin, "seed": seed, "run": run.path.name},
-        )
-    if output == run.samples_path:
+        ranks = stack.enter_context(joined(device))
+        trained = load_trained(run, ranks.device)
+        kelvin = trained.config.temperature_k if temperature_k is None else temperature_k
+        energy = stack.enter_context(_energy(trained, kelvin, ranks)) if weights else None
+        report = stack.enter_context(progress("sampling", n, ranks.is_writer))
+        chunks = generate(trained.model, n, seed, energy, ranks)
+        attributes = {"temperature_k": kelvin, "seed": seed, "run": run.path.name}
+        if ranks.is_writer:
+            files = write_samples(output, kept(chunks), trained.molecule.topology, attributes)
+        else:
+            files = []
+            deque(chunks, maxlen=0)  # which the writer receives
+        (n_rejected,) = ranks.total(energy.n_rejected if energy else 0)
+    if files and output == run.samples_path:
         run.update_info(wall_time_s={"sample": round(time.perf_counter() - started, 1)})
-    ess = effective_sample_size(np.concatenate(log_weights)) if weights else float("nan")
-    return Drawn(files, ess, energy.n_rejected if energy else 0)
+    weighted = weights and ranks.is_writer
+    ess = effective_sample_size(np.concatenate(log_weights)) if weighted else float("nan")
+    return Drawn(files, ess, int(n_rejected))
+
+
+def _energy(trained: TrainedRun, temperature_k: float, ranks: Ranks) -> OpenMMEnergy:
+    settings = trained.config.energies
+    workers = ranks.of_machine(settings.workers or available_cores())
+    return OpenMMEnergy(trained.molecule, temperature_k, settings.platform, workers)
 
 
 def _refuse_without_overlap(log_weight: np.ndarray, temperature_k: float) -> None:

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from bgp4.config import Config
 from bgp4.coordinates import Standardise
+from bgp4.distributed import ALONE, Ranks
 from bgp4.energies.base import REJECTED_ENERGY_KT, Energy
 from bgp4.flows.build import build_generator
-from bgp4.flows.generator import BoltzmannGenerator, in_double_precision
+from bgp4.flows.generator import BoltzmannGenerator, Conformations, in_double_precision
 from bgp4.run import RunFolder
 from bgp4.system import Molecule, load_molecule
 from bgp4.training.checkpoint import load_state, read_best
@@ -52,7 +53,7 @@ class TrainedRun(NamedTuple):
     model: BoltzmannGenerator
 
 
-def load_trained(run: RunFolder, device: str = "cpu") -> TrainedRun:
+def load_trained(run: RunFolder, device: torch.device | str = "cpu") -> TrainedRun:
     """Load a run's best model.
 
     Raises:
@@ -74,9 +75,16 @@ def load_trained(run: RunFolder, device: str = "cpu") -> TrainedRun:
 
 @torch.no_grad()
 def generate(
-    model: BoltzmannGenerator, n: int, seed: int, energy: Energy | None
+    model: BoltzmannGenerator,
+    n: int,
+    seed: int,
+    energy: Energy | None,
+    ranks: Ranks = ALONE,
 ) -> Iterator[Samples]:
     """Draw n conformations, chunk by chunk; the same seed draws the same ones.
+
+    Of several ranks each draws all latent samples and makes every size-th chunk of conformations;
+    all chunks come out at the writer, in order, and none at the others.
 
     Args:
         model: In float64.
@@ -85,14 +93,30 @@ def generate(
         energy: At the temperature of the weights; None for no energies.
     """
     generator = torch.Generator().manual_seed(seed)
-    for start in range(0, n, CHUNK):
-        made = model.generate(min(CHUNK, n - start), generator)
-        positions = made.positions_nm.cpu().numpy().astype(np.float32)
-        valid = made.valid.cpu().numpy()
-        log_prob = made.log_prob_xyz.cpu().numpy()
-        yield Samples(
-            positions, np.where(valid, log_prob, 0.0), _energies(energy, positions, valid)
-        )
+    for index, start in enumerate(range(0, n, CHUNK)):
+        z = model.draw_latent(min(CHUNK, n - start), generator)
+        maker = index % ranks.size
+        if maker == ranks.rank:
+            samples = _samples(model.from_latent(z), energy)
+            if ranks.is_writer:
+                yield samples
+            else:
+                ranks.send(torch.as_tensor(values) for values in samples)
+        elif ranks.is_writer:
+            samples = _empty(len(z), model.coordinates.n_atoms)
+            ranks.receive([torch.as_tensor(values) for values in samples], maker)
+            yield samples
+
+
+def _samples(made: Conformations, energy: Energy | None) -> Samples:
+    positions = made.positions_nm.cpu().numpy().astype(np.float32)
+    valid = made.valid.cpu().numpy()
+    log_prob = made.log_prob_xyz.cpu().numpy()
+    return Samples(positions, np.where(valid, log_prob, 0.0), _energies(energy, positions, valid))
+
+
+def _empty(n: int, n_atoms: int) -> Samples:
+    return Samples(np.empty((n, n_atoms, 3), np.float32), np.empty(n), np.empty(n))
 
 
 def _energies(

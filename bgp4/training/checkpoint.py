@@ -35,6 +35,8 @@ class Counters:
     p4_rejected: int = 0
     p4_nonfinite: int = 0
     best_step: int = 0
+    best_phase: str = "ml"
+    best_objective: float = 1e300
     best_log_likelihood: float = -1e300
     wall_s: dict[str, float] = field(default_factory=lambda: {"ml": 0.0, "kl": 0.0})
 

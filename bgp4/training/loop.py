@@ -6,6 +6,7 @@ import csv
 import logging
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +20,7 @@ from torch import Tensor
 from bgp4.config import Config
 from bgp4.coordinates import InternalCoordinates, fit_standardise, zmatrix_from_topology
 from bgp4.data import Frames, Split, load_frames, sha256, split_blocks
+from bgp4.distributed import ALONE, Ranks, joined
 from bgp4.energies.base import Energy
 from bgp4.energies.select import training_energy
 from bgp4.errors import UserInputError
@@ -76,7 +78,11 @@ def train(config: Config, run_path: Path, resume: bool = False, device: str = "a
         UserInputError: If the config, the data or the run folder won't do; nothing is written then.
         FloatingPointError: If the gradients stay non-finite for many steps in a row.
     """
-    chosen = _device(device)
+    with joined(device) as ranks:
+        return _train(config, run_path, resume, ranks)
+
+
+def _train(config: Config, run_path: Path, resume: bool, ranks: Ranks) -> RunFolder:
     if config.training.tensorboard and find_spec("tensorboard") is None:
         raise UserInputError(
             "config key training.tensorboard: the tensorboard package is missing; "
@@ -94,8 +100,9 @@ def train(config: Config, run_path: Path, resume: bool = False, device: str = "a
         )
     if config.training.threads:
         torch.set_num_threads(config.training.threads)
-    model = fitted_generator(config, molecule.topology, frames.positions_nm[split.train])
     t = config.training
+    _check_shares(ranks, t.batch_size, t.energy_batch_size, len(split.heldout))
+    model = fitted_generator(config, molecule.topology, frames.positions_nm[split.train])
     energy = training_energy(
         config.energies,
         molecule,
@@ -103,21 +110,29 @@ def train(config: Config, run_path: Path, resume: bool = False, device: str = "a
         frames.positions_nm[split.heldout][:16],
         t.energy_batch_size,
         (t.steps - likelihood_steps(t)) * t.energy_batch_size,
+        ranks,
     )
     with energy:
-        run = RunFolder.open(run_path) if resume else RunFolder.create(run_path, config)
-        trainer = Trainer(config, run, model.to(chosen), energy, frames, split, molecule)
+        run = _run_folder(run_path, config, resume, ranks)
+        model = model.to(ranks.device)
+        trainer = Trainer(config, run, model, energy, frames, split, molecule, ranks)
         trainer.start(resume)
         trainer.fit()
     return run
 
 
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserInputError("--device cuda: torch finds no CUDA device here; use cpu or auto")
-    return torch.device(name)
+def _check_shares(ranks: Ranks, *counts: int) -> None:
+    if ranks.size > min(counts):
+        raise UserInputError(
+            f"torchrun: {ranks.size} processes, but a batch or the held-out frames are only "
+            f"{min(counts)}; start fewer processes"
+        )
+
+
+def _run_folder(path: Path, config: Config, resume: bool, ranks: Ranks) -> RunFolder:
+    if resume:
+        return RunFolder.open(path)
+    return RunFolder.create(path, config) if ranks.is_writer else RunFolder(path)
 
 
 @dataclass
@@ -131,30 +146,40 @@ class Trainer:
     frames: Frames
     split: Split
     molecule: Molecule
+    ranks: Ranks = ALONE
     counters: Counters = field(default_factory=Counters)
 
     def __post_init__(self) -> None:
         self.settings = self.config.training
         self.generators = Generators.from_seed(self.config.seed)
         self.optimizer = torch.optim.Adam(self.model.parameters(), self.settings.learning_rate)
-        x, logabsdet = self.model.standardised(torch.as_tensor(self.frames.positions_nm))
-        self.x_train = x[self.split.train].to(self.model.device, self.model.dtype)
-        self.x_heldout = x[self.split.heldout].to(self.model.device)
-        self.logabsdet_heldout = logabsdet[self.split.heldout].to(self.model.device)
+        positions = torch.as_tensor(self.frames.positions_nm, device=self.model.device)
+        x, logabsdet = self.model.standardised(positions)
+        self.x_train = x[self.split.train].to(self.model.dtype)
+        heldout = self.split.heldout[self.ranks.share(len(self.split.heldout))]
+        self.x_heldout, self.logabsdet_heldout = x[heldout], logabsdet[heldout]
         self.best = self._snapshot()
-        self.phi = PhiMonitor(self.molecule.topology, self.frames.positions_nm)
-        self.tensorboard = self._tensorboard() if self.settings.tensorboard else None
+        self.phi = PhiMonitor(self.molecule.topology, self.frames.positions_nm, self.ranks)
+        wanted = self.settings.tensorboard and self.ranks.is_writer
+        self.tensorboard = self._tensorboard() if wanted else None
 
     def start(self, resume: bool) -> None:
         """Write what is known at the start, or take up the last checkpoint."""
         if resume:
-            self.best, self.counters = load_checkpoint(
-                self.run.checkpoint_path, self.model, self.optimizer, self.generators
-            )
+            self._resume()
+        elif self.ranks.is_writer:
+            self._begin()
+
+    def _resume(self) -> None:
+        self.best, self.counters = load_checkpoint(
+            self.run.checkpoint_path, self.model, self.optimizer, self.generators
+        )
+        if self.ranks.is_writer:  # alone, because the ranks' counts are added up
             self.energy.n_evaluations = self.counters.energy_evaluations
             self.energy.n_rejected = self.counters.rejected_energies
             _drop_rows_after(self.run.history_path, self.counters.step)
-            return
+
+    def _begin(self) -> None:
         self.run.update_info(
             **provenance(self.config),
             device=str(self.model.device),
@@ -178,7 +203,7 @@ class Trainer:
         every, skipped_in_a_row = self.settings.evaluate_every, 0
         window: list[StepResult] = []
         note = ""
-        with progress("training", self.settings.steps) as report:
+        with progress("training", self.settings.steps, self.ranks.is_writer) as report:
             for step in range(self.counters.step + 1, self.settings.steps + 1):
                 started = time.perf_counter()
                 result = self.step(step)
@@ -199,7 +224,8 @@ class Trainer:
                         "lower training.learning_rate or training.energy_learning_rate"
                     )
                 report(step, note)
-        self._finish()
+        if self.ranks.is_writer:
+            self._finish()
 
     def step(self, step: int) -> StepResult:
         """One optimizer step, counted."""
@@ -211,22 +237,21 @@ class Trainer:
             step,
             self.settings,
             self.generators,
+            self.ranks,
         )
         self.counters.step = step
         self.counters.skipped_steps += result.skipped
         self.counters.p4_merges += result.p4.merged
         self.counters.p4_rejected += result.p4.rejected.total()
         self.counters.p4_nonfinite += result.p4.nonfinite
-        self.counters.energy_evaluations = self.energy.n_evaluations
-        self.counters.rejected_energies = self.energy.n_rejected
         return result
 
     def evaluate(self, step: int, window: list[StepResult]) -> str:
         """Held-out log-likelihood, best-model selection, one row of history; a note on it."""
         heldout = self.heldout_log_likelihood()
-        if heldout > self.counters.best_log_likelihood:
-            self.counters.best_log_likelihood, self.counters.best_step = heldout, step
-            self.best = self._snapshot()
+        self._keep_if_best(step, heldout, _mean([r.kl for r in window]))
+        counts = self.ranks.total(self.energy.n_evaluations, self.energy.n_rejected)
+        self.counters.energy_evaluations, self.counters.rejected_energies = map(int, counts)
         weights = [r.log_weight for r in window if r.log_weight is not None]
         ess = _ess(torch.cat(weights)) if weights else math.nan
         phi = self.phi.share([r.samples for r in window if r.samples is not None])
@@ -248,20 +273,39 @@ class Trainer:
             "p4_residual": max(r.p4.worst_residual for r in window),
             "wall_s": round(sum(self.counters.wall_s.values()), 2),
         }
+        if self.ranks.is_writer:
+            self._record(step, row)
+        return f"held-out log-likelihood {heldout:.2f}" + (f", ESS {ess:.1%}" if weights else "")
+
+    def _keep_if_best(self, step: int, heldout: float, kl: float) -> None:
+        """The best model is that of the last phase with the lowest loss, on held-out frames."""
+        phase = "kl" if step > likelihood_steps(self.settings) else "ml"
+        weight = 0.0 if phase == "ml" else self.settings.energy_weight
+        objective = -(1 - weight) * heldout + (weight * kl if weight else 0.0)
+        counters = self.counters
+        if phase != counters.best_phase or objective < counters.best_objective:
+            counters.best_phase, counters.best_objective = phase, objective
+            counters.best_step, counters.best_log_likelihood = step, heldout
+            self.best = self._snapshot()
+
+    def _record(self, step: int, row: Mapping[str, object]) -> None:
         self._write_rows([[_cell(row[name]) for name in COLUMNS]], mode="a")
         if self.tensorboard is not None:
             for name, value in row.items():
                 if isinstance(value, int | float) and math.isfinite(value):
                     self.tensorboard.add_scalar(name, value, step)
-        return f"held-out log-likelihood {heldout:.2f}" + (f", ESS {ess:.1%}" if weights else "")
 
     @torch.no_grad()
     def heldout_log_likelihood(self) -> float:
-        """Mean Cartesian log-density of the held-out frames."""
+        """Mean Cartesian log-density of the held-out frames, of which each rank takes a share."""
         parts = [self.model.log_prob_x(x).double() for x in self.x_heldout.split(4096)]
-        return float((torch.cat(parts) + self.logabsdet_heldout).mean())
+        (total,) = self.ranks.total(float((torch.cat(parts) + self.logabsdet_heldout).sum()))
+        return total / len(self.split.heldout)
 
     def checkpoint(self) -> None:
+        """Save all that a resumed run needs; every rank reads it then."""
+        if not self.ranks.is_writer:
+            return
         save_checkpoint(
             self.run.checkpoint_path,
             self.model,

@@ -9,6 +9,7 @@ import mdtraj
 import numpy as np
 from numpy.typing import NDArray
 
+from bgp4.distributed import ALONE, Ranks
 from bgp4.flows.generator import Conformations
 
 __all__ = ["PhiMonitor"]
@@ -26,20 +27,27 @@ class PhiMonitor:
     molecule without φ has no share (NaN).
     """
 
-    def __init__(self, topology: mdtraj.Topology, positions_nm: NDArray[np.float32]) -> None:
+    def __init__(
+        self,
+        topology: mdtraj.Topology,
+        positions_nm: NDArray[np.float32],
+        ranks: Ranks = ALONE,
+    ) -> None:
         self.topology = topology
+        self.ranks = ranks
         self.data_share = self._positive(positions_nm).mean() if len(positions_nm) else np.nan
 
     def share(self, samples: Sequence[Conformations]) -> float:
-        """The samples' share; warns where it is far from the data's and not by chance."""
+        """The share of all ranks' samples; warns if far from the data's, and not by chance."""
         if not samples or np.isnan(self.data_share):
             return float("nan")
         positions = [s.positions_nm[s.valid].detach().cpu().numpy() for s in samples]
-        positive = self._positive(np.concatenate(positions))
-        if len(positive) == 0:
+        mine = self._positive(np.concatenate(positions))
+        positive, n = map(int, self.ranks.total(mine.sum(), len(mine)))
+        if n == 0:
             return float("nan")
-        share = float(positive.mean())
-        if self._departs(int(positive.sum()), len(positive)):
+        share = positive / n
+        if self._departs(positive, n):
             log.warning(
                 "φ > 0 in %.3g %% of the generated conformations, %.3g %% of the data",
                 100 * share,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from bgp4.config import TrainingConfig
+from bgp4.distributed import ALONE, Ranks
 from bgp4.flows.generator import BoltzmannGenerator, Conformations
 from bgp4.p4 import P4Report, P4Schedule, determinant_penalty, merge_step
 from bgp4.training.losses import kl_loss, negative_log_likelihood
@@ -74,33 +75,42 @@ def train_step(
     step: int,  # counted from 1
     settings: TrainingConfig,
     generators: Generators,
+    ranks: Ranks = ALONE,
 ) -> StepResult:
-    """Losses, gradients, optimizer, merges. A step whose gradient is not finite is skipped."""
+    """Losses, gradients, optimizer, merges. A step whose gradient is not finite is skipped.
+
+    Each rank's losses are its terms of the whole batch's, so that their sums over the ranks, and
+    those of the gradients, are the batch's.
+    """
     schedule = P4Schedule(merge_every=settings.merge_every, refine_every=settings.refine_every)
     with_energy = step > likelihood_steps(settings)
     size = settings.energy_batch_size if with_energy else settings.batch_size
-    batch = x_train[torch.randint(len(x_train), (size,), generator=generators.data)]
+    index = torch.randint(len(x_train), (size,), generator=generators.data)
+    batch = x_train[index[ranks.share(size)]]
 
-    nll = loss = negative_log_likelihood(model, batch)
+    nll = loss = negative_log_likelihood(model, batch) * (len(batch) / size)
     kl = None
     if with_energy:
-        kl = kl_loss(model, energy, settings, generators.latent)
+        kl = kl_loss(model, energy, settings, generators.latent, ranks)
         loss = (1 - settings.energy_weight) * nll + settings.energy_weight * kl.loss
     if settings.det_penalty:
-        loss = loss + determinant_penalty(model, schedule, settings.det_penalty)
+        loss = loss + determinant_penalty(model, schedule, settings.det_penalty) / ranks.size
 
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(step, settings)
     optimizer.zero_grad()
     loss.backward()
+    ranks.sum_(p.grad for p in model.parameters() if p.grad is not None)
+    losses = (loss.item(), nll.item(), kl.loss.item() if kl else math.nan)
+    whole_loss, whole_nll, whole_kl = ranks.total(*losses)
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings.gradient_clip)
-    skipped = not (math.isfinite(loss.item()) and math.isfinite(norm.item()))
+    skipped = not (math.isfinite(whole_loss) and math.isfinite(norm.item()))
     if not skipped:
         optimizer.step()
     return StepResult(
-        loss=loss.item(),
-        nll=nll.item(),
-        kl=kl.loss.item() if kl else math.nan,
+        loss=whole_loss,
+        nll=whole_nll,
+        kl=whole_kl,
         gradient_norm=norm.item(),
         skipped=skipped,
         log_weight=kl.log_weight if kl else None,

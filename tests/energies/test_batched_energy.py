@@ -80,6 +80,16 @@ def test_energy_and_gradient_in_kt(alanine, plain_openmm) -> None:
     np.testing.assert_allclose(gradient.numpy(), -forces / kt, rtol=1e-5, atol=1e-2)
 
 
+def test_what_a_gpu_computes_in_place_is_what_goes_through_numpy(alanine) -> None:
+    positions = shaken(alanine, 4)
+    positions[2, 0] = positions[2, 15]
+    x = torch.as_tensor(positions)
+    energy = BatchedEnergy(alanine, 450.0)
+    for values, expected in zip(energy._reduced_in_place(x), energy.reduced(x), strict=True):
+        torch.testing.assert_close(values, expected, rtol=1e-9, atol=1e-6)
+    assert (energy.n_evaluations, energy.n_rejected) == (8, 2)
+
+
 def test_what_is_not_finite_is_rejected(alanine, caplog) -> None:
     positions = shaken(alanine, 4)
     positions[1, 2, 0] = np.nan

@@ -142,7 +142,7 @@ def test_generation_is_differentiable_in_the_parameters(small, generator) -> Non
 
 
 def test_the_base_is_normal_on_lines_and_uniform_on_circles(model, generator) -> None:
-    z = model._sample_base(20_000, generator).double()
+    z = model.draw_latent(20_000, generator).double()
     n_linear = model.standardise.n_linear
     normal, angle = z[:, :n_linear], z[:, n_linear:]
     assert normal.mean().abs() < 0.01

@@ -157,13 +157,14 @@ def test_what_is_no_conformation_has_no_weight(smoke_run, alanine, monkeypatch) 
     trained = load_trained(smoke_run)
     made = trained.model.generate(5, torch.Generator().manual_seed(0))
     bad = made._replace(
-        valid=torch.tensor([True, False, True, True, True]),
+        possible=torch.tensor([True, False, True, True, True]),
+        overshoot=torch.zeros(5),
         log_prob_xyz=torch.where(torch.arange(5) == 1, torch.nan, made.log_prob_xyz),
         positions_nm=torch.where(
             (torch.arange(5) == 2)[:, None, None], torch.zeros(()).double(), made.positions_nm
         ),
     )
-    monkeypatch.setattr(trained.model, "generate", lambda n, generator: bad)
+    monkeypatch.setattr(trained.model, "from_latent", lambda z: bad)
     with OpenMMEnergy(alanine, 1000.0, "Reference", workers=1) as energy:
         (samples,) = generate(trained.model, 5, 0, energy)
     assert samples.energy_kt[[1, 2]].tolist() == [REJECTED_ENERGY_KT] * 2

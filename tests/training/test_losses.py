@@ -110,6 +110,32 @@ def test_rejected_and_invalid_samples_have_no_weight_and_no_part_in_the_loss() -
     assert result.log_weight[2].exp() == 0
 
 
+def test_a_torsion_beyond_its_cut_is_drawn_back_and_has_no_weight() -> None:
+    """100 kT / rad² over what lies beyond half a turn, in the loss alone."""
+    torch.manual_seed(0)
+    model = ModelConfig(coupling="affine", blocks=1, hidden=(16,), torsions="cut")
+    cut = torch.zeros(6, dtype=torch.bool)
+    scale = torch.cat([SCALE[:5], torch.tensor([3.0]).double()])
+    generator = BoltzmannGenerator(
+        InternalCoordinates(zmatrix_from_bonds(["C"] * 4, [(0, 1), (1, 2), (2, 3)])),
+        Standardise(CENTRE, scale, cut, n_torsions=1),
+        build_transform(model, 6, 0, seed=0).double(),
+    )
+    settings = TrainingConfig(energy_batch_size=16, energy_drop_fraction=0, energy_cap_kt=1e9)
+    with torch.no_grad():
+        z = generator.draw_latent(16, torch.Generator().manual_seed(3))
+        x, _ = generator.transform.inverse(z)
+    beyond = (3 * x[:, 5].abs() - math.pi).clamp_min(0)
+    assert 0 < (beyond > 0).sum() < 16
+    result = kl_loss(generator, harmonic, settings, torch.Generator().manual_seed(3))
+    u, log_q = harmonic(result.samples.positions_nm), result.samples.log_prob_xyz
+    expected = (u + 100 * beyond.square() + log_q).mean()
+    assert result.loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    inside = beyond == 0
+    torch.testing.assert_close(result.log_weight[inside], (-u - log_q)[inside].detach())
+    assert (result.log_weight[~inside].exp() == 0).all()
+
+
 def test_likelihood_training_reaches_the_entropy_of_its_data() -> None:
     """Correlated normal bonds and angles, a von Mises torsion: -entropy is the best there is."""
     rng = np.random.default_rng(0)

@@ -1,0 +1,68 @@
+"""What `bgp4 reproduce` writes, when it works again, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import matplotlib.image
+import pytest
+
+from bgp4.errors import UserInputError
+from bgp4.reproduce.figure import Check, reproduce, verdict
+
+
+def test_a_figure_is_written_and_not_made_twice(tmp_path: Path) -> None:
+    (line,) = reproduce(["fig9"], tmp_path)
+    assert line.startswith("fig9: holds")
+    folder = tmp_path / "fig9"
+    assert sorted(f.name for f in folder.iterdir()) == ["fig9.png", "fig9.svg", "result.json"]
+    result = json.loads((folder / "result.json").read_text())
+    assert result["verdict"] == "holds"
+    assert result["numbers"]["parameters"] == {"RNVP": 735_050, "P4Inv": 744_050}
+    assert {"claim", "checks", "settings", "versions", "sentence"} <= result.keys()
+    assert matplotlib.image.imread(folder / "fig9.png").shape[0] > 100
+    assert "<svg" in (folder / "fig9.svg").read_text()
+    before = (folder / "fig9.png").stat().st_mtime_ns
+    assert list(reproduce(["fig9"], tmp_path)) == [line]
+    assert (folder / "fig9.png").stat().st_mtime_ns == before
+
+
+def test_other_settings_or_a_damaged_result_make_it_anew(tmp_path: Path) -> None:
+    list(reproduce(["fig9"], tmp_path))
+    path = tmp_path / "fig9" / "result.json"
+    good = json.loads(path.read_text())
+    for text in ("{", json.dumps({**good, "settings": {}, "verdict": "fails"})):
+        path.write_text(text)
+        (line,) = reproduce(["fig9"], tmp_path)
+        assert line.startswith("fig9: holds")
+        assert json.loads(path.read_text())["settings"] == good["settings"]
+
+
+@pytest.mark.parametrize("names", [["fig11"], ["fig1", "figure 2"], []])
+def test_unknown_names_are_refused_before_anything_is_made(
+    names: list[str], tmp_path: Path
+) -> None:
+    with pytest.raises(UserInputError, match="fig1 to fig10 or all"):
+        list(reproduce(names, tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_data_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserInputError, match="no such folder"):
+        list(reproduce(["fig10"], tmp_path / "out", mnist=tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize("name", ["fig1", "fig3", "fig4", "fig5", "fig7"])
+def test_quick_figures(name: str, tmp_path: Path) -> None:
+    list(reproduce([name], tmp_path, quick=True))
+    result = json.loads((tmp_path / name / "result.json").read_text())
+    assert result["verdict"] in ("holds", "partly", "fails")
+    assert len(result["checks"]) >= 2
+
+
+def test_verdict() -> None:
+    good, bad = Check("a", 1, True), Check("b", 2, False)
+    assert verdict([good, good]) == "holds"
+    assert verdict([bad]) == "fails"
+    assert verdict([good, bad]) == "partly"

@@ -1,0 +1,83 @@
+"""Matrices trained towards a target, against what gradient descent must do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from bgp4.reproduce.linear_maps import (
+    LinearFit,
+    Trace,
+    fit_all,
+    fit_linear,
+    median_iterations,
+    positive_definite,
+    rotation,
+)
+
+N = 6
+FIT = LinearFit(iterations=4_000, learning_rate=1e-2, batch=32, tolerance=1e-6, records=20)
+
+
+def test_targets() -> None:
+    T = rotation(N, 0)
+    torch.testing.assert_close(T @ T.T, torch.eye(N).double())
+    assert torch.linalg.det(T).item() == pytest.approx(1)
+    P = positive_definite(N, 9.0, 0)
+    torch.testing.assert_close(P, P.T)
+    values = torch.linalg.eigvalsh(P)
+    assert values.min() >= 1 / 3
+    assert values.max() <= 3
+
+
+def test_the_matrix_itself_decays_as_gradient_descent_does() -> None:
+    """d|A - T| / dt = -|A - T| on average over x ~ N(0, I)."""
+    fit = replace(FIT, method="direct", iterations=200, batch=2048, tolerance=0.0)
+    trace = fit_linear(rotation(N, 0), fit, seed=0, dtype=torch.float64)
+    expected = trace.loss[0] * (1 - fit.learning_rate) ** (2 * trace.iteration)
+    np.testing.assert_allclose(trace.loss, expected, rtol=0.02)
+
+
+@pytest.mark.parametrize("method", ["direct", "p4inv", "p4inv_inverse", "relative", "expm"])
+def test_every_method_reaches_a_positive_definite_target(method: str) -> None:
+    T = positive_definite(N, 2.0, 0)
+    trace = fit_linear(T, replace(FIT, method=method), seed=0, dtype=torch.double)
+    assert trace.converged
+    assert trace.finished == trace.iteration[-1]
+    goal = np.sort(torch.linalg.eigvalsh(T).numpy())
+    np.testing.assert_allclose(np.sort(trace.eigenvalues[-1].real), goal, atol=5e-3)
+    np.testing.assert_allclose(trace.logabsdet, trace.true_logabsdet, atol=1e-9)
+    np.testing.assert_array_equal(trace.sign, trace.true_sign)
+
+
+def test_only_the_exponential_and_the_penalty_can_not_reach_a_negative_determinant() -> None:
+    T = -torch.eye(3).double()
+    fit = replace(FIT, method="p4inv", iterations=2_000, tolerance=1e-4)
+    through = fit_linear(T, fit, seed=0, dtype=torch.double)
+    assert through.converged
+    assert through.sign[-1] == through.true_sign[-1] == -1
+    for blocked in (replace(fit, method="expm"), replace(fit, penalty=0.1)):
+        trace = fit_linear(T, blocked, seed=0, dtype=torch.double)
+        assert not trace.converged
+        assert trace.true_sign[-1] == 1
+
+
+def test_fit_all_repeats_itself() -> None:
+    fits = {"P4Inv": replace(FIT, iterations=200)}
+    targets = {seed: rotation(N, seed) for seed in (0, 1)}
+    one, two = (fit_all(targets, fits, lambda done, note: None)["P4Inv"] for _ in range(2))
+    for a, b in zip(one, two, strict=True):
+        np.testing.assert_array_equal(a.loss, b.loss)
+    assert not np.array_equal(one[0].loss, one[1].loss)
+
+
+def test_median_iterations_counts_what_did_not_converge_as_infinite() -> None:
+    def trace(finished: int, converged: bool) -> Trace:
+        empty = np.empty(0)
+        return Trace(*[empty] * 8, finished, converged, 0, 0)
+
+    assert median_iterations([trace(10, True), trace(30, True), trace(99, False)]) == 30
+    assert median_iterations([trace(10, True), trace(99, False), trace(99, False)]) == np.inf
