@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 
 import torch
 from matplotlib.axes import Axes
@@ -44,13 +45,15 @@ class Settings:
     data: str | None = None
 
 
-FULL = Settings((100,), SGDSettings(16, 32, 0.01, 1), seeds=tuple(range(10)))
-QUICK = Settings((32,), SGDSettings(2, 32, 0.02, 1), seeds=(0, 1, 2), images=6_000)
+FULL = Settings((64,), SGDSettings(26, 16, 0.003, 1), seeds=tuple(range(10)))
+QUICK = Settings((16,), SGDSettings(4, 16, 0.01, 1), seeds=(0, 1, 2), images=6_000)
 
 
-def run(settings: Settings, report: Report) -> Outcome:
+def run(settings: Settings, report: Report, folder: Path) -> Outcome:
     train, test = load_mnist(settings.data)
-    train = Digits(*(values[: settings.images] for values in train))
+    mean = train.images.mean(0)
+    train = Digits(train.images[: settings.images] - mean, train.labels[: settings.images])
+    test = test._replace(images=test.images - mean)
     curves = {}
     for i, (name, network) in enumerate(NETWORKS.items()):
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from matplotlib.figure import Figure
 
@@ -43,7 +44,7 @@ QUICK = Settings(
 )
 
 
-def run(settings: Settings, report: Report) -> Outcome:
+def run(settings: Settings, report: Report, folder: Path) -> Outcome:
     planar = settings.planar
     fits = fit_densities(("RNVP", "P4Inv"), settings.densities, planar, settings.seeds, report)
     ratio = n_parameters("P4Inv", planar) / n_parameters("RNVP", planar)

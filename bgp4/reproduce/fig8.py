@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from bgp4.analysis.style import new_figure, styled
-from bgp4.progress import Report
+from bgp4.progress import Report, progress
 from bgp4.reproduce.figure import Check, Outcome
 from bgp4.reproduce.linear_maps import (
     LinearFit,
@@ -21,6 +22,7 @@ from bgp4.reproduce.linear_maps import (
 from bgp4.reproduce.planar import (
     PAPER_DENSITIES,
     Fits,
+    Kind,
     Planar,
     draw_densities,
     fit_densities,
@@ -70,6 +72,8 @@ QUICK = Settings(
     rotations=(0,),
 )
 
+KINDS: tuple[Kind, ...] = ("P4Inv", "inverse P4Inv")
+
 METHODS: dict[str, tuple[Method, int]] = {
     "forward, N = 10": ("p4inv", 10),
     "inverse, N = 10": ("p4inv_inverse", 10),
@@ -79,14 +83,10 @@ METHODS: dict[str, tuple[Method, int]] = {
 """The second is the paper's; the third and the fourth try to mend it."""
 
 
-def run(settings: Settings, report: Report) -> Outcome:
-    planar = fit_densities(
-        ("P4Inv", "inverse P4Inv"),
-        settings.densities,
-        settings.planar,
-        settings.seeds,
-        lambda done, note: report(done // 2, note),
-    )
+def run(settings: Settings, report: Report, folder: Path) -> Outcome:
+    with progress("plane", 100) as inner:
+        planar = fit_densities(KINDS, settings.densities, settings.planar, settings.seeds, inner)
+    report(50, "")
     targets = {seed: rotation(settings.n, seed) for seed in settings.rotations}
     fits = {
         name: LinearFit(
@@ -98,7 +98,8 @@ def run(settings: Settings, report: Report) -> Outcome:
         )
         for name, (method, merge_every) in METHODS.items()
     }
-    traces = fit_all(targets, fits, lambda done, note: report(50 + done // 2, note))
+    with progress("rotation", 100) as inner:
+        traces = fit_all(targets, fits, inner)
     return Outcome(
         (*_planar_checks(planar), *_rotation_checks(traces)),
         {"plane": planar_numbers(planar, settings.planar), "rotation": _rotation_numbers(traces)},

@@ -23,6 +23,7 @@ __all__ = [
     "METHODS",
     "LinearFit",
     "Method",
+    "ScaledLayer",
     "Trace",
     "fit_all",
     "fit_linear",

@@ -56,12 +56,12 @@ class Planar:
         held_out: Points, never trained on, whose log-likelihood is reported.
     """
 
-    p4_layers: int = 50
-    couplings: int = 4
-    hidden: tuple[int, ...] = (12,)
-    steps: int = 3000
-    batch: int = 256
-    learning_rate: float = 5e-3
+    p4_layers: int = 52
+    couplings: int = 8
+    hidden: tuple[int, ...] = (6,)
+    steps: int = 2000
+    batch: int = 512
+    learning_rate: float = 0.03
     merge_every: int = 10
     held_out: int = 20_000
 

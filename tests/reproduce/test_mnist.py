@@ -99,7 +99,7 @@ def test_damaged_files_are_refused(
 
 def test_without_data_the_message_names_the_files(tmp_path: Path) -> None:
     with pytest.raises(UserInputError) as error:
-        reproduce(["fig10"], tmp_path, quick=True)
+        list(reproduce(["fig10"], tmp_path, quick=True))
     assert all(name in str(error.value) for name in (*FILES, "--data DIR"))
 
 
