@@ -54,16 +54,16 @@ class Settings:
 FULL = Settings(
     PAPER_DENSITIES,
     Planar(),
-    seeds=(0, 1, 2, 3, 4),
+    seeds=(0, 1, 2),
     n=128,
-    iterations=150_000,
+    iterations=100_000,
     learning_rate=1.25e-4,
     tolerance=1e-6,
-    rotations=(0, 1, 2),
+    rotations=(0, 1),
 )
 QUICK = Settings(
     densities=("moons",),
-    planar=Planar(p4_layers=14, couplings=4, hidden=(3,), steps=150),
+    planar=Planar(p4_layers=26, couplings=4, hidden=6, steps=100),
     seeds=(0, 1),
     n=12,
     iterations=4_000,

@@ -28,6 +28,7 @@ __all__ = [
     "Kind",
     "Planar",
     "PlanarFit",
+    "Runs",
     "draw_densities",
     "fit_densities",
     "fit_planar",
@@ -38,7 +39,7 @@ __all__ = [
     "sample",
 ]
 
-Kind = Literal["RNVP", "P4Inv", "inverse P4Inv"]
+Kind = Literal["RNVP", "shallow RNVP", "P4Inv", "inverse P4Inv"]
 
 
 @dataclass(frozen=True)
@@ -48,21 +49,24 @@ class Planar:
     Attributes:
         p4_layers: P4Inv layers, of six parameters each.
         couplings: RealNVP couplings, by turns of the one and of the other variable.
-        hidden: Their networks' hidden widths.
+        hidden: Width of their networks' hidden layer. A shallow RealNVP has half the couplings,
+            twice as wide.
         steps: Of Adam, on a fresh batch each.
         batch: Points a batch.
-        learning_rate: At the start; it falls to zero along a cosine.
+        learning_rate: RealNVP's at the start; it falls to zero along a cosine.
+        p4_learning_rate: The same for P4Inv.
         merge_every: N, steps between P4Inv's merges.
         held_out: Points, never trained on, whose log-likelihood is reported.
     """
 
     p4_layers: int = 52
     couplings: int = 8
-    hidden: tuple[int, ...] = (6,)
-    steps: int = 2000
-    batch: int = 512
+    hidden: int = 6
+    steps: int = 1500
+    batch: int = 256
     learning_rate: float = 0.03
-    merge_every: int = 10
+    p4_learning_rate: float = 0.04
+    merge_every: int = 25
     held_out: int = 20_000
 
 
@@ -106,14 +110,24 @@ def _stack(
 
 def realnvp(planar: Planar, generator: Generator) -> Transform:
     """RealNVP couplings that transform the one variable and the other by turns."""
+    return _couplings(planar.couplings, planar.hidden, generator)
+
+
+def shallow_realnvp(planar: Planar, generator: Generator) -> Transform:
+    """Half of them, twice as wide."""
+    return _couplings(planar.couplings // 2, 2 * planar.hidden, generator)
+
+
+def _couplings(n: int, hidden: int, generator: Generator) -> Transform:
     with torch.random.fork_rng():
         torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
-        masks = (torch.tensor([(i + 1) % 2, i % 2]) for i in range(planar.couplings))
-        return CompositeTransform([RealNVPCoupling(mask, planar.hidden) for mask in masks])
+        masks = (torch.tensor([(i + 1) % 2, i % 2]) for i in range(n))
+        return CompositeTransform([RealNVPCoupling(mask, [hidden]) for mask in masks])
 
 
 FLOWS: dict[Kind, Callable[[Planar, Generator], Transform]] = {
     "RNVP": realnvp,
+    "shallow RNVP": shallow_realnvp,
     "P4Inv": p4_stack,
     "inverse P4Inv": inverse_p4_stack,
 }
@@ -150,7 +164,8 @@ def fit_planar(kind: Kind, density: str, planar: Planar, seed: int) -> PlanarFit
     draw = DENSITIES[density]
     generator = Generator().manual_seed(seed)
     transform = FLOWS[kind](planar, generator)
-    optimizer = torch.optim.Adam(transform.parameters(), planar.learning_rate, fused=True)
+    rate = planar.learning_rate if "RNVP" in kind else planar.p4_learning_rate
+    optimizer = torch.optim.Adam(transform.parameters(), rate, fused=True)
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, planar.steps)
     schedule = P4Schedule(merge_every=planar.merge_every)
     merges, losses = P4Report(), []
@@ -170,8 +185,11 @@ def fit_planar(kind: Kind, density: str, planar: Planar, seed: int) -> PlanarFit
 
 PAPER_DENSITIES = ("checkerboard", "moons", "pinwheel", "rings")
 
-Fits = dict[Kind, dict[str, list[PlanarFit]]]
-"""By flow, density and seed."""
+Runs = dict[str, list[PlanarFit]]
+"""By density and seed."""
+
+Fits = dict[Kind, Runs]
+"""By flow."""
 
 
 def fit_densities(

@@ -71,14 +71,18 @@ def test_in_units_of_A_the_inverse_changes_by_a_gradient_step(generator: torch.G
 
 
 def test_through_the_inverse_a_rotation_takes_far_longer() -> None:
-    """Unless perturbations are in units of A."""
+    """Unless perturbations are in units of A; the target turns two planes by 30 and 150 degrees."""
+    angles = torch.tensor([30.0, 150.0], dtype=torch.double).deg2rad()
+    T = torch.block_diag(
+        *torch.stack([angles.cos(), -angles.sin(), angles.sin(), angles.cos()], 1).view(2, 2, 2)
+    )
     fit = replace(FIT, learning_rate=1e-3, iterations=6_000, tolerance=1e-3)
     iterations = {
-        method: fit_linear(rotation(N, 1), replace(fit, method=method), seed=0).finished
+        method: fit_linear(T, replace(fit, method=method), seed=0).finished
         for method in ("p4inv", "p4inv_inverse", "p4inv_inverse_scaled")
     }
     assert iterations["p4inv_inverse"] == fit.iterations
-    assert iterations["p4inv_inverse_scaled"] < 1.1 * iterations["p4inv"] < fit.iterations
+    assert iterations["p4inv_inverse_scaled"] < 1.2 * iterations["p4inv"] < fit.iterations
 
 
 def test_only_the_exponential_and_the_penalty_can_not_reach_a_negative_determinant() -> None:
