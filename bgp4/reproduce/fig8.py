@@ -66,9 +66,9 @@ QUICK = Settings(
     planar=Planar(p4_layers=26, couplings=4, hidden=6, steps=100),
     seeds=(0, 1),
     n=12,
-    iterations=4_000,
-    learning_rate=1.4e-3,
-    tolerance=1e-3,
+    iterations=2_000,
+    learning_rate=2e-3,
+    tolerance=1e-2,
     rotations=(0,),
 )
 

@@ -117,7 +117,7 @@ def test_a_merge_of_one_replica_shows_in_the_stack(generator: Generator) -> None
     models = [NETWORKS["rank-one"]((5,), Generator().manual_seed(seed)) for seed in range(2)]
     replicas = Replicas(models)
     with torch.no_grad():
-        replicas.parameters["0.u"].normal_(generator=generator)
+        replicas.parameters["0.u"].normal_(0, 0.01, generator=generator)
     x = torch.rand(2, 4, 784)
     before = replicas(x)
     p4_layers(models[1])[0].merge(generator)
