@@ -18,6 +18,7 @@ __all__ = [
     "DATA_COLOUR",
     "FAINT",
     "NOISE_COLOUR",
+    "Grid",
     "angle_axis",
     "lighter",
     "new_figure",

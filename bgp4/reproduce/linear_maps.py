@@ -23,6 +23,7 @@ __all__ = [
     "METHODS",
     "LinearFit",
     "Method",
+    "ScaledLayer",
     "Trace",
     "fit_all",
     "fit_linear",
@@ -31,7 +32,7 @@ __all__ = [
     "rotation",
 ]
 
-Method = Literal["direct", "p4inv", "p4inv_inverse", "relative", "expm"]
+Method = Literal["direct", "p4inv", "p4inv_inverse", "p4inv_inverse_scaled", "relative", "expm"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class LinearFit:
 
     Attributes:
         method: direct (the matrix itself), p4inv, p4inv_inverse (through the layer's inverse),
+            p4inv_inverse_scaled (the same with perturbations in units of the layer's matrix),
             relative (relative gradient, Gresele et al., NeurIPS 2020), expm (A = exp S).
         iterations: SGD steps.
         learning_rate: Of the loss |A x - y|^2 summed over features.
@@ -239,10 +241,39 @@ class PerturbedInverse(Perturbed):
         return self.layer.sign(), -self.layer.logabsdet()
 
 
+class ScaledLayer(P4InvLinear):
+    """Perturbations in units of A: u = A a and v = A^T c, with SGD on a and c.
+
+    The inverse W of A + u v^T then changes by -a c^T in first order, as by a gradient step on W
+    itself; without it by -W W^T G W^T W, G the gradient, which stalls where W is nearly singular.
+    """
+
+    def __init__(self, features: int, generator: torch.Generator, dtype: torch.dtype) -> None:
+        super().__init__(features, generator=generator, dtype=dtype)
+        self.u.register_hook(lambda gradient: self.A @ (gradient @ self.A))
+        self.v.register_hook(lambda gradient: (self.A @ gradient) @ self.A)
+
+    @torch.no_grad()
+    def reset_perturbation(self, generator: torch.Generator | None = None) -> None:
+        """u = 0 and v = A^T c with c ~ N(0, I)."""
+        super().reset_perturbation(generator)
+        self.v.copy_(self.v @ self.A)
+
+
+class ScaledInverse(PerturbedInverse):
+    """`PerturbedInverse` with a `ScaledLayer`."""
+
+    def __init__(self, n: int, dtype: torch.dtype, generator: torch.Generator) -> None:
+        nn.Module.__init__(self)
+        self.layer = ScaledLayer(n, generator, dtype)
+        self.layer.bias.requires_grad_(False)
+
+
 METHODS: dict[Method, Callable[[int, torch.dtype, torch.Generator], Direct]] = {
     "direct": Direct,
     "p4inv": Perturbed,
     "p4inv_inverse": PerturbedInverse,
+    "p4inv_inverse_scaled": ScaledInverse,
     "relative": RelativeGradient,
     "expm": Exponential,
 }

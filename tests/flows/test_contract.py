@@ -10,13 +10,14 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
-from nflows.transforms import Transform
+from nflows.transforms import InverseTransform, Transform
 from torch import Tensor, nn
 from torch.autograd.functional import jacobian
 
 from bgp4.config import ModelConfig, load_config
 from bgp4.coordinates import Standardise
 from bgp4.flows.baselines import LULinear
+from bgp4.flows.bent import BentIdentity
 from bgp4.flows.build import TorsionsFirst, build_transform
 from bgp4.flows.coupling import (
     AffineCoupling,
@@ -100,6 +101,8 @@ def flow(mixing: str, coupling: str, n_linear: int, n_circular: int) -> Transfor
 
 CASES: dict[str, Case] = {
     "p4inv/dirty": Case(dirty_p4),
+    "bent": Case(BentIdentity),
+    "bent/inverse": Case(lambda: InverseTransform(BentIdentity())),
     "lu": Case(lambda: LULinear(5)),
     "affine": Case(lambda: AffineCoupling(MASK, [8])),
     "affine/context": Case(lambda: AffineCoupling(MASK, [8], 4), n_context=4),

@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from bgp4.reproduce.linear_maps import (
+    METHODS,
     LinearFit,
+    ScaledLayer,
     Trace,
     fit_all,
     fit_linear,
@@ -41,7 +43,7 @@ def test_the_matrix_itself_decays_as_gradient_descent_does() -> None:
     np.testing.assert_allclose(trace.loss, expected, rtol=0.02)
 
 
-@pytest.mark.parametrize("method", ["direct", "p4inv", "p4inv_inverse", "relative", "expm"])
+@pytest.mark.parametrize("method", METHODS)
 def test_every_method_reaches_a_positive_definite_target(method: str) -> None:
     T = positive_definite(N, 2.0, 0)
     trace = fit_linear(T, replace(FIT, method=method), seed=0, dtype=torch.double)
@@ -51,6 +53,36 @@ def test_every_method_reaches_a_positive_definite_target(method: str) -> None:
     np.testing.assert_allclose(np.sort(trace.eigenvalues[-1].real), goal, atol=5e-3)
     np.testing.assert_allclose(trace.logabsdet, trace.true_logabsdet, atol=1e-9)
     np.testing.assert_array_equal(trace.sign, trace.true_sign)
+
+
+def test_in_units_of_A_the_inverse_changes_by_a_gradient_step(generator: torch.Generator) -> None:
+    """By -lr G c c^T, G the gradient of the loss by the inverse, v = A^T c."""
+    layer = ScaledLayer(N, generator, torch.double)
+    layer.u.data = torch.randn(N, generator=generator, dtype=torch.double)
+    layer.merge(generator)
+    W, c = layer.A_inv.clone(), torch.linalg.solve(layer.A.T, layer.v.detach())
+    x = torch.randn(7, N, generator=generator, dtype=torch.double)
+    layer.inverse(x)[0].square().sum().backward()
+    G = 2 * W @ x.T @ x
+    rate = 1e-8
+    torch.optim.SGD(layer.parameters(), rate).step()
+    change = (layer.weight_inverse() - W) / rate
+    torch.testing.assert_close(change, -G @ torch.outer(c, c), rtol=1e-4, atol=1e-4)
+
+
+def test_through_the_inverse_a_rotation_takes_far_longer() -> None:
+    """Unless perturbations are in units of A; the target turns two planes by 30 and 150 degrees."""
+    angles = torch.tensor([30.0, 150.0], dtype=torch.double).deg2rad()
+    T = torch.block_diag(
+        *torch.stack([angles.cos(), -angles.sin(), angles.sin(), angles.cos()], 1).view(2, 2, 2)
+    )
+    fit = replace(FIT, learning_rate=2e-3, iterations=2_500, tolerance=1e-2)
+    iterations = {
+        method: fit_linear(T, replace(fit, method=method), seed=0).finished
+        for method in ("p4inv", "p4inv_inverse", "p4inv_inverse_scaled")
+    }
+    assert iterations["p4inv_inverse"] == fit.iterations
+    assert iterations["p4inv_inverse_scaled"] < 1.2 * iterations["p4inv"] < fit.iterations
 
 
 def test_only_the_exponential_and_the_penalty_can_not_reach_a_negative_determinant() -> None:
