@@ -56,13 +56,21 @@ def simulation(bench: Row) -> str:
 
 def sampling(bench: Row) -> str:
     flow = bench["results"][0]["independent_per_s"]
-    return table(
+    by_size = table(
+        ("atoms", "blocks", "batch", "conformations per second"),
+        (
+            (str(r["atoms"]), str(r["blocks"]), str(r["batch"]), f"{r['generated_per_s']:,.0f}")
+            for r in bench["scaling"]
+        ),
+    )
+    methods = table(
         ("method", "independent samples per second", "flow over it"),
         (
             (r["method"], f"{r['independent_per_s']:,.1f}", f"{flow / r['independent_per_s']:.2f}")
             for r in bench["results"]
         ),
     )
+    return methods + "\n" + by_size
 
 
 def linear(bench: Row) -> str:

@@ -8,6 +8,7 @@ alike about what is hardly ever visited: φ > 0, which MD at 300 K enters once i
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ import numpy as np
 import torch
 
 from bgp4.bench.simulation import bench_simulation
+from bgp4.config import ModelConfig
 from bgp4.energies.select import weighing_energy
+from bgp4.flows.build import build_transform
 from bgp4.run import RunFolder
 from bgp4.sampling.generate import TrainedRun, generate, load_trained
 from bgp4.sampling.reweight import effective_sample_size
@@ -47,6 +50,7 @@ def bench_sampling(
     Returns:
         {"results": [{"method", "independent_per_s", ...}], "settings": {...}}: `flow` has
         samples/s with and without weights and the ESS, `md_openmm` and `md_batched` steps/s.
+        "scaling" has the conformations/s of untrained flows, by atoms, blocks and batch.
 
     Raises:
         UserInputError: If there is no such run.
@@ -77,6 +81,7 @@ def bench_sampling(
             f"flow/{row['method']}": flow["independent_per_s"] / row["independent_per_s"]
             for row in md
         },
+        "scaling": scaling(),
         "settings": {
             "run": str(run),
             "n": n,
@@ -87,6 +92,45 @@ def bench_sampling(
             "md_samples_during_training": trained_s * fastest,
         },
     }
+
+
+def scaling(
+    atoms: Sequence[int] = (22, 42, 62),
+    blocks: Sequence[int] = (3, 6, 12, 25),
+    batches: Sequence[int] = (64, 512, 4096),
+    seconds: float = 1.0,
+) -> list[dict[str, float]]:
+    """Conformations per second of the default flow, float64, one of atoms, blocks and batch varied.
+
+    A flow of n atoms has 3 n - 6 variables, a twelfth of them circular, as alanine dipeptide has.
+    """
+    middle = (atoms[0], ModelConfig().blocks, batches[1])
+    cases = dict.fromkeys(
+        [
+            middle,
+            *((n, *middle[1:]) for n in atoms),
+            *((middle[0], b, middle[2]) for b in blocks),
+            *((*middle[:2], size) for size in batches),
+        ]
+    )
+    return [
+        {"atoms": n, "blocks": b, "batch": size, "generated_per_s": _rate(n, b, size, seconds)}
+        for n, b, size in cases
+    ]
+
+
+@torch.no_grad()
+def _rate(n_atoms: int, blocks: int, batch: int, seconds: float) -> float:
+    features = 3 * n_atoms - 6
+    circular = round(features / 12)
+    flow = build_transform(ModelConfig(blocks=blocks), features - circular, circular, 0).double()
+    z = torch.rand(batch, features, dtype=torch.float64)
+    flow.inverse(z)
+    done, start = 0, time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        flow.inverse(z)
+        done += batch
+    return done / (time.perf_counter() - start)
 
 
 def _flow(trained: TrainedRun, n: int) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bgp4.bench.sampling import bench_sampling
+from bgp4.bench.sampling import bench_sampling, scaling
 from bgp4.errors import UserInputError
 
 
@@ -31,3 +31,10 @@ def test_rates_follow_from_each_other(smoke_run) -> None:
 def test_without_a_run(tmp_path: Path) -> None:
     with pytest.raises(UserInputError, match="not a run folder"):
         bench_sampling(tmp_path / "none")
+
+
+def test_scaling_varies_one_thing_at_a_time() -> None:
+    made = scaling(atoms=(10, 11), blocks=(1,), batches=(2, 3), seconds=0.01)
+    cases = [(row["atoms"], row["blocks"], row["batch"]) for row in made]
+    assert cases == [(10, 6, 3), (11, 6, 3), (10, 1, 3), (10, 6, 2)]
+    assert all(row["generated_per_s"] > 0 for row in made)
