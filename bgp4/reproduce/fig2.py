@@ -33,6 +33,8 @@ NAMES = {
 }
 """Where they can be imported; those of the paper, and more."""
 
+PAPER = ("standard", "lu", "p4inv")
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -94,7 +96,7 @@ def run(settings: Settings, report: Report, folder: Path) -> Outcome:
 @styled
 def draw(sizes: tuple[int, ...], times: Mapping[tuple[str, int, str], dict[str, Any]]) -> Figure:
     """Medians of each direction; whiskers from the fastest tenth to the slowest tenth."""
-    figure, axes = new_figure(1, 2, 10.5, 4.6, sharey=True)
+    figure, axes = new_figure(1, 2, 11, 5, sharey=True)
     for ax, direction in zip(axes[0], DIRECTIONS, strict=True):
         for i, method in enumerate(NAMES):
             rows = [times[method, n, direction] for n in sizes if (method, n, direction) in times]
@@ -104,7 +106,7 @@ def draw(sizes: tuple[int, ...], times: Mapping[tuple[str, int, str], dict[str, 
             median = np.array([row["median_s"] for row in rows]) * 1e3
             low = median - np.array([row["p10_s"] for row in rows]) * 1e3
             high = np.array([row["p90_s"] for row in rows]) * 1e3 - median
-            style = "o-" if method in ("standard", "lu", "p4inv") else "o--"
+            style = ("o" if i < 6 else "s") + ("-" if method in PAPER else "--")
             ax.errorbar(
                 x,
                 median,

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from bgp4.analysis.collect import collect_run
-from bgp4.analysis.metrics import energy_metrics, ramachandran_histograms
+from bgp4.analysis.metrics import energy_metrics, low_energy_fraction, ramachandran_histograms
 from bgp4.analysis.plots import FULL_KT, draw_energies, draw_histogram, minus_log
 from bgp4.analysis.result import RunResult
 from bgp4.analysis.style import angle_axis, new_figure, styled
@@ -33,7 +33,7 @@ class Settings:
 
     config: str = "ala2_paper.yaml"
     overrides: tuple[str, ...] = ()
-    seeds: tuple[int, ...] = (0, 1)
+    seeds: tuple[int, ...] = (0,)
 
 
 FULL = Settings()
@@ -93,7 +93,14 @@ def _result(config: Config, path: Path) -> RunResult:
 def _numbers(runs: Sequence[RunResult]) -> dict[str, list[float]]:
     """Each metric of the energies, and the held-out likelihood, over seeds."""
     rows = [
-        {**energy_metrics(run), "log_likelihood": run.run_info["log_likelihood_heldout"]}
+        {
+            **energy_metrics(run),
+            "low_energy_fraction_of_accepted": low_energy_fraction(
+                run.energy_kt[run.accepted], run.max_data_energy_kt
+            ),
+            "accepted_fraction": run.accepted.mean(),
+            "log_likelihood": run.run_info["log_likelihood_heldout"],
+        }
         for run in runs
     ]
     return {key: [float(row[key]) for row in rows] for key in rows[0]}
