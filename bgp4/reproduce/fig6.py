@@ -79,10 +79,11 @@ def _size_checks(planar: Planar) -> Iterator[Check]:
 
 def _gain_check(rival: Kind, gains: dict[str, NDArray[np.float64]]) -> Check:
     better = sum(bool(gain.mean() >= 0) for gain in gains.values())
+    clearly = sum(bool(gain.mean() > gain.std(ddof=1)) for gain in gains.values())
     return Check(
         f"densities where P4Inv's held-out log-likelihood is at least {rival}'s, most of "
         f"{len(gains)}",
-        better,
+        f"{better} ({clearly} by more than the seeds' standard deviation)",
         better > len(gains) / 2,
     )
 
