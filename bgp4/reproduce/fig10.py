@@ -46,7 +46,7 @@ class Settings:
     data: str | None = None
 
 
-FULL = Settings((64,), SGDSettings(26, 8, 0.0015, 1), seeds=tuple(range(10)))
+FULL = Settings((64,), SGDSettings(26, 16, 0.003, 1), seeds=tuple(range(10)))
 QUICK = Settings((16,), SGDSettings(4, 16, 0.01, 1), seeds=(0, 1, 2), images=6_000)
 
 
