@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -60,10 +60,15 @@ def run(settings: Settings, report: Report, folder: Path) -> Outcome:
         )
         for name, method in METHODS.items()
     }
+    fits["P4Inv, float64"] = replace(fits["P4Inv"], precision="float64")
     traces = fit_all(targets, fits, report)
     direct, p4 = traces["direct"], traces["P4Inv"]
     first, last = _slowdown(direct, p4, early=True), _slowdown(direct, p4, early=False)
-    residual = max(float(trace.residual.max()) for trace in p4)
+    residual, double = (
+        max(float(trace.residual.max()) for trace in traces[name])
+        for name in ("P4Inv", "P4Inv, float64")
+    )
+    final = max(float(trace.residual[-1]) for trace in p4)
     nearest = min(float(np.abs(trace.eigenvalues).min()) for trace in p4)
     wrong = max(float(np.abs(t.logabsdet - t.true_logabsdet).max()) for t in p4)
     n_converged = sum(trace.converged for trace in p4)
@@ -76,6 +81,8 @@ def run(settings: Settings, report: Report, folder: Path) -> Outcome:
         ),
         Check("smallest |eigenvalue| on the way, above 0", nearest, nearest > 0),
         Check("max |A A^-1 - I| throughout, at most 1e-5", residual, residual <= 1e-5),
+        Check("the same in float64", double, double <= 1e-5),
+        Check("max |A A^-1 - I| at the end, at most 1e-5", final, final <= 1e-5),
     )
     numbers = {
         "iterations": {name: [t.finished for t in runs] for name, runs in traces.items()},
@@ -85,6 +92,8 @@ def run(settings: Settings, report: Report, folder: Path) -> Outcome:
         "slowdown_second_half": last,
         "smallest_eigenvalue": nearest,
         "residual": residual,
+        "residual_float64": double,
+        "final_residual": final,
         "logabsdet_error": wrong,
         "rejected_merges": [t.rejected for t in p4],
     }
@@ -111,8 +120,10 @@ def draw(traces: dict[str, list[Trace]], target: Tensor) -> Figure:
     draw_losses(axes[0, 0], traces)
     draw_eigenvalues(axes[0, 1], traces["P4Inv"][0], target)
     ax = axes[0, 2]
-    for k, trace in enumerate(traces["P4Inv"]):
-        ax.plot(trace.iteration, trace.residual, color=run_colour(k), lw=1, label=f"seed {k}")
+    for i, name in enumerate(("P4Inv", "P4Inv, float64")):
+        for k, trace in enumerate(traces[name]):
+            label = name if k == 0 else None
+            ax.plot(trace.iteration, trace.residual, color=run_colour(i), lw=1, label=label)
     ax.axhline(1e-5, color="black", lw=0.6, ls="--")
     ax.set(yscale="log", xlabel="iteration", ylabel="max |A A⁻¹ − I|", title="Inverse of P4Inv")
     ax.legend()

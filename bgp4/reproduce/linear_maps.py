@@ -50,6 +50,7 @@ class LinearFit:
         tolerance: Loss at which training ends; it runs on to `iterations` if 0.
         penalty: Weight of the determinant penalty.
         records: How often the state is recorded.
+        precision: Of all arithmetic.
     """
 
     method: Method = "p4inv"
@@ -60,6 +61,7 @@ class LinearFit:
     tolerance: float = 1e-8
     penalty: float = 0.0
     records: int = 200
+    precision: Literal["float32", "float64"] = "float32"
 
 
 @dataclass(frozen=True)
@@ -122,10 +124,9 @@ def fit_linear(
     target: Tensor,  # (n, n)
     fit: LinearFit,
     seed: int,
-    dtype: torch.dtype = torch.float32,
 ) -> Trace:
     """Train a matrix from the identity towards a target."""
-    n = len(target)
+    n, dtype = len(target), getattr(torch, fit.precision)
     T = target.to(dtype)
     generator = torch.Generator().manual_seed(seed)
     model = METHODS[fit.method](n, dtype, generator)

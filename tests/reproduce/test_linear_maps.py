@@ -21,7 +21,14 @@ from bgp4.reproduce.linear_maps import (
 )
 
 N = 6
-FIT = LinearFit(iterations=4_000, learning_rate=1e-2, batch=32, tolerance=1e-6, records=20)
+FIT = LinearFit(
+    iterations=4_000,
+    learning_rate=1e-2,
+    batch=32,
+    tolerance=1e-6,
+    records=20,
+    precision="float64",
+)
 
 
 def test_targets() -> None:
@@ -38,7 +45,7 @@ def test_targets() -> None:
 def test_the_matrix_itself_decays_as_gradient_descent_does() -> None:
     """d|A - T| / dt = -|A - T| on average over x ~ N(0, I)."""
     fit = replace(FIT, method="direct", iterations=200, batch=2048, tolerance=0.0)
-    trace = fit_linear(rotation(N, 0), fit, seed=0, dtype=torch.float64)
+    trace = fit_linear(rotation(N, 0), fit, seed=0)
     expected = trace.loss[0] * (1 - fit.learning_rate) ** (2 * trace.iteration)
     np.testing.assert_allclose(trace.loss, expected, rtol=0.02)
 
@@ -46,7 +53,7 @@ def test_the_matrix_itself_decays_as_gradient_descent_does() -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_reaches_a_positive_definite_target(method: str) -> None:
     T = positive_definite(N, 2.0, 0)
-    trace = fit_linear(T, replace(FIT, method=method), seed=0, dtype=torch.double)
+    trace = fit_linear(T, replace(FIT, method=method), seed=0)
     assert trace.converged
     assert trace.finished == trace.iteration[-1]
     goal = np.sort(torch.linalg.eigvalsh(T).numpy())
@@ -72,7 +79,7 @@ def test_in_units_of_A_the_inverse_changes_by_a_gradient_step(generator: torch.G
 
 def test_through_the_inverse_a_rotation_takes_far_longer() -> None:
     """Unless perturbations are in units of A; the target turns two planes by 30 and 150 degrees."""
-    angles = torch.tensor([30.0, 150.0], dtype=torch.double).deg2rad()
+    angles = torch.tensor([30.0, 150.0]).deg2rad()
     T = torch.block_diag(
         *torch.stack([angles.cos(), -angles.sin(), angles.sin(), angles.cos()], 1).view(2, 2, 2)
     )
@@ -88,11 +95,11 @@ def test_through_the_inverse_a_rotation_takes_far_longer() -> None:
 def test_only_the_exponential_and_the_penalty_can_not_reach_a_negative_determinant() -> None:
     T = -torch.eye(3).double()
     fit = replace(FIT, method="p4inv", iterations=2_000, tolerance=1e-4)
-    through = fit_linear(T, fit, seed=0, dtype=torch.double)
+    through = fit_linear(T, fit, seed=0)
     assert through.converged
     assert through.sign[-1] == through.true_sign[-1] == -1
     for blocked in (replace(fit, method="expm"), replace(fit, penalty=0.1)):
-        trace = fit_linear(T, blocked, seed=0, dtype=torch.double)
+        trace = fit_linear(T, blocked, seed=0)
         assert not trace.converged
         assert trace.true_sign[-1] == 1
 
