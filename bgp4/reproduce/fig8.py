@@ -59,7 +59,7 @@ FULL = Settings(
     iterations=100_000,
     learning_rate=1.25e-4,
     tolerance=1e-6,
-    rotations=(0,),
+    rotations=(0, 1),
 )
 QUICK = Settings(
     densities=("moons",),
