@@ -13,7 +13,8 @@ BEGIN, END = "<!-- begin: figures_into_docs.py -->\n", "<!-- end: figures_into_d
 def section(name: str, result: dict[str, Any]) -> str:
     """One figure: claim, verdict, each check with its number, picture, command."""
     checks = "\n".join(
-        f"| {check['what']} | {words(check['value'])} | {'yes' if check['holds'] else '**no**'} |"
+        f"| {words(check['what'])} | {words(check['value'])} | "
+        f"{'yes' if check['holds'] else '**no**'} |"
         for check in result["checks"]
     )
     return (
@@ -29,7 +30,7 @@ def section(name: str, result: dict[str, Any]) -> str:
 def words(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(words, value))
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value).replace("|", "\\|")
 
 
 def main(folder: Path) -> None:

@@ -69,13 +69,13 @@ def run(settings: Settings, report: Report, folder: Path) -> Outcome:
     low = {name: _mean_and_spread(n["low_energy_fraction"]) for name, n in numbers.items()}
     checks = (
         Check(
-            f"P4Inv's mean energy over MD's in kJ/mol, at most {BAR_KJMOL:g} (spread {spread:.2g})",
+            f"P4Inv's mean energy over MD's in kJ/mol, at most {BAR_KJMOL:g} ({_spread(spread)})",
             shift,
             shift <= BAR_KJMOL,
         ),
         Check(
             "low-energy fraction of P4Inv, at least RNVP's "
-            f"{low['RNVP'][0]:.4f} (spreads {low['P4Inv'][1]:.2g}, {low['RNVP'][1]:.2g})",
+            f"{low['RNVP'][0]:.4f} ({_spread(low['P4Inv'][1])}; RNVP: {_spread(low['RNVP'][1])})",
             low["P4Inv"][0],
             low["P4Inv"][0] >= low["RNVP"][0],
         ),
@@ -109,6 +109,10 @@ def _numbers(runs: Sequence[RunResult]) -> dict[str, list[float]]:
 def _mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
     """Mean, and standard deviation between seeds."""
     return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else np.nan
+
+
+def _spread(value: float) -> str:
+    return "one seed" if np.isnan(value) else f"spread between seeds {value:.2g}"
 
 
 @styled
