@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +17,7 @@ from bgp4.analysis.metrics import compute_metrics, json_ready
 from bgp4.analysis.result import RunResult
 from bgp4.analysis.style import png_bytes
 from bgp4.analysis.wording import format_value, headlines, warnings
+from bgp4.run import atomic_write_bytes, atomic_write_text
 
 __all__ = ["RunResult", "write_report"]
 
@@ -52,11 +51,11 @@ def write_report(runs: Sequence[RunResult], out: Path) -> Path:
     for name in {entry.file for entry in FIGURES} - {picture.file for picture in pictures}:
         (out / name).unlink(missing_ok=True)
     for picture in pictures:
-        _write_atomically(out / picture.file, picture.png)
+        atomic_write_bytes(out / picture.file, picture.png)
     written = metrics[runs[0].name] if len(runs) == 1 else {"runs": metrics}
     text = json.dumps(written, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-    _write_atomically(out / "metrics.json", text.encode())
-    _write_atomically(out / "index.html", page.encode())
+    atomic_write_text(out / "metrics.json", text)
+    atomic_write_text(out / "index.html", page)
     return out / "index.html"
 
 
@@ -119,15 +118,3 @@ def _flattened(info: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
 def _is_quantity(value: Any) -> bool:
     """Floats, and counts so large that they need separators; seeds and years stay as they are."""
     return value is None or isinstance(value, float) or (isinstance(value, int) and value > 99_999)
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

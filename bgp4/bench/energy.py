@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import itertools
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -14,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from bgp4.bench.peptides import alanine_peptide
+from bgp4.bench.timing import per_second
 from bgp4.config import SystemConfig
 from bgp4.energies.batched import BatchedEnergy
 from bgp4.energies.forcefield import read_force_field
@@ -117,11 +117,7 @@ def _conformations(molecule: Molecule, batch: int) -> NDArray[np.float64]:
 
 def _rate(evaluate: Evaluate, positions: NDArray[np.float64], seconds: float) -> float:
     evaluate(positions)
-    done, start = 0, time.perf_counter()
-    while time.perf_counter() - start < seconds:
-        evaluate(positions)
-        done += len(positions)
-    return done / (time.perf_counter() - start)
+    return per_second(lambda: evaluate(positions), len(positions), seconds)
 
 
 def _has_bgflow() -> bool:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from bgp4.bench.simulation import bench_simulation
+from bgp4.bench.timing import per_second
 from bgp4.config import ModelConfig
 from bgp4.energies.select import weighing_energy
 from bgp4.flows.build import build_transform
@@ -59,7 +60,10 @@ def bench_sampling(
     trained = load_trained(folder)
     flow = _flow(trained, n)
     inefficiency_ps = _inefficiency_ps(trained, replicas, md_ps, equilibration_ps)
-    engines = {r["engine"]: r["replica_steps_per_s"] for r in bench_simulation(seconds)["results"]}
+    engines = {
+        r["engine"]: r["replica_steps_per_s"]
+        for r in bench_simulation(seconds, molecule=trained.molecule)["results"]
+    }
     timestep_ps = trained.config.simulate.timestep_fs / 1000
     md = [
         {
@@ -129,11 +133,7 @@ def _rate(n_atoms: int, blocks: int, batch: int, seconds: float) -> float:
     flow = build_transform(ModelConfig(blocks=blocks), features - circular, circular, 0).double()
     z = torch.rand(batch, features, dtype=torch.float64)
     flow.inverse(z)
-    done, start = 0, time.perf_counter()
-    while time.perf_counter() - start < seconds:
-        flow.inverse(z)
-        done += batch
-    return done / (time.perf_counter() - start)
+    return per_second(lambda: flow.inverse(z), batch, seconds)
 
 
 def _flow(trained: TrainedRun, n: int) -> dict[str, Any]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import time
 from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
 
+from bgp4.bench.timing import per_second
 from bgp4.config import SystemConfig
 from bgp4.energies.openmm import available_cores
 from bgp4.replicas import ENGINES, DynamicsSettings
@@ -24,14 +24,22 @@ STEPS = {"openmm": 200, "batched": 5}
 """In each call, some 50 ms or less."""
 
 
-def bench_simulation(seconds: float = 5.0, rounds: int = 5) -> dict[str, Any]:
-    """Langevin dynamics of alanine dipeptide in OBC1 at 1 fs, engines in turn `rounds` times.
+def bench_simulation(
+    seconds: float = 5.0, rounds: int = 5, molecule: Molecule | None = None
+) -> dict[str, Any]:
+    """Langevin dynamics at 1 fs, engines in turn `rounds` times.
+
+    Args:
+        seconds: For each engine, over all rounds.
+        rounds: How often they take turns.
+        molecule: Alanine dipeptide in OBC1 by default.
 
     Returns:
         {"results": [{"engine", "replicas", "replica_steps_per_s", ...}], "settings": {...}}; the
         median over rounds, summed over processes, with the slowest and the fastest.
     """
-    molecule = load_molecule(SystemConfig(testsystem="AlanineDipeptideImplicit"))
+    if molecule is None:
+        molecule = load_molecule(SystemConfig(testsystem="AlanineDipeptideImplicit"))
     context = multiprocessing.get_context("spawn")
     cores = available_cores()
     teams: dict[str, list[Connection]] = {}
@@ -90,8 +98,4 @@ def _serve(pipe: Connection, engine: str, settings: DynamicsSettings, core: int)
             seconds = pipe.recv()
         except EOFError:
             return
-        done, start = 0, time.perf_counter()
-        while time.perf_counter() - start < seconds:
-            replicas.run(steps)
-            done += steps * settings.stacks
-        pipe.send(done / (time.perf_counter() - start))
+        pipe.send(per_second(lambda: replicas.run(steps), steps * settings.stacks, seconds))

@@ -85,8 +85,8 @@ class CheckedEnergy(Energy):
         self.largest_difference_kt = 0.0
 
     def _evaluate(self, positions: NDArray[np.float64]) -> Evaluation:
-        result = self.openmm.evaluate(positions)
-        other = self.batched.evaluate(positions).energy_kjmol
+        result = self.openmm._evaluate(positions)
+        other = self.batched._evaluate(positions).energy_kjmol
         kt = kjmol_to_kt(result.energy_kjmol, self.temperature_k)
         difference = np.abs(kt - kjmol_to_kt(other, self.temperature_k))
         compared = difference[kt < self.COMPARED_BELOW_KT]
@@ -121,7 +121,7 @@ def _batched_serves(
 
 
 def _check_platform(molecule: Molecule, platform: str) -> None:
-    """Samples are weighted by OpenMM, whatever trains: better to know before training."""
+    """OpenMM judges, whatever else is used: better to know at the start whether it can."""
     try:
         make_context(molecule.system_xml, platform)
     except Exception as error:

@@ -17,6 +17,7 @@ from bgp4.analysis.style import angle_axis, new_figure, styled
 from bgp4.config import Config, load_config
 from bgp4.progress import Report
 from bgp4.reproduce.figure import Check, Outcome
+from bgp4.run import RunFolder
 
 CLAIM = (
     "With P4Inv in place of swaps, the generator's energies lie nearer to those of MD and more of "
@@ -86,7 +87,7 @@ def run(settings: Settings, report: Report, folder: Path) -> Outcome:
 def _result(config: Config, path: Path) -> RunResult:
     from bgp4.training.loop import train
 
-    begun = (path / "checkpoint.safetensors").is_file()
+    begun = RunFolder(path).checkpoint_path.is_file()
     return collect_run(train(config, path, resume=begun))
 
 
