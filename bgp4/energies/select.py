@@ -39,10 +39,9 @@ def training_energy(
         UserInputError: If the config asks for `batched` and the System can't have it, or for a
             platform that OpenMM does not have here.
     """
-    _check_platform(molecule, config.platform)
-    if config.method == "openmm" or not _batched_serves(config, molecule, frames_nm):
-        return _openmm(config, molecule, temperature_k, ranks)
-    return BatchedEnergy(molecule, temperature_k, torch.float32, ranks.device)
+    if _batched_serves(config, molecule, frames_nm):
+        return BatchedEnergy(molecule, temperature_k, torch.float32, ranks.device)
+    return _openmm(config, molecule, temperature_k, ranks)
 
 
 def weighing_energy(
@@ -61,8 +60,7 @@ def weighing_energy(
     Raises:
         UserInputError: As `training_energy`.
     """
-    _check_platform(molecule, config.platform)
-    batched = config.method != "openmm" and _batched_serves(config, molecule, frames_nm)
+    batched = _batched_serves(config, molecule, frames_nm)
     if batched and not check:
         return BatchedEnergy(molecule, temperature_k)
     openmm = _openmm(config, molecule, temperature_k, ranks)
@@ -107,7 +105,13 @@ def _openmm(
 def _batched_serves(
     config: EnergyConfig, molecule: Molecule, frames_nm: NDArray[np.floating]
 ) -> bool:
-    """Whether batched energies agree with OpenMM's; a refusal is the user's to know."""
+    """Whether the config allows batched energies and they agree with OpenMM's.
+
+    A refusal is the user's to know, and so is a platform that OpenMM does not have here.
+    """
+    _check_platform(molecule, config.platform)
+    if config.method == "openmm":
+        return False
     try:
         check_against_openmm(molecule, frames_nm)
     except UnsupportedForce as unsupported:

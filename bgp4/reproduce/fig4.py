@@ -30,16 +30,15 @@ CLAIM = (
 
 @dataclass(frozen=True)
 class Settings:
-    n: int = 128
-    iterations: int = 150_000
-    learning_rate: float = 1.25e-4
-    merge_every: int = 10
-    tolerance: float = 1e-6
-    seeds: tuple[int, ...] = (0, 1, 2)
+    n: int
+    fit: LinearFit
+    seeds: tuple[int, ...]
 
 
-FULL = Settings()
-QUICK = Settings(n=8, iterations=4_000, learning_rate=2e-3, tolerance=1e-2, seeds=(0,))
+FULL = Settings(
+    128, LinearFit(iterations=150_000, learning_rate=1.25e-4, tolerance=1e-6), (0, 1, 2)
+)
+QUICK = Settings(8, LinearFit(iterations=4_000, learning_rate=2e-3, tolerance=1e-2), (0,))
 
 METHODS: dict[str, Method] = {
     "direct": "direct",
@@ -50,16 +49,7 @@ METHODS: dict[str, Method] = {
 
 def run(settings: Settings, report: Report, folder: Path) -> Outcome:
     targets = {seed: rotation(settings.n, seed) for seed in settings.seeds}
-    fits = {
-        name: LinearFit(
-            method,
-            settings.iterations,
-            settings.learning_rate,
-            settings.merge_every,
-            tolerance=settings.tolerance,
-        )
-        for name, method in METHODS.items()
-    }
+    fits = {name: replace(settings.fit, method=method) for name, method in METHODS.items()}
     fits["P4Inv, float64"] = replace(fits["P4Inv"], precision="float64")
     traces = fit_all(targets, fits, report)
     direct, p4 = traces["direct"], traces["P4Inv"]

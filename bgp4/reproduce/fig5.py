@@ -25,33 +25,23 @@ CLAIM = (
 class Settings:
     """The determinant and the inverse are tracked from the identity on, never computed anew."""
 
-    n: int = 101
-    iterations: int = 90_000
-    learning_rate: float = 1.6e-4
-    merge_every: int = 10
-    tolerance: float = 1e-6
+    n: int
+    fit: LinearFit
+    seeds: tuple[int, ...]
     penalty: float = 0.1
-    seeds: tuple[int, ...] = (0, 1, 2)
 
 
-FULL = Settings()
-QUICK = Settings(n=7, iterations=3_000, learning_rate=2.3e-3, tolerance=1e-2, seeds=(0,))
+FULL = Settings(101, LinearFit(iterations=90_000, learning_rate=1.6e-4, tolerance=1e-6), (0, 1, 2))
+QUICK = Settings(7, LinearFit(iterations=3_000, learning_rate=2.3e-3, tolerance=1e-2), (0,))
 
 
 def run(settings: Settings, report: Report, folder: Path) -> Outcome:
     targets = {seed: -torch.eye(settings.n, dtype=torch.float64) for seed in settings.seeds}
-    direct = LinearFit(
-        "direct",
-        settings.iterations,
-        settings.learning_rate,
-        settings.merge_every,
-        tolerance=settings.tolerance,
-    )
-    p4 = replace(direct, method="p4inv")
-    fits = {"direct": direct, "P4Inv": p4}
+    fits = {"direct": replace(settings.fit, method="direct"), "P4Inv": settings.fit}
     traces = fit_all(targets, fits, report)
     first = {settings.seeds[0]: targets[settings.seeds[0]]}
-    control = fit_all(first, {"penalised": replace(p4, penalty=settings.penalty)}, report)
+    penalised = replace(settings.fit, penalty=settings.penalty)
+    control = fit_all(first, {"penalised": penalised}, report)
     traces |= control
     return Outcome(_checks(traces), _numbers(traces), draw(traces))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -45,9 +45,7 @@ class Settings:
     planar: Planar
     seeds: tuple[int, ...]
     n: int
-    iterations: int
-    learning_rate: float
-    tolerance: float
+    fit: LinearFit
     rotations: tuple[int, ...]
 
 
@@ -56,9 +54,7 @@ FULL = Settings(
     Planar(),
     seeds=(0, 1, 2),
     n=128,
-    iterations=100_000,
-    learning_rate=1.25e-4,
-    tolerance=1e-6,
+    fit=LinearFit(iterations=100_000, learning_rate=1.25e-4, tolerance=1e-6),
     rotations=(0, 1),
 )
 QUICK = Settings(
@@ -66,9 +62,7 @@ QUICK = Settings(
     planar=Planar(p4_layers=26, couplings=4, hidden=6, steps=100),
     seeds=(0, 1),
     n=12,
-    iterations=2_000,
-    learning_rate=2e-3,
-    tolerance=1e-2,
+    fit=LinearFit(iterations=2_000, learning_rate=2e-3, tolerance=1e-2),
     rotations=(0,),
 )
 
@@ -89,13 +83,7 @@ def run(settings: Settings, report: Report, folder: Path) -> Outcome:
     report(50, "")
     targets = {seed: rotation(settings.n, seed) for seed in settings.rotations}
     fits = {
-        name: LinearFit(
-            method,
-            settings.iterations,
-            settings.learning_rate,
-            merge_every,
-            tolerance=settings.tolerance,
-        )
+        name: replace(settings.fit, method=method, merge_every=merge_every)
         for name, (method, merge_every) in METHODS.items()
     }
     with progress("rotation", 100) as inner:
