@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.integrate import solve_ivp
 
 from bgp4.reproduce.linear_maps import (
     METHODS,
@@ -17,6 +18,7 @@ from bgp4.reproduce.linear_maps import (
     fit_linear,
     median_iterations,
     positive_definite,
+    rivals,
     rotation,
 )
 
@@ -101,6 +103,18 @@ def test_only_the_exponential_and_the_penalty_can_not_reach_a_negative_determina
     for blocked in (replace(fit, method="expm"), replace(fit, penalty=0.1)):
         trace = fit_linear(T, blocked, seed=0)
         assert not trace.converged
+        assert trace.true_sign[-1] == 1
+
+
+def test_both_rivals_take_the_same_path_and_stop_short_of_a_negative_determinant() -> None:
+    """Towards -I both go from 1 by da / dt = -(a + 1) a^2, t steps times learning rate."""
+    fit = replace(FIT, iterations=2_000, learning_rate=2e-3, batch=512, tolerance=0.0)
+    for name, rival in rivals(fit).items():
+        trace = fit_linear(-torch.eye(3).double(), rival, seed=0)
+        assert len(trace.loss) > 10, name
+        t = trace.iteration * fit.learning_rate
+        path = solve_ivp(lambda t, a: -(a + 1) * a**2, (0, t[-1]), [1.0], t_eval=t, rtol=1e-8)
+        np.testing.assert_allclose(trace.loss, (path.y[0] + 1) ** 2, rtol=0.01)
         assert trace.true_sign[-1] == 1
 
 
