@@ -112,11 +112,19 @@ def reproduce(
     data: Annotated[
         Path | None, typer.Option(help="Folder with MNIST's IDX files, for fig10.")
     ] = None,
+    download: Annotated[
+        bool,
+        typer.Option("--download", help="Fetch these (11 MB) first, into --data or ~/.cache/bgp4."),
+    ] = False,
 ) -> None:
-    """Make figures of the P4Inv paper, each with its numbers and a verdict on its claim."""
+    """Make figures of the P4Inv paper, each with its numbers and a verdict on its claim.
+
+    A figure that is there with the same settings is kept, also if another version of bgp4 made it:
+    delete its folder to have it made anew.
+    """
     from bgp4.commands import reproduce_command
 
-    reproduce_command(figures, output, quick, data)
+    reproduce_command(figures, output, quick, data, download)
 
 
 @app.command()

@@ -123,12 +123,14 @@ def simulate_command(config_name: str, output: Path, overrides: Sequence[str]) -
     )
 
 
-def reproduce_command(figures: Sequence[str], output: Path, quick: bool, data: Path | None) -> None:
+def reproduce_command(
+    figures: Sequence[str], output: Path, quick: bool, data: Path | None, download: bool
+) -> None:
     """`bgp4 reproduce`."""
     _set_up_logging()
     from bgp4.reproduce.figure import reproduce
 
-    for line in reproduce(figures, output, quick, data):
+    for line in reproduce(figures, output, quick, data, download):
         print(line, flush=True)
 
 

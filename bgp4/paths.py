@@ -1,10 +1,14 @@
-"""Where bundled configs and data lie: inside the installed package, or in the source checkout."""
+"""Where bundled configs and data lie, and what is kept between runs.
+
+The bundle is inside the installed package, or in the source checkout.
+"""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-__all__ = ["bundled_configs", "find_config", "find_data"]
+__all__ = ["bundled_configs", "cache_folder", "find_config", "find_data"]
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -28,6 +32,11 @@ def find_config(name: str) -> Path | None:
 def find_data(name: str) -> Path | None:
     """The file of that path, else the bundled data file of that name, else None."""
     return _find(name, _bundled("data"))
+
+
+def cache_folder() -> Path:
+    """`$XDG_CACHE_HOME/bgp4`, by default `~/.cache/bgp4`; it need not exist."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bgp4"
 
 
 def _find(name: str, folder: Path) -> Path | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import logging
-import os
 import platform
 import shutil
 import subprocess
@@ -19,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from bgp4.energies.forcefield import COULOMB, OFFSET_NM, PROBE_NM, ForceField
+from bgp4.paths import cache_folder
 
 __all__ = ["Kernel", "load_kernel"]
 
@@ -83,7 +83,7 @@ def _compiled(compiler: str) -> Path:
     resolved = _output(compiler, *FLAGS, "-fsyntax-only", "-###", str(SOURCE))
     sources = SOURCE.read_bytes() + HEADER.read_bytes()
     name = hashlib.sha256(sources + resolved).hexdigest()[:16]
-    path = _cache_folder() / f"kernel-{name}.so"
+    path = _writable_folder() / f"kernel-{name}.so"
     if not path.exists():
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             made = Path(folder) / path.name
@@ -97,10 +97,9 @@ def _output(*command: str) -> bytes:
     return subprocess.run(command, capture_output=True, check=True).stderr
 
 
-def _cache_folder() -> Path:
-    """`$XDG_CACHE_HOME/bgp4`, or a folder for this process alone where that can't be written."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(home) / "bgp4"
+def _writable_folder() -> Path:
+    """The user's cache, or a folder for this process alone where that can't be written."""
+    folder = cache_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:

@@ -22,6 +22,8 @@ from matplotlib.figure import Figure
 from bgp4.analysis.style import png_bytes, svg_bytes
 from bgp4.errors import UserInputError
 from bgp4.progress import Report, progress
+from bgp4.reproduce.download import download_mnist
+from bgp4.reproduce.mnist import default_folder
 from bgp4.run import atomic_write_bytes, atomic_write_text, versions
 
 __all__ = ["FIGURES", "Check", "Outcome", "reproduce", "verdict"]
@@ -76,6 +78,7 @@ def reproduce(
     folder: Path,
     quick: bool = False,
     mnist: Path | None = None,
+    download: bool = False,
 ) -> Iterator[str]:
     """Make figures into folder/NAME/{NAME.png, NAME.svg, result.json}.
 
@@ -85,7 +88,8 @@ def reproduce(
         names: Some of `FIGURES`, or "all".
         folder: Made where it is missing.
         quick: Small settings, to see that everything works.
-        mnist: Folder with MNIST's IDX files, for figure 10.
+        mnist: Folder with MNIST's IDX files, for figure 10; by default that of downloads.
+        download: Fetch those files first, where the folder lacks them.
 
     Yields:
         One line of verdict for each figure.
@@ -94,6 +98,8 @@ def reproduce(
         UserInputError: If a name is unknown, the folder can't be made, or data are missing.
     """
     chosen = _chosen(names)
+    if download and "fig10" in chosen:
+        download_mnist(mnist or default_folder())
     if mnist is not None and not mnist.is_dir():
         raise UserInputError(f"--data {mnist}: no such folder")
     for name in chosen:

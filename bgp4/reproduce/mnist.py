@@ -14,15 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bgp4.errors import UserInputError
+from bgp4.paths import cache_folder
+from bgp4.reproduce.download import SHA256
 
-__all__ = ["FILES", "Digits", "load_mnist"]
+__all__ = ["FILES", "Digits", "default_folder", "load_mnist"]
 
-FILES = (
-    "train-images-idx3-ubyte.gz",
-    "train-labels-idx1-ubyte.gz",
-    "t10k-images-idx3-ubyte.gz",
-    "t10k-labels-idx1-ubyte.gz",
-)
+FILES = tuple(SHA256)
+"""Images and labels to train on, images and labels to test on."""
 
 SIDE = 28
 CLASSES = 10
@@ -40,21 +38,26 @@ class Digits(NamedTuple):
     labels: Tensor
 
 
+def default_folder() -> Path:
+    """Where a download goes, and is found again."""
+    return cache_folder() / "mnist"
+
+
 def load_mnist(
     folder: str | None,
 ) -> tuple[Digits, Digits]:
-    """The digits to train on and those to test on.
+    """The digits to train on and those to test on; from `default_folder` without a folder.
 
     Raises:
-        UserInputError: If there is no folder, a file is missing, or one is not what it should be.
+        UserInputError: If a file is missing, or is not what it should be.
     """
-    if folder is None:
-        raise UserInputError(f"MNIST: name the folder with {', '.join(FILES)} by --data DIR")
-    paths = [Path(folder) / name for name in FILES]
+    home = default_folder() if folder is None else Path(folder)
+    paths = [home / name for name in FILES]
     missing = [path.name for path in paths if not path.is_file()]
     if missing:
         raise UserInputError(
-            f"--data {folder}: expected {', '.join(FILES)}, missing {', '.join(missing)}"
+            f"MNIST: {home}: missing {', '.join(missing)}; name the folder that has them by "
+            "--data DIR, or fetch them (11 MB) by --download"
         )
     return _digits(*paths[:2]), _digits(*paths[2:])
 

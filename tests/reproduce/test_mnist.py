@@ -97,10 +97,13 @@ def test_damaged_files_are_refused(
     assert "\n" not in str(error.value)
 
 
-def test_without_data_the_message_names_the_files(tmp_path: Path) -> None:
+def test_without_data_the_message_names_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(UserInputError) as error:
-        list(reproduce(["fig10"], tmp_path, quick=True))
-    assert all(name in str(error.value) for name in (*FILES, "--data DIR"))
+        list(reproduce(["fig10"], tmp_path / "out", quick=True))
+    assert all(name in str(error.value) for name in (*FILES, "--data DIR", "--download"))
 
 
 @networks
