@@ -45,6 +45,7 @@ DEFINITIONS: dict[str, str] = {
     "mean_energy_shift_kt": "Mean energy of the accepted samples minus MD's, in kT.",
     "mean_energy_shift_kjmol": "mean_energy_shift_kt in kJ/mol.",
     "median_energy_shift_kt": "Median energy of the accepted samples minus MD's, in kT.",
+    "median_energy_shift_kjmol": "median_energy_shift_kt in kJ/mol.",
     "mean_energy_shift_reweighted_kt": "Mean energy of the reweighted samples minus MD's, in kT.",
     "mean_energy_shift_reweighted_kjmol": "mean_energy_shift_reweighted_kt in kJ/mol.",
     "mean_energy_shift_reweighted_error_kt": "Bootstrap standard error of "

@@ -193,7 +193,7 @@ def energy_metrics(run: RunResult) -> Metrics:
 
 
 def energy_shifts(run: RunResult) -> Metrics:
-    """Mean energy of the accepted samples minus MD's, raw and reweighted, in kT and kJ/mol."""
+    """Mean energy of the accepted samples minus MD's, raw and reweighted, and their median's."""
     mean = float(np.mean(run.data_energy_kt))
     energy, weight = run.energy_kt[run.accepted], run.weights[run.accepted]
     raw = float(np.mean(energy)) - mean if len(energy) else NAN
@@ -204,6 +204,7 @@ def energy_shifts(run: RunResult) -> Metrics:
         "mean_energy_shift_kt": raw,
         "mean_energy_shift_kjmol": kt_to_kjmol(raw, run.temperature_k),
         "median_energy_shift_kt": median,
+        "median_energy_shift_kjmol": kt_to_kjmol(median, run.temperature_k),
         "mean_energy_shift_reweighted_kt": reweighted,
         "mean_energy_shift_reweighted_kjmol": kt_to_kjmol(reweighted, run.temperature_k),
         "mean_energy_shift_reweighted_error_kt": error,
