@@ -20,7 +20,7 @@ from bgp4.reproduce.linear_maps import (
     rivals,
     rotation,
 )
-from bgp4.reproduce.plots import draw_eigenvalues, draw_losses
+from bgp4.reproduce.plots import draw_eigenvalues, draw_losses, draw_residual
 
 CLAIM = (
     "Training a random rotation of 128 dimensions, P4Inv converges, slower only at the start; its "
@@ -111,8 +111,7 @@ def draw(traces: dict[str, list[Trace]], target: Tensor) -> Figure:
     ax = axes[0, 2]
     for i, name in enumerate(("P4Inv", "P4Inv, float64")):
         for k, trace in enumerate(traces[name]):
-            label = name if k == 0 else None
-            ax.plot(trace.iteration, trace.residual, color=run_colour(i), lw=1, label=label)
+            draw_residual(ax, trace, run_colour(i), name if k == 0 else None)
     ax.axhline(1e-5, color="black", lw=0.6, ls="--")
     ax.set(yscale="log", xlabel="iteration", ylabel="max |A A⁻¹ − I|", title="Inverse of P4Inv")
     ax.legend()

@@ -13,6 +13,7 @@ from bgp4.analysis.style import DATA_COLOUR, new_figure, run_colour, styled
 from bgp4.progress import Report
 from bgp4.reproduce.figure import Check, Outcome
 from bgp4.reproduce.linear_maps import LinearFit, Trace, fit_all, median_iterations, rivals
+from bgp4.reproduce.plots import draw_losses, draw_residual
 
 CLAIM = (
     "Towards -I in 101 dimensions, whose determinant is -1, P4Inv without penalty converges in a "
@@ -110,18 +111,12 @@ def _final_error(traces: list[Trace]) -> float:
 def draw(traces: dict[str, list[Trace]]) -> Figure:
     figure, axes = new_figure(1, 2, 10.5, 4)
     ax, direct, p4 = axes[0, 0], traces["direct"][0], traces["P4Inv"][0]
-    ax.plot(p4.iteration, p4.residual, color=DATA_COLOUR, lw=1, label="residue of the inverse")
+    draw_residual(ax, p4, DATA_COLOUR, "residue of the inverse")
     for i, (name, trace) in enumerate({"direct": direct, "P4Inv": p4}.items()):
-        colour, log10 = run_colour(i), np.maximum(trace.logabsdet / np.log(10), -60)
+        colour, log10 = run_colour(i), np.maximum(trace.logabsdet / np.log(10), -100)
         ax.plot(trace.iteration, 10.0**log10, color=colour, lw=1, label=f"|det|, {name}")
         ax.axvline(trace.finished, color=colour, lw=0.8, ls="--")
     ax.set(yscale="log", xlabel="iteration", title="Towards −I, no penalty (dashed: converged)")
     ax.legend()
-    ax = axes[0, 1]
-    for i, (name, runs) in enumerate(traces.items()):
-        for k, trace in enumerate(runs):
-            label = name if k == 0 else None
-            ax.plot(trace.iteration, trace.loss, color=run_colour(i), lw=1, label=label)
-    ax.set(yscale="log", xlabel="iteration", ylabel="‖A − T‖² / n", title="Loss")
-    ax.legend()
+    draw_losses(axes[0, 1], traces)
     return figure

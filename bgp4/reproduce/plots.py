@@ -11,7 +11,7 @@ from torch import Tensor
 from bgp4.analysis.style import DATA_COLOUR, lighter, run_colour
 from bgp4.reproduce.linear_maps import Trace
 
-__all__ = ["draw_eigenvalues", "draw_losses"]
+__all__ = ["draw_eigenvalues", "draw_losses", "draw_residual"]
 
 
 def draw_losses(ax: Axes, traces: Mapping[str, Sequence[Trace]]) -> None:
@@ -22,7 +22,13 @@ def draw_losses(ax: Axes, traces: Mapping[str, Sequence[Trace]]) -> None:
             label = name if k == 0 else None
             ax.plot(trace.iteration, trace.loss, style, color=run_colour(i), lw=1, label=label)
     ax.set(yscale="log", xlabel="iteration", ylabel=r"$\|A - T\|_F^2 / n$", title="Loss")
+    ax.locator_params(axis="x", nbins=5)
     ax.legend()
+
+
+def draw_residual(ax: Axes, trace: Trace, colour: str, label: str | None) -> None:
+    """max |A A^-1 - I| over iterations, for a logarithmic axis; it is 0 at the start."""
+    ax.plot(trace.iteration[1:], trace.residual[1:], color=colour, lw=1, label=label)
 
 
 def draw_eigenvalues(ax: Axes, trace: Trace, target: Tensor) -> None:
