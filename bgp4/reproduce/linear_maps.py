@@ -285,11 +285,11 @@ def rivals(fit: LinearFit) -> dict[str, LinearFit]:
     """What the paper does not compare with: the relative gradient, and exp S.
 
     From the identity towards a normal matrix both take the same path, in the limit of small steps.
-    A step of exp S takes about ten times as long as any other, so it gets a fifth of the steps.
+    A step of exp S takes about ten times as long as any other, so it gets a tenth of the steps.
     """
     return {
         "relative gradient": replace(fit, method="relative"),
-        "exp S": replace(fit, method="expm", iterations=fit.iterations // 5),
+        "exp S": replace(fit, method="expm", iterations=fit.iterations // 10),
     }
 
 
