@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +14,11 @@ from bgp4.progress import Report
 from bgp4.reproduce.figure import Check, Outcome
 from bgp4.reproduce.planar import (
     PAPER_DENSITIES,
+    QUICK_PLANE,
     Fits,
     Kind,
     Planar,
+    Plane,
     Runs,
     draw_densities,
     fit_densities,
@@ -32,29 +33,15 @@ CLAIM = (
 )
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Every density and seed is trained alike."""
-
-    densities: tuple[str, ...]
-    planar: Planar
-    seeds: tuple[int, ...]
-
-
-FULL = Settings(PAPER_DENSITIES, Planar(), seeds=(0, 1, 2, 3, 4))
-QUICK = Settings(
-    densities=("moons",),
-    planar=Planar(p4_layers=26, couplings=4, hidden=6, steps=100),
-    seeds=(0, 1),
-)
-
+FULL = Plane(PAPER_DENSITIES, Planar(), seeds=(0, 1, 2, 3, 4))
+QUICK = QUICK_PLANE
 
 RIVALS: tuple[Kind, ...] = ("RNVP", "shallow RNVP")
 
 
-def run(settings: Settings, report: Report, folder: Path) -> Outcome:
+def run(settings: Plane, report: Report, folder: Path) -> Outcome:
     planar = settings.planar
-    fits = fit_densities((*RIVALS, "P4Inv"), settings.densities, planar, settings.seeds, report)
+    fits = fit_densities((*RIVALS, "P4Inv"), settings, report)
     gains = {rival: _gains(fits["P4Inv"], fits[rival]) for rival in RIVALS}
     numbers = planar_numbers(fits, planar)
     for rival, by_density in gains.items():

@@ -21,9 +21,11 @@ from bgp4.reproduce.linear_maps import (
 )
 from bgp4.reproduce.planar import (
     PAPER_DENSITIES,
+    QUICK_PLANE,
     Fits,
     Kind,
     Planar,
+    Plane,
     draw_densities,
     fit_densities,
     log_likelihoods,
@@ -41,26 +43,20 @@ CLAIM = (
 class Settings:
     """The plane as in figure 6, the rotation as in figure 4."""
 
-    densities: tuple[str, ...]
-    planar: Planar
-    seeds: tuple[int, ...]
+    plane: Plane
     n: int
     fit: LinearFit
     rotations: tuple[int, ...]
 
 
 FULL = Settings(
-    PAPER_DENSITIES,
-    Planar(),
-    seeds=(0, 1, 2),
+    Plane(PAPER_DENSITIES, Planar(), seeds=(0, 1, 2)),
     n=128,
     fit=LinearFit(iterations=100_000, learning_rate=1.25e-4, tolerance=1e-6),
     rotations=(0, 1),
 )
 QUICK = Settings(
-    densities=("moons",),
-    planar=Planar(p4_layers=26, couplings=4, hidden=6, steps=100),
-    seeds=(0, 1),
+    QUICK_PLANE,
     n=12,
     fit=LinearFit(iterations=2_000, learning_rate=2e-3, tolerance=1e-2),
     rotations=(0,),
@@ -79,7 +75,7 @@ METHODS: dict[str, tuple[Method, int]] = {
 
 def run(settings: Settings, report: Report, folder: Path) -> Outcome:
     with progress("plane", 100) as inner:
-        planar = fit_densities(KINDS, settings.densities, settings.planar, settings.seeds, inner)
+        planar = fit_densities(KINDS, settings.plane, inner)
     report(50, "")
     targets = {seed: rotation(settings.n, seed) for seed in settings.rotations}
     fits = {
@@ -90,7 +86,10 @@ def run(settings: Settings, report: Report, folder: Path) -> Outcome:
         traces = fit_all(targets, fits, inner)
     return Outcome(
         (*_planar_checks(planar), *_rotation_checks(traces)),
-        {"plane": planar_numbers(planar, settings.planar), "rotation": _rotation_numbers(traces)},
+        {
+            "plane": planar_numbers(planar, settings.plane.planar),
+            "rotation": _rotation_numbers(traces),
+        },
         draw(planar, traces),
     )
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
-from itertools import chain
+from itertools import chain, product
 from typing import Literal
 
 import numpy as np
@@ -25,10 +25,12 @@ from bgp4.reproduce.densities import DENSITIES, EXTENT
 __all__ = [
     "FLOWS",
     "PAPER_DENSITIES",
+    "QUICK_PLANE",
     "Fits",
     "Kind",
     "Planar",
     "PlanarFit",
+    "Plane",
     "Runs",
     "draw_densities",
     "fit_densities",
@@ -69,6 +71,15 @@ class Planar:
     p4_learning_rate: float = 0.04
     merge_every: int = 25
     held_out: int = 20_000
+
+
+@dataclass(frozen=True)
+class Plane:
+    """What is trained on what: every density and seed alike."""
+
+    densities: tuple[str, ...]
+    planar: Planar
+    seeds: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -183,6 +194,12 @@ def fit_planar(kind: Kind, density: str, planar: Planar, seed: int) -> PlanarFit
 
 PAPER_DENSITIES = ("checkerboard", "moons", "pinwheel", "rings")
 
+QUICK_PLANE = Plane(
+    densities=("moons",),
+    planar=Planar(p4_layers=26, couplings=4, hidden=6, steps=100),
+    seeds=(0, 1),
+)
+
 Runs = dict[str, list[PlanarFit]]
 """By density and seed."""
 
@@ -190,19 +207,13 @@ Fits = dict[Kind, Runs]
 """By flow."""
 
 
-def fit_densities(
-    kinds: Sequence[Kind],
-    densities: Sequence[str],
-    planar: Planar,
-    seeds: Sequence[int],
-    report: Report,
-) -> Fits:
+def fit_densities(kinds: Sequence[Kind], plane: Plane, report: Report) -> Fits:
     """Each kind of flow on each density from each seed; progress in percent."""
-    fits: Fits = {kind: {name: [] for name in densities} for kind in kinds}
-    cases = [(name, kind, seed) for name in densities for kind in kinds for seed in seeds]
+    fits: Fits = {kind: {name: [] for name in plane.densities} for kind in kinds}
+    cases = list(product(plane.densities, kinds, plane.seeds))
     for i, (name, kind, seed) in enumerate(cases):
         report(100 * i // len(cases), f"{name}, {kind}, seed {seed}")
-        fits[kind][name].append(fit_planar(kind, name, planar, seed))
+        fits[kind][name].append(fit_planar(kind, name, plane.planar, seed))
     return fits
 
 
