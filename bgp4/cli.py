@@ -119,8 +119,7 @@ def reproduce(
 ) -> None:
     """Make figures of the P4Inv paper, each with its numbers and a verdict on its claim.
 
-    A figure that is there with the same settings is kept, also if another version of bgp4 made it:
-    delete its folder to have it made anew.
+    A figure that is there from the same settings and version is kept.
     """
     from bgp4.commands import reproduce_command
 

@@ -19,6 +19,7 @@ from typing import Any, Literal, Protocol, cast
 import numpy as np
 from matplotlib.figure import Figure
 
+from bgp4 import __version__
 from bgp4.analysis.style import png_bytes, svg_bytes
 from bgp4.errors import UserInputError
 from bgp4.progress import Report, progress
@@ -82,7 +83,7 @@ def reproduce(
 ) -> Iterator[str]:
     """Make figures into folder/NAME/{NAME.png, NAME.svg, result.json}.
 
-    A figure whose result.json stands there with the same settings is not made again.
+    A figure whose result.json stands there from the same settings and version is not made again.
 
     Args:
         names: Some of `FIGURES`, or "all".
@@ -131,7 +132,8 @@ def _make(name: str, folder: Path, quick: bool, mnist: Path | None) -> str:
         settings = replace(settings, data=str(mnist))
     result_path = folder / "result.json"
     done = _read_result(result_path)
-    if done is None or done["settings"] != _plain(asdict(settings)):
+    made_from = (_plain(asdict(settings)), __version__)
+    if done is None or (done["settings"], done["versions"]["bgp4"]) != made_from:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

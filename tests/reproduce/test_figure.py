@@ -28,15 +28,17 @@ def test_a_figure_is_written_and_not_made_twice(tmp_path: Path) -> None:
     assert (folder / "fig9.png").stat().st_mtime_ns == before
 
 
-def test_other_settings_or_a_damaged_result_make_it_anew(tmp_path: Path) -> None:
+def test_other_settings_another_version_or_a_damaged_result_make_it_anew(tmp_path: Path) -> None:
     list(reproduce(["fig9"], tmp_path))
     path = tmp_path / "fig9" / "result.json"
     good = json.loads(path.read_text())
-    for text in ("{", json.dumps({**good, "settings": {}, "verdict": "fails"})):
+    changes = ({"settings": {}}, {"versions": {**good["versions"], "bgp4": "0.0.1"}})
+    for text in ("{", *(json.dumps({**good, **change, "verdict": "fails"}) for change in changes)):
         path.write_text(text)
         (line,) = reproduce(["fig9"], tmp_path)
         assert line.startswith("fig9: holds")
-        assert json.loads(path.read_text())["settings"] == good["settings"]
+        made = json.loads(path.read_text())
+        assert (made["settings"], made["versions"]) == (good["settings"], good["versions"])
 
 
 @pytest.mark.parametrize("names", [["fig11"], ["fig1", "figure 2"], []])
