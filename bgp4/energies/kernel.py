@@ -3,12 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import logging
-import platform
-import shutil
-import subprocess
-import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,22 +11,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bgp4.compiled import load_compiled
 from bgp4.energies.forcefield import COULOMB, OFFSET_NM, PROBE_NM, ForceField
-from bgp4.paths import cache_folder
 
 __all__ = ["Kernel", "load_kernel"]
-
-log = logging.getLogger(__name__)
 
 Array = NDArray[np.float64]
 
 SOURCE = Path(__file__).with_name("kernel.cpp")
 HEADER = Path(__file__).with_name("simd.h")
-TARGET = "-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native"
-FLAGS = (
-    *("-std=c++17", "-O3", TARGET, "-ffp-contract=fast", "-fPIC", "-shared", "-pthread"),
-    *("-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros"),
-)
 
 
 class Kernel:
@@ -66,45 +53,9 @@ class Kernel:
 
 @cache
 def load_kernel() -> ctypes.CDLL | None:
-    """The compiled library, from the user's cache if it is there; None without a C++ compiler."""
-    compiler = shutil.which("g++") or shutil.which("clang++")
-    if compiler is None:
-        log.warning("no C++ compiler (g++ or clang++): batched energies run in torch, far slower")
-        return None
-    try:
-        return ctypes.CDLL(str(_compiled(compiler)))
-    except (OSError, subprocess.CalledProcessError) as error:
-        log.warning("%s can't be compiled, batched energies run in torch: %s", SOURCE.name, error)
-        return None
-
-
-def _compiled(compiler: str) -> Path:
-    """The library's file, named by all that it depends on: source, compiler, flags and CPU."""
-    resolved = _output(compiler, *FLAGS, "-fsyntax-only", "-###", str(SOURCE))
-    sources = SOURCE.read_bytes() + HEADER.read_bytes()
-    name = hashlib.sha256(sources + resolved).hexdigest()[:16]
-    path = _writable_folder() / f"kernel-{name}.so"
-    if not path.exists():
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            made = Path(folder) / path.name
-            _output(compiler, *FLAGS, str(SOURCE), "-o", str(made))
-            made.replace(path)
-    return path
-
-
-def _output(*command: str) -> bytes:
-    """What a command prints to stderr, where compilers tell what they do."""
-    return subprocess.run(command, capture_output=True, check=True).stderr
-
-
-def _writable_folder() -> Path:
-    """The user's cache, or a folder for this process alone where that can't be written."""
-    folder = cache_folder()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return Path(tempfile.mkdtemp(prefix="bgp4-"))
-    return folder
+    """The compiled library, or None without a C++ compiler."""
+    otherwise = "batched energies run in torch, far slower"
+    return load_compiled(SOURCE, ctypes.CDLL, otherwise, depends=[HEADER])
 
 
 class _Table(ctypes.Structure):

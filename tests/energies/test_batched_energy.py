@@ -11,6 +11,7 @@ import openmm
 import pytest
 import torch
 
+from bgp4 import compiled
 from bgp4.config import EnergyConfig, SystemConfig
 from bgp4.energies import batched as batched_module
 from bgp4.energies import kernel
@@ -182,7 +183,7 @@ def test_a_stretched_molecule_and_a_straight_angle(alanine, plain_openmm) -> Non
 
 
 def test_without_a_compiler_torch_serves(alanine, monkeypatch, caplog) -> None:
-    monkeypatch.setattr(kernel.shutil, "which", lambda name: None)
+    monkeypatch.setattr(compiled.shutil, "which", lambda name: None)
     load_kernel.cache_clear()
     try:
         with caplog.at_level("WARNING", logger="bgp4"):

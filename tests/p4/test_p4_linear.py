@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -11,12 +12,24 @@ from nflows.transforms import CompositeTransform, InverseTransform  # type: igno
 from torch import Tensor
 from torch.autograd.functional import jacobian
 
-from bgp4.p4 import P4InvLinear, matrix_state, permutation_state
-from bgp4.p4.autograd import P4Forward, P4Inverse
+from bgp4.p4 import P4InvLinear, autograd, matrix_state, permutation_state
+from bgp4.p4.autograd import P4Forward, P4Inverse, p4_forward, p4_inverse
+from bgp4.p4.kernel import load_kernel
 
 DIRECTIONS = ["forward", "inverse"]
 sizes = st.integers(1, 10)
 seeds = st.integers(0, 10**6)
+
+
+@pytest.fixture(autouse=True, scope="module", params=["kernel", "torch"])
+def engine(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Every test runs with the compiled operators and without."""
+    if request.param == "kernel" and load_kernel() is None:
+        pytest.skip("no C++ compiler")
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "torch":
+            patch.setattr(autograd, "load_kernel", lambda: None)
+        yield request.param
 
 
 def inputs(batch: int, n: int, seed: int = 1, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -55,14 +68,14 @@ def test_matrices_and_determinant(random_layer) -> None:
     assert layer.residual() < 1e-12
 
 
-@pytest.mark.parametrize("function", [P4Forward, P4Inverse])
+@pytest.mark.parametrize("function", [p4_forward, p4_inverse])
 @pytest.mark.parametrize("n", [1, 4])
 def test_gradients(random_layer, function, n: int) -> None:
     layer = random_layer(n)
     x = inputs(3, n).requires_grad_()
     arguments = (x, layer.u, layer.v, layer.bias, layer.A, layer.A_inv, layer.A_logabsdet)
-    assert torch.autograd.gradcheck(function.apply, arguments)
-    assert torch.autograd.gradgradcheck(function.apply, arguments)
+    assert torch.autograd.gradcheck(function, arguments)
+    assert torch.autograd.gradgradcheck(function, arguments)
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
@@ -239,3 +252,45 @@ def test_drop_in_for_nflows(random_layer) -> None:
     torch.testing.assert_close(flow.inverse(z)[0], x)
     (z.square().sum() - logabsdet.sum()).backward()
     assert all(p.grad is not None for p in flow.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("batch", "n"), [(0, 3), (1, 1), (7, 5), (33, 70)])
+def test_the_kernel_does_what_torch_does(
+    random_layer, engine: str, batch: int, n: int, dtype: torch.dtype
+) -> None:
+    """Up to rounding: values, log-determinants and all gradients, for any strides."""
+    if engine == "torch":
+        pytest.skip("compares both")
+    layer, (x, gradient) = random_layer(n, dtype=dtype), inputs(2, n * batch, dtype=dtype)
+    x, gradient = x.view(n, batch).T.requires_grad_(), gradient.view(n, batch).T
+    weight = gradient[:, :1].expand(batch, 3)[:, 1]
+    buffers = layer.A, layer.A_inv.T.contiguous().T, layer.A_logabsdet
+    arguments = (x, layer.u, layer.v, layer.bias)
+    tol = 100 * torch.finfo(dtype).eps
+    for ours, theirs in ((p4_forward, P4Forward.apply), (p4_inverse, P4Inverse.apply)):
+        results = [function(*arguments, *buffers) for function in (ours, theirs)]
+        grads = [torch.autograd.grad(r, arguments, (gradient, weight)) for r in results]
+        for a, b in zip(results[0] + grads[0], results[1] + grads[1], strict=True):
+            assert (a.shape, a.dtype) == (b.shape, b.dtype)
+            torch.testing.assert_close(a, b, rtol=tol, atol=tol * max(1, batch))
+
+
+def test_an_input_without_gradient(random_layer) -> None:
+    layer, x = random_layer(4), inputs(3, 4)
+    for transform in (layer, layer.inverse):
+        (transform(x)[0].sum() + transform(x)[1].sum()).backward()
+    assert all(p.grad.isfinite().all() for p in layer.parameters())
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 5), (2, 1), (2, 3, 4)])
+def test_inputs_of_another_shape_are_refused(random_layer, shape: tuple[int, ...]) -> None:
+    for transform in (random_layer(4), random_layer(4).inverse):
+        with pytest.raises((RuntimeError, IndexError)):
+            transform(torch.ones(shape, dtype=torch.float64))
+
+
+def test_other_dtypes_run_in_torch(random_layer) -> None:
+    layer = random_layer(4, dtype=torch.bfloat16)
+    z, logabsdet = layer(torch.ones(2, 4, dtype=torch.bfloat16))
+    assert z.dtype == logabsdet.dtype == torch.bfloat16
