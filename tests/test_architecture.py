@@ -71,10 +71,15 @@ def test_openmm_is_imported_lazily_and_by_few(name: str) -> None:
 
 @modules
 def test_p4_needs_torch_and_nflows_alone(name: str) -> None:
+    """And the compiler of its C++ source, which needs the standard library alone."""
     if name.startswith("p4/"):
         names = imported(MODULES[name])
         assert tops(names) - STANDARD <= {"torch", "nflows", "bgp4"}
-        assert all(n.startswith("bgp4.p4") for n in names if n.startswith("bgp4"))
+        assert all(n.startswith(("bgp4.p4", "bgp4.compiled")) for n in names if "bgp4" in n)
+    if name in ("compiled.py", "paths.py"):
+        names = imported(MODULES[name])
+        assert tops(names) - STANDARD <= {"bgp4"}
+        assert all(n.startswith("bgp4.paths") for n in names if "bgp4" in n)
 
 
 @modules
