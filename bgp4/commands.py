@@ -52,10 +52,9 @@ def train_command(
     if not is_writer():
         return
     info = folder.info()
-    print(
-        f"wrote {folder.path} (best held-out log-likelihood {info['log_likelihood_heldout']:.2f} "
-        f"at step {info['best_step']})"
-    )
+    heldout = info["log_likelihood_heldout"]
+    words = "" if heldout is None else f" with held-out log-likelihood {heldout:.2f}"
+    print(f"wrote {folder.path} (best model{words} at step {info['best_step']})")
 
 
 def sample_command(

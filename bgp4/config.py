@@ -80,9 +80,10 @@ class SystemConfig(Section):
 
 
 class DataConfig(Section):
-    """The MD frames that train the flow."""
+    """The MD frames that train the flow; of the run's temperature if none is given."""
 
     path: str = "ala2_300k.h5"
+    temperature_k: Positive | None = None
     stride: Count = 1
     peptide_bonds: Literal["any", "trans"] = "any"
     heldout_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
@@ -124,17 +125,22 @@ class ModelConfig(Section):
 
 
 class TrainingConfig(Section):
-    """Maximum likelihood, then likelihood and energies together."""
+    """Maximum likelihood, then likelihood and energies together.
+
+    Where the data are of another temperature than the run, energies alone: for `anneal_fraction` of
+    those steps on the way from the one to the other, then at the run's.
+    """
 
     steps: Count = 4_000
     batch_size: Annotated[int, Field(ge=2)] = 512
     learning_rate: Positive = 1e-3
     energy_fraction: Fraction = 0.5
+    anneal_fraction: Fraction = 0.6
     energy_batch_size: Annotated[int, Field(ge=2)] = 256
     energy_weight: Fraction = 0.8
     energy_learning_rate: Positive = 2e-4
     energy_cap_kt: Positive = 100.0
-    energy_drop_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0625
+    energy_slope_clip: Positive = 50.0
     gradient_clip: Positive = 10.0
     evaluate_every: Count = 100
     merge_every: Count = 10
@@ -153,8 +159,9 @@ class EnergyConfig(Section):
 
 
 class ReportConfig(Section):
-    """What the report is made from."""
+    """What the report is made from: compared with the data, or with the frames of `reference`."""
 
+    reference: str | None = None
     samples: Count = 10_000
     noise_nm: Positive = 0.004
     bins: Annotated[int, Field(ge=2, le=512)] = 64
@@ -178,6 +185,16 @@ class Config(Section):
     @classmethod
     def _testsystem_by_name(cls, value: Any) -> Any:
         return {"testsystem": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _energies_to_anneal_by(self) -> Config:
+        data_k = self.data.temperature_k or self.temperature_k
+        if data_k != self.temperature_k and self.training.energy_fraction == 0:
+            raise ValueError(
+                f"data.temperature_k is {data_k:g}, temperature_k {self.temperature_k:g}: expected "
+                "training.energy_fraction above 0, to go from the one to the other by energies"
+            )
+        return self
 
 
 def load_config(name: str, overrides: Sequence[str] = ()) -> Config:

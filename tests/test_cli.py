@@ -94,7 +94,7 @@ def reported(folder: Path, sampled: Answer) -> Answer:
 
 def test_train(folder: Path, trained: Answer) -> None:
     assert trained.code == 0, trained.err
-    assert trained.out.startswith("wrote runs/ala2_smoke (best held-out log-likelihood")
+    assert trained.out.startswith("wrote runs/ala2_smoke (best model with held-out log-likelihood")
     assert "training 20/20" in trained.err
     run = RunFolder.open(folder / "runs" / "ala2_smoke")
     assert run.config().seed == 3

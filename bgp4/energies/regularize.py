@@ -1,11 +1,11 @@
-"""Energies made fit for training: a smooth cap, and the worst of a batch left out."""
+"""Energies made fit for training: a smooth cap, and a bound on slopes."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-__all__ = ["keep_lowest", "smooth_cap"]
+__all__ = ["clip_norm", "smooth_cap"]
 
 
 def smooth_cap(
@@ -24,12 +24,15 @@ def smooth_cap(
     return torch.where(energy_kt > cap_kt, cap_kt + torch.log1p(excess), energy_kt)
 
 
-def keep_lowest(
-    energy_kt: Tensor,  # (batch,)
-    drop_fraction: float,
-) -> Tensor:  # (batch,), bool
-    """Which energies to keep when the highest `drop_fraction` of the batch is left out."""
-    n_drop = int(len(energy_kt) * drop_fraction)
-    keep = torch.ones_like(energy_kt, dtype=torch.bool)
-    keep[energy_kt.detach().topk(n_drop).indices] = False
-    return keep
+def clip_norm(
+    values: Tensor,  # (batch, features)
+    most: float,
+) -> Tensor:  # (batch, features)
+    """Each row with its direction, and its norm where that is at most `most`, else `most`.
+
+    >>> clip_norm(torch.tensor([[3.0, 4.0], [0.3, 0.4]]), 1.0)
+    tensor([[0.6000, 0.8000],
+            [0.3000, 0.4000]])
+    """
+    norm = torch.linalg.vector_norm(values, dim=1, keepdim=True)
+    return values * (most / norm.clamp_min(most))

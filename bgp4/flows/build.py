@@ -21,53 +21,12 @@ from bgp4.flows.coupling import (
     SplineCoupling,
 )
 from bgp4.flows.generator import BoltzmannGenerator
+from bgp4.flows.torsions_first import TorsionsFirst
 from bgp4.p4 import P4InvLinear, permutation_state
 
-__all__ = ["TorsionsFirst", "build_generator", "build_transform"]
+__all__ = ["build_generator", "build_transform"]
 
 Rng = torch.Generator
-
-
-class TorsionsFirst(Transform):
-    """Circular variables by themselves, linear ones given the circular: p(t) p(y | t).
-
-    Columns are the linear variables and then the circular ones; the linear transform sees the
-    circular variables' cosines and sines as its context.
-    """
-
-    def __init__(self, linear: Transform, circular: Transform, n_circular: int) -> None:
-        super().__init__()
-        self.linear = linear
-        self.circular = circular
-        self.n_circular = n_circular
-
-    def forward(
-        self,
-        inputs: Tensor,  # (batch, features)
-        context: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        y, t = self._split(inputs)
-        z_y, logabsdet_y = self.linear(y, _cos_sin(t))
-        z_t, logabsdet_t = self.circular(t)
-        return torch.cat([z_y, z_t], dim=1), logabsdet_y + logabsdet_t
-
-    def inverse(
-        self,
-        inputs: Tensor,  # (batch, features)
-        context: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        z_y, z_t = self._split(inputs)
-        t, logabsdet_t = self.circular.inverse(z_t)
-        y, logabsdet_y = self.linear.inverse(z_y, _cos_sin(t))
-        return torch.cat([y, t], dim=1), logabsdet_y + logabsdet_t
-
-    def _split(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        cut = values.shape[1] - self.n_circular
-        return values[:, :cut], values[:, cut:]
-
-
-def _cos_sin(t: Tensor) -> Tensor:
-    return torch.cat([t.cos(), t.sin()], dim=1)
 
 
 def build_generator(
@@ -86,7 +45,7 @@ def build_generator(
     )
 
 
-def build_transform(model: ModelConfig, n_linear: int, n_circular: int, seed: int) -> Transform:
+def build_transform(model: ModelConfig, n_linear: int, n_circular: int, seed: int) -> TorsionsFirst:
     """The flow's transform of `n_linear` standardised and `n_circular` circular variables.
 
     `forward` goes data to latent. Permutations, masks and P4's start are drawn from `seed`;
@@ -94,8 +53,6 @@ def build_transform(model: ModelConfig, n_linear: int, n_circular: int, seed: in
     """
     rng = torch.Generator().manual_seed(seed)
     linear = _linear_blocks(model, n_linear, 2 * n_circular, rng)
-    if n_circular == 0:
-        return linear
     return TorsionsFirst(linear, _torsion_blocks(model, n_circular, rng), n_circular)
 
 
@@ -115,7 +72,7 @@ def _linear_blocks(model: ModelConfig, features: int, context_features: int, rng
 def _torsion_blocks(model: ModelConfig, features: int, rng: Rng) -> Transform:
     """Circular couplings on alternating random halves; one torsion alone has no other half."""
     layers: list[Transform] = []
-    for _ in range(model.torsion_blocks):
+    for _ in range(model.torsion_blocks if features else 0):
         half = _first_half(features)[torch.randperm(features, generator=rng)]
         for mask in (half, 1 - half):
             if mask.any():

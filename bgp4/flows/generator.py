@@ -11,10 +11,10 @@ import math
 from typing import NamedTuple
 
 import torch
-from nflows.transforms import Transform
 from torch import Tensor, nn
 
 from bgp4.coordinates import InternalCoordinates, Standardise
+from bgp4.flows.torsions_first import TorsionsFirst
 from bgp4.p4 import P4InvLinear, p4_layers
 
 __all__ = ["BoltzmannGenerator", "Conformations", "in_double_precision"]
@@ -46,7 +46,10 @@ class Conformations(NamedTuple):
 class BoltzmannGenerator(nn.Module):
     """A flow between a simple base and a molecule's conformations.
 
-    The base is a standard normal for linear variables and uniform for circular ones.
+    The base is normal for linear variables and uniform for circular ones. The normal's standard
+    deviation, `base_std`, is 1 at the temperature of the data, sqrt(T / T_data) at others, so that
+    what is harmonic at fixed circular variables is right at any temperature (Dibak et al., Phys.
+    Rev. Research 4, L042005, 2022).
 
     Args:
         coordinates: Cartesian to internal.
@@ -54,13 +57,16 @@ class BoltzmannGenerator(nn.Module):
         transform: Standardised to latent.
     """
 
+    base_std: Tensor
+
     def __init__(
-        self, coordinates: InternalCoordinates, standardise: Standardise, transform: Transform
+        self, coordinates: InternalCoordinates, standardise: Standardise, transform: TorsionsFirst
     ) -> None:
         super().__init__()
         self.coordinates = coordinates
         self.standardise = standardise
         self.transform = transform
+        self.register_buffer("base_std", torch.ones((), dtype=torch.float64))
 
     @property
     def device(self) -> torch.device:
@@ -86,7 +92,7 @@ class BoltzmannGenerator(nn.Module):
     ) -> Tensor:  # (batch,)
         """Log-density of standardised variables."""
         z, logabsdet = self.transform(x.to(self.dtype))
-        return self._log_prob_base(z) + logabsdet
+        return self.log_prob_base(z) + logabsdet
 
     def log_prob_xyz(
         self,
@@ -106,7 +112,7 @@ class BoltzmannGenerator(nn.Module):
     ) -> Conformations:
         """The conformations that latent variables stand for."""
         x, logabsdet = self.transform.inverse(z)
-        log_prob_x = self._log_prob_base(z) - logabsdet
+        log_prob_x = self.log_prob_base(z) - logabsdet
         return self.conformations(x.double(), log_prob_x.double())
 
     def conformations(
@@ -124,22 +130,27 @@ class BoltzmannGenerator(nn.Module):
             self.standardise.overshoot(x),
         )
 
+    def set_base_std(self, std: float) -> None:
+        """Of the base's normal variables."""
+        self.base_std.fill_(std)
+
     def draw_latent(self, n: int, generator: torch.Generator) -> Tensor:
         """n samples of the base, (n, features)."""
         n_linear, n_circular = self.standardise.n_linear, self.standardise.n_circular
         normal = torch.randn(n, n_linear, generator=generator, dtype=torch.float64)
         share = torch.rand(n, n_circular, generator=generator, dtype=torch.float64)
-        z = torch.cat([normal, 2 * math.pi * share - math.pi], dim=1)
+        z = torch.cat([normal * self.base_std.cpu(), 2 * math.pi * share - math.pi], dim=1)
         return z.to(self.device, self.dtype)
 
-    def _log_prob_base(
+    def log_prob_base(
         self,
         z: Tensor,  # (batch, features)
     ) -> Tensor:  # (batch,)
-        normal = z[:, : self.standardise.n_linear]
-        constant = -0.5 * math.log(2 * math.pi) * normal.shape[1]
-        constant -= math.log(2 * math.pi) * self.standardise.n_circular
-        return constant - 0.5 * normal.square().sum(1)
+        """Log-density of latent variables."""
+        normal = z[:, : self.standardise.n_linear] / self.base_std.to(z.dtype)
+        constant = -(0.5 * math.log(2 * math.pi) + self.base_std.log()) * normal.shape[1]
+        constant = constant - math.log(2 * math.pi) * self.standardise.n_circular
+        return constant.to(z.dtype) - 0.5 * normal.square().sum(1)
 
 
 def in_double_precision(model: BoltzmannGenerator) -> BoltzmannGenerator:

@@ -41,7 +41,7 @@ def run(settings: Settings, report: Report, folder: Path) -> Outcome:
     models = {
         name: build_transform(
             load_config(settings.config, [f"model.mixing={mixing}"]).model, settings.features, 0, 0
-        )
+        ).linear
         for name, mixing in {"RNVP": "swap", "P4Inv": "p4inv"}.items()
     }
     counts = {name: n_parameters(model) for name, model in models.items()}

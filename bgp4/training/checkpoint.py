@@ -7,17 +7,18 @@ moments, every generator's state and the counters.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from bgp4.errors import UserInputError
+from bgp4.run import atomic_write_bytes
+from bgp4.training.schedule import PHASES
 from bgp4.training.step import Generators
 
 __all__ = ["Counters", "load_checkpoint", "load_state", "read_best", "save_checkpoint"]
@@ -38,7 +39,7 @@ class Counters:
     best_phase: str = "ml"
     best_objective: float = 1e300
     best_log_likelihood: float = -1e300
-    wall_s: dict[str, float] = field(default_factory=lambda: {"ml": 0.0, "kl": 0.0})
+    wall_s: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PHASES, 0.0))
 
 
 def save_checkpoint(
@@ -56,13 +57,11 @@ def save_checkpoint(
         tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
     for name, generator in _named(generators).items():
         tensors[f"generator.{name}"] = generator.get_state()
-    temporary = path.with_name(path.name + ".part")
-    save_file(
+    content = save(
         {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()},
-        str(temporary),
         metadata={"counters": json.dumps(asdict(counters))},
     )
-    os.replace(temporary, path)
+    atomic_write_bytes(path, content)
 
 
 def load_checkpoint(

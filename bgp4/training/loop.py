@@ -6,7 +6,7 @@ import csv
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,7 +31,9 @@ from bgp4.run import RunFolder, provenance
 from bgp4.system import Molecule, load_molecule
 from bgp4.training.checkpoint import Counters, load_checkpoint, save_checkpoint
 from bgp4.training.monitor import PhiMonitor
-from bgp4.training.step import Generators, StepResult, learning_rate, likelihood_steps, train_step
+from bgp4.training.schedule import Schedule
+from bgp4.training.step import Generators, StepResult, train_step
+from bgp4.units import kjmol_to_kt
 
 __all__ = ["COLUMNS", "fitted_generator", "train"]
 
@@ -40,6 +42,7 @@ log = logging.getLogger(__name__)
 COLUMNS = (
     "step",
     "phase",
+    "temperature_k",
     "loss",
     "nll",
     "kl",
@@ -57,6 +60,9 @@ COLUMNS = (
 )
 
 MAX_SKIPPED_IN_A_ROW = 50
+
+TYPICAL_FRAMES = 100
+"""Frames whose mean energy is taken for typical."""
 
 
 def fitted_generator(
@@ -91,12 +97,14 @@ def _train(config: Config, run_path: Path, resume: bool, ranks: Ranks) -> RunFol
     molecule = load_molecule(config.system)
     frames = load_frames(config.data, molecule)
     split = split_blocks(len(frames.positions_nm), config.data.heldout_fraction, config.seed)
-    if frames.temperature_k not in (None, config.temperature_k):
+    schedule = Schedule.of(config)
+    if frames.temperature_k not in (None, schedule.data_k):
         log.warning(
-            "%s was simulated at %g K, the run is for %g K",
+            "%s was simulated at %g K, expected %g K; set data.temperature_k to go from there to "
+            "the run's temperature by energies",
             frames.path,
             frames.temperature_k,
-            config.temperature_k,
+            schedule.data_k,
         )
     if config.training.threads:
         torch.set_num_threads(config.training.threads)
@@ -149,6 +157,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self.settings = self.config.training
+        self.schedule = Schedule.of(self.config)
         self.generators = Generators.from_seed(self.config.seed)
         self.optimizer = torch.optim.Adam(
             self.model.parameters(), self.settings.learning_rate, fused=True
@@ -159,9 +168,21 @@ class Trainer:
         heldout = self.split.heldout[self.ranks.share(len(self.split.heldout))]
         self.x_heldout, self.logabsdet_heldout = x[heldout], logabsdet[heldout]
         self.best = self._snapshot()
-        self.phi = PhiMonitor(self.molecule.topology, self.frames.positions_nm, self.ranks)
+        self.typical_kjmol = self._typical_kjmol()
+        comparable = not self.schedule.annealed
+        self.phi = PhiMonitor(
+            self.molecule.topology, self.frames.positions_nm, self.ranks, comparable
+        )
         wanted = self.settings.tensorboard and self.ranks.is_writer
         self.tensorboard = self._tensorboard() if wanted else None
+
+    def _typical_kjmol(self) -> float:
+        """Mean energy of (some of) the training frames."""
+        index = self.split.train[:: max(len(self.split.train) // TYPICAL_FRAMES, 1)]
+        known = self.frames.energy_kjmol
+        if known is not None:
+            return float(known[index].mean())
+        return float(np.nanmean(self.energy.evaluate(self.frames.positions_nm[index]).energy_kjmol))
 
     def start(self, resume: bool) -> None:
         """Write what is known at the start, or take up the last checkpoint."""
@@ -208,12 +229,10 @@ class Trainer:
                 started = time.perf_counter()
                 result = self.step(step)
                 window.append(result)
-                last = step == self.settings.steps
-                if step % every == 0 or last or step == likelihood_steps(self.settings):
+                if step % every == 0 or self.schedule.ends_phase(step):
                     note = self.evaluate(step, window)
                     window.clear()
-                phase = "kl" if step > likelihood_steps(self.settings) else "ml"
-                self.counters.wall_s[phase] += time.perf_counter() - started
+                self.counters.wall_s[self.schedule.phase(step)] += time.perf_counter() - started
                 if not window:
                     self.checkpoint()
                 skipped_in_a_row = skipped_in_a_row + 1 if result.skipped else 0
@@ -228,7 +247,10 @@ class Trainer:
             self._finish()
 
     def step(self, step: int) -> StepResult:
-        """One optimizer step, counted."""
+        """One optimizer step at its temperature, counted."""
+        kelvin = self.schedule.temperature_k(step)
+        self.energy.temperature_k = kelvin
+        self.model.set_base_std(math.sqrt(kelvin / self.schedule.data_k))
         result = train_step(
             self.model,
             self.optimizer,
@@ -236,8 +258,10 @@ class Trainer:
             self.energy,
             step,
             self.settings,
+            self.schedule,
             self.generators,
             self.ranks,
+            kjmol_to_kt(self.typical_kjmol, kelvin),
         )
         self.counters.step = step
         self.counters.skipped_steps += result.skipped
@@ -248,16 +272,20 @@ class Trainer:
 
     def evaluate(self, step: int, window: list[StepResult]) -> str:
         """Held-out log-likelihood, best-model selection, one row of history; a note on it."""
-        heldout = self.heldout_log_likelihood()
-        self._keep_if_best(step, heldout, _mean([r.kl for r in window]))
+        phase = self.schedule.phase(step)
+        share = self.schedule.data_weight(step, self.settings.energy_weight)
+        heldout = self.heldout_log_likelihood() if share or not self.schedule.annealed else math.nan
+        self._keep_if_best(step, phase, share, heldout, _mean([r.kl for r in window]))
         counts = self.ranks.total(self.energy.n_evaluations, self.energy.n_rejected)
         self.counters.energy_evaluations, self.counters.rejected_energies = map(int, counts)
         weights = [r.log_weight for r in window if r.log_weight is not None]
-        ess = _ess(torch.cat(weights)) if weights else math.nan
+        ess = _ess(torch.cat([w.log_softmax(0) for w in weights])) if weights else math.nan
         phi = self.phi.share([r.samples for r in window if r.samples is not None])
+        kelvin = self.schedule.temperature_k(step)
         row = {
             "step": step,
-            "phase": "kl" if weights else "ml",
+            "phase": phase,
+            "temperature_k": kelvin,
             "loss": _mean([r.loss for r in window]),
             "nll": _mean([r.nll for r in window]),
             "kl": _mean([r.kl for r in window]),
@@ -265,7 +293,7 @@ class Trainer:
             "ess": ess,
             "phi_positive": phi,
             "gradient_norm": _mean([r.gradient_norm for r in window]),
-            "learning_rate": learning_rate(step, self.settings),
+            "learning_rate": self.schedule.rate(step),
             "energy_evaluations": self.counters.energy_evaluations,
             "rejected_energies": self.counters.rejected_energies,
             "skipped_steps": self.counters.skipped_steps,
@@ -275,15 +303,17 @@ class Trainer:
         }
         if self.ranks.is_writer:
             self._record(step, row)
-        return f"held-out log-likelihood {heldout:.2f}" + (f", ESS {ess:.1%}" if weights else "")
+        return ", ".join(_notes(heldout, ess, kelvin if phase == "anneal" else None))
 
-    def _keep_if_best(self, step: int, heldout: float, kl: float) -> None:
-        """The best model is that of the last phase with the lowest loss, on held-out frames."""
-        phase = "kl" if step > likelihood_steps(self.settings) else "ml"
-        weight = 0.0 if phase == "ml" else self.settings.energy_weight
-        objective = -(1 - weight) * heldout + (weight * kl if weight else 0.0)
+    def _keep_if_best(self, step: int, phase: str, share: float, heldout: float, kl: float) -> None:
+        """The best model is that of the last phase with the lowest loss, on held-out frames.
+
+        On the way to another temperature it is the latest.
+        """
+        objective = (-share * heldout if share else 0.0) + ((1 - share) * kl if share < 1 else 0.0)
         counters = self.counters
-        if phase != counters.best_phase or objective < counters.best_objective:
+        latest = phase != counters.best_phase or phase == "anneal"
+        if latest or objective < counters.best_objective:
             counters.best_phase, counters.best_objective = phase, objective
             counters.best_step, counters.best_log_likelihood = step, heldout
             self.best = self._snapshot()
@@ -317,7 +347,7 @@ class Trainer:
 
     def _finish(self) -> None:
         self.run.update_info(
-            log_likelihood_heldout=self.counters.best_log_likelihood,
+            log_likelihood_heldout=_finite_or_none(self.counters.best_log_likelihood),
             best_step=self.counters.best_step,
             n_energy_evaluations=self.counters.energy_evaluations,
             n_rejected_energies=self.counters.rejected_energies,
@@ -325,7 +355,7 @@ class Trainer:
             p4_merges=self.counters.p4_merges,
             p4_rejected_merges=self.counters.p4_rejected,
             p4_nonfinite=self.counters.p4_nonfinite,
-            wall_time_s={f"train_{k}": round(v, 1) for k, v in self.counters.wall_s.items()},
+            wall_time_s={f"train_{k}": round(v, 1) for k, v in self.counters.wall_s.items() if v},
         )
         if self.tensorboard is not None:
             self.tensorboard.close()
@@ -358,9 +388,22 @@ def _ess(
     return float((2 * log_weight.logsumexp(0) - (2 * log_weight).logsumexp(0) - log_n).exp())
 
 
+def _notes(heldout: float, ess: float, temperature_k: float | None) -> Iterator[str]:
+    if not math.isnan(heldout):
+        yield f"held-out log-likelihood {heldout:.2f}"
+    if not math.isnan(ess):
+        yield f"ESS {ess:.1%}"
+    if temperature_k is not None:
+        yield f"{temperature_k:.0f} K"
+
+
 def _mean(values: list[float]) -> float:
     finite = [v for v in values if math.isfinite(v)]
     return sum(finite) / len(finite) if finite else math.nan
+
+
+def _finite_or_none(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _cell(value: object) -> object:

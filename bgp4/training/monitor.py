@@ -25,6 +25,9 @@ class PhiMonitor:
 
     Reverse KL fakes its effective sample size by dropping a mode; this is where it shows. A
     molecule without φ has no share (NaN).
+
+    Args:
+        comparable: Whether the frames are of the run's temperature; without, it never warns.
     """
 
     def __init__(
@@ -32,9 +35,11 @@ class PhiMonitor:
         topology: mdtraj.Topology,
         positions_nm: NDArray[np.float32],
         ranks: Ranks = ALONE,
+        comparable: bool = True,
     ) -> None:
         self.topology = topology
         self.ranks = ranks
+        self.comparable = comparable
         self.data_share = self._positive(positions_nm).mean() if len(positions_nm) else np.nan
 
     def share(self, samples: Sequence[Conformations]) -> float:
@@ -47,7 +52,7 @@ class PhiMonitor:
         if n == 0:
             return float("nan")
         share = positive / n
-        if self._departs(positive, n):
+        if self.comparable and self._departs(positive, n):
             log.warning(
                 "φ > 0 in %.3g %% of the generated conformations, %.3g %% of the data",
                 100 * share,

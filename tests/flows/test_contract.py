@@ -18,7 +18,7 @@ from bgp4.config import ModelConfig, load_config
 from bgp4.coordinates import Standardise
 from bgp4.flows.baselines import LULinear
 from bgp4.flows.bent import BentIdentity
-from bgp4.flows.build import TorsionsFirst, build_transform
+from bgp4.flows.build import build_transform
 from bgp4.flows.coupling import (
     AffineCoupling,
     CircularSplineCoupling,
@@ -26,6 +26,7 @@ from bgp4.flows.coupling import (
     RealNVPCoupling,
     SplineCoupling,
 )
+from bgp4.flows.torsions_first import TorsionsFirst
 from bgp4.p4 import P4InvLinear, P4Schedule, matrix_state, merge_step, p4_layers
 
 pytestmark = pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")

@@ -151,7 +151,7 @@ def test_the_base_is_normal_on_lines_and_uniform_on_circles(model, generator) ->
     assert angle.var().item() == pytest.approx(math.pi**2 / 3, rel=0.02)
     expected = torch.distributions.Normal(0, 1).log_prob(normal).sum(1)
     expected -= angle.shape[1] * math.log(2 * math.pi)
-    torch.testing.assert_close(model._log_prob_base(z), expected)
+    torch.testing.assert_close(model.log_prob_base(z), expected)
 
 
 def test_the_same_seed_makes_the_same_weights(smoke_config, alanine, smoke_frames) -> None:

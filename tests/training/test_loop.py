@@ -218,7 +218,24 @@ def test_a_data_temperature_that_is_not_the_runs_is_said(smoke_config, tmp_path,
     config = with_training(smoke_config.model_copy(update={"temperature_k": 900.0}), steps=1)
     with caplog.at_level("WARNING", logger="bgp4"):
         train(config, tmp_path / "run", device="cpu")
-    assert "simulated at 1000 K, the run is for 900 K" in caplog.text
+    assert "simulated at 1000 K, expected 900 K" in caplog.text
+
+
+def test_data_of_another_temperature_are_walked_away_from(smoke_config, tmp_path, caplog) -> None:
+    data = smoke_config.data.model_copy(update={"temperature_k": 1000.0})
+    config = smoke_config.model_copy(update={"temperature_k": 500.0, "data": data})
+    with caplog.at_level("WARNING", logger="bgp4"):
+        run = train(config, tmp_path / "run", device="cpu")
+    assert not caplog.text
+    rows = history(run)
+    assert [row["phase"] for row in rows] == ["ml", "ml", "anneal", "anneal", "kl"]
+    kelvin = [float(row["temperature_k"]) for row in rows]
+    np.testing.assert_allclose(kelvin, [1000, 1000, 1000 * 0.5 ** (5 / 6), 500, 500])
+    assert [row["heldout_log_likelihood"] == "" for row in rows] == [False] * 2 + [True] * 3
+    assert run.info()["log_likelihood_heldout"] is None
+    assert run.info()["n_energy_evaluations"] == 320
+    base_std = load_file(run.checkpoint_path)["best.base_std"].item()
+    assert base_std == pytest.approx(math.sqrt(0.5))
 
 
 @pytest.fixture(scope="module")

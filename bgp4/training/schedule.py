@@ -1,0 +1,104 @@
+"""What a training does when: its phase, temperature and learning rate at each step."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from bgp4.config import Config
+
+__all__ = ["PHASES", "Phase", "Schedule"]
+
+Phase = Literal["ml", "anneal", "kl"]
+PHASES: tuple[Phase, ...] = ("ml", "anneal", "kl")
+
+WARMUP_STEPS = 100
+FINAL_RATE = 0.02
+"""The cosine schedule ends at this share of the learning rate."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Steps are counted from 1: likelihood of the data, then energies, on the way to a temperature
+    where the data are of another one, and then at it.
+
+    Attributes:
+        likelihood_steps: Of maximum likelihood alone.
+        annealing_steps: With energies, while the temperature goes from the data's to the run's.
+        energy_steps: With energies at the run's temperature.
+        data_k: Temperature of the data, K.
+        final_k: The run's, K.
+        learning_rate: Peak of the first phase.
+        energy_learning_rate: Peak of the others.
+    """
+
+    likelihood_steps: int
+    annealing_steps: int
+    energy_steps: int
+    data_k: float
+    final_k: float
+    learning_rate: float
+    energy_learning_rate: float
+
+    @classmethod
+    def of(cls, config: Config) -> Schedule:
+        """That of a config."""
+        training, data_k = config.training, config.data.temperature_k or config.temperature_k
+        with_energy = round(training.steps * training.energy_fraction)
+        annealed = data_k != config.temperature_k
+        annealing = round(with_energy * training.anneal_fraction) if annealed else 0
+        return cls(
+            training.steps - with_energy,
+            annealing,
+            with_energy - annealing,
+            data_k,
+            config.temperature_k,
+            training.learning_rate,
+            training.energy_learning_rate,
+        )
+
+    @property
+    def steps(self) -> int:
+        return self.likelihood_steps + self.annealing_steps + self.energy_steps
+
+    @property
+    def annealed(self) -> bool:
+        """Whether the data, being of another temperature, serve the first phase alone."""
+        return self.data_k != self.final_k
+
+    def phase(self, step: int) -> Phase:
+        """Of a step."""
+        if step <= self.likelihood_steps:
+            return "ml"
+        return "anneal" if step <= self.likelihood_steps + self.annealing_steps else "kl"
+
+    def ends_phase(self, step: int) -> bool:
+        """Whether a step is the last of its phase."""
+        return step == self.steps or self.phase(step) != self.phase(step + 1)
+
+    def data_weight(self, step: int, energy_weight: float) -> float:
+        """The likelihood's share of a step's loss, the energies' being the rest."""
+        if self.phase(step) == "ml":
+            return 1.0
+        return 0.0 if self.annealed else 1 - energy_weight
+
+    def temperature_k(self, step: int) -> float:
+        """Of the ensemble that a step learns, K; from one to the other in equal ratios."""
+        done = step - self.likelihood_steps
+        if done <= 0:
+            return self.data_k
+        if done >= self.annealing_steps:
+            return self.final_k
+        return self.data_k * (self.final_k / self.data_k) ** (done / self.annealing_steps)
+
+    def rate(self, step: int) -> float:
+        """Learning rate: linear warm-up, then a cosine to near zero; anew with the energies."""
+        first = self.likelihood_steps
+        if step <= first:
+            peak, done, length = self.learning_rate, step, first
+        else:
+            peak, done, length = self.energy_learning_rate, step - first, self.steps - first
+        warmup = min(1.0, done / min(WARMUP_STEPS, length))
+        cosine = 0.5 * (1 + math.cos(math.pi * (done - 1) / length))
+        return peak * warmup * (FINAL_RATE + (1 - FINAL_RATE) * cosine)
