@@ -58,7 +58,7 @@ def sample(
         Path | None, typer.Option("-o", help=".h5, .pdb, .dcd or .xtc; default RUN/samples.h5.")
     ] = None,
     weights: Annotated[bool, typer.Option(help="Compute energies and log-weights.")] = True,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the latent samples.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the samples.")] = 0,
     temperature: Annotated[
         float | None, typer.Option(help="Temperature of the weights, K; default the run's.")
     ] = None,
@@ -66,11 +66,15 @@ def sample(
     check_energies: Annotated[
         bool, typer.Option("--check-energies", help="Weigh by OpenMM, and compare.")
     ] = False,
+    unbiased: Annotated[
+        bool,
+        typer.Option("--unbiased", help="Equal weights, by Metropolis among the flow's samples."),
+    ] = False,
 ) -> None:
     """Generate conformations with their energies, log-densities and log-weights."""
     from bgp4.commands import sample_command
 
-    sample_command(run, n, output, weights, seed, temperature, device, check_energies)
+    sample_command(run, n, output, weights, seed, temperature, device, check_energies, unbiased)
 
 
 @app.command()

@@ -67,22 +67,34 @@ def sample_command(
     temperature_k: float | None,
     device: str,
     check_energies: bool,
+    unbiased: bool,
 ) -> None:
     """`bgp4 sample`."""
     _set_up_logging()
     _check_device(device)
     if temperature_k is not None and not (math.isfinite(temperature_k) and temperature_k > 0):
         raise UserInputError(f"--temperature: expected K above 0, found {temperature_k:g}")
-    if check_energies and not weights:
-        raise UserInputError("--check-energies: there are none with --no-weights; leave one out")
+    for option, asked in {"--check-energies": check_energies, "--unbiased": unbiased}.items():
+        if asked and not weights:
+            raise UserInputError(
+                f"{option}: there are no energies with --no-weights; leave one out"
+            )
     run = RunFolder.open(run_path)
     from bgp4.sampling.draw import draw_samples
 
     path = output or run.samples_path
-    drawn = draw_samples(run, n, path, weights, seed, temperature_k, device, check_energies)
+    drawn = draw_samples(
+        run, n, path, weights, seed, temperature_k, device, check_energies, unbiased
+    )
     if not drawn.files:
         return
     words = f", ESS {drawn.ess:.2%}, {drawn.n_rejected} rejected" if weights else ""
+    if drawn.chain is not None:
+        words += (
+            f"; unbiased: {drawn.chain.acceptance:.1%} of the proposals accepted, "
+            f"{drawn.chain.n_distinct} distinct conformations, "
+            f"statistical inefficiency {drawn.chain.inefficiency:.1f}"
+        )
     if not math.isnan(drawn.energy_difference_kt):
         words += f", OpenMM's energies within {drawn.energy_difference_kt:.1g} kT of the batched"
     print(f"wrote {' and '.join(map(str, drawn.files))} ({n} conformations{words})")

@@ -148,6 +148,17 @@ def test_sample_without_weights(folder: Path, trained: Answer, call, monkeypatch
     assert len(rows) == 8
 
 
+def test_sample_without_bias(folder: Path, trained: Answer, call, monkeypatch) -> None:
+    monkeypatch.chdir(folder)
+    answer = call("sample", "runs/ala2_smoke", "-n", "30", "-o", "plain.h5", "--unbiased")
+    assert answer.code == 0, answer.err
+    assert answer.out.startswith("wrote plain.h5 (30 conformations, ESS ")
+    for words in ("% of the proposals accepted", "distinct conformations", "inefficiency"):
+        assert words in answer.out
+    assert "pymbar" not in answer.err.lower()
+    assert mdtraj.load("plain.h5").n_frames == 30
+
+
 def test_resume_of_a_finished_run(folder: Path, trained: Answer, call, monkeypatch) -> None:
     monkeypatch.chdir(folder)
     again = ("train", *SMOKE, "--resume", "--set")
@@ -429,6 +440,8 @@ def test_outputs(in_tmp, call, smoke_run) -> None:
     refused(call("sample", run, "-o", "no/s.h5"), "no such folder")
     refused(call("sample", run, "--temperature", "0"), "--temperature", "above 0")
     refused(call("sample", run, "--temperature", "nan"), "--temperature")
+    refused(call("sample", run, "--unbiased", "--no-weights"), "--unbiased", "--no-weights")
+    refused(call("sample", run, "--check-energies", "--no-weights"), "--check-energies")
     refused(call("simulate", *SMOKE, "-o", "s.pdb"), "s.pdb", ".h5")
     refused(call("simulate", *SMOKE, "-o", "no/s.h5"), "no such folder")
     refused(call("bench", "everything"), "linear", "energy", "everything")
@@ -473,6 +486,7 @@ def test_samples_that_no_report_can_be_made_of(in_tmp, call, smoke_run, monkeypa
     for option, words in {
         "--no-weights": ["expected weights, found samples without"],
         "--temperature=900": ["expected weights at 1000 K, found 900 K"],
+        "--unbiased": ["expected the flow's own samples, found an unbiased chain"],
     }.items():
         assert call("sample", "run", "-n", "20", option).code == 0
         refused(call("report", "run"), "samples.h5", "bgp4 sample run", *words)

@@ -31,7 +31,8 @@ def collect_run(run: RunFolder) -> RunResult:
     """All that a report says about a run; draws samples where the run has none yet.
 
     Raises:
-        UserInputError: If the run's samples have no weights, or those of another temperature.
+        UserInputError: If the run's samples have no weights, or those of another temperature, or
+            are an unbiased chain's.
     """
     config = run.config()
     if not run.samples_path.is_file():
@@ -71,7 +72,12 @@ def _check_samples(run: RunFolder, samples: Samples, temperature_k: float) -> No
     again = f"; draw them again by `bgp4 sample {run.path}`"
     if np.isnan(samples.energy_kt).all():
         raise UserInputError(f"{run.samples_path}: expected weights, found samples without{again}")
-    kelvin = read_attributes(run.samples_path).get("temperature_k", temperature_k)
+    attributes = read_attributes(run.samples_path)
+    if attributes.get("unbiased"):
+        raise UserInputError(
+            f"{run.samples_path}: expected the flow's own samples, found an unbiased chain{again}"
+        )
+    kelvin = attributes.get("temperature_k", temperature_k)
     if kelvin != temperature_k:
         raise UserInputError(
             f"{run.samples_path}: expected weights at {temperature_k:g} K, "
