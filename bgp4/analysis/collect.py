@@ -7,24 +7,28 @@ import time
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from bgp4.analysis.result import RunResult
 from bgp4.config import Config
-from bgp4.data import Frames, load_frames
+from bgp4.data import Frames, load_frames, split_blocks
 from bgp4.energies.base import REJECTED_ENERGY_KT
 from bgp4.energies.openmm import OpenMMEnergy
 from bgp4.errors import UserInputError
 from bgp4.run import RunFolder
 from bgp4.sampling.draw import draw_samples
 from bgp4.sampling.files import read_attributes, read_samples
-from bgp4.sampling.generate import Samples
-from bgp4.system import Molecule, load_molecule
+from bgp4.sampling.generate import Samples, TrainedRun, load_trained
+from bgp4.system import Molecule
 from bgp4.units import kjmol_to_kt
 
 __all__ = ["collect_run"]
 
 NOISY_FRAMES = 5_000
+
+BATCH = 2048
+"""Frames whose log-density is computed at a time."""
 
 
 def collect_run(run: RunFolder) -> RunResult:
@@ -40,7 +44,8 @@ def collect_run(run: RunFolder) -> RunResult:
     started = time.perf_counter()
     samples = read_samples(run.samples_path)
     _check_samples(run, samples, config.temperature_k)
-    molecule = load_molecule(config.system)
+    trained = load_trained(run)
+    molecule = trained.molecule
     frames = load_frames(config.data, molecule)
     data_energy_kt, noisy_energy_kt = _energies(config, molecule, frames)
     result = RunResult(
@@ -50,6 +55,7 @@ def collect_run(run: RunFolder) -> RunResult:
         reference_positions_nm=molecule.positions_nm,
         data_positions_nm=frames.positions_nm,
         data_energy_kt=data_energy_kt,
+        data_log_prob=_heldout_log_prob(trained, frames),
         noisy_energy_kt=noisy_energy_kt,
         sample_positions_nm=samples.positions_nm,
         energy_kt=samples.energy_kt,
@@ -102,6 +108,23 @@ def _energies(
             data_kjmol = energy.evaluate(frames.positions_nm).energy_kjmol
     noisy_kt = np.nan_to_num(kjmol_to_kt(noisy_kjmol, config.temperature_k), nan=REJECTED_ENERGY_KT)
     return kjmol_to_kt(data_kjmol, config.temperature_k), noisy_kt
+
+
+@torch.no_grad()
+def _heldout_log_prob(trained: TrainedRun, frames: Frames) -> NDArray[np.float64] | None:
+    """The flow's log-density of held-out frames, (frames,), NaN at those that trained it.
+
+    None where the frames are of another temperature.
+    """
+    config = trained.config
+    if frames.temperature_k not in (None, config.temperature_k):
+        return None
+    n = len(frames.positions_nm)
+    heldout = split_blocks(n, config.data.heldout_fraction, config.seed).heldout
+    batches = torch.as_tensor(frames.positions_nm[heldout]).split(BATCH)
+    log_prob = np.full(n, np.nan)
+    log_prob[heldout] = torch.cat([trained.model.log_prob_xyz(x) for x in batches]).numpy()
+    return log_prob
 
 
 def _read_history(path: Path) -> dict[str, NDArray]:

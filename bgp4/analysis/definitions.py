@@ -34,14 +34,20 @@ DEFINITIONS: dict[str, str] = {
     "samples, in kT.",
     "delta_f_phi_raw_kt": "delta_f_phi_kt of the unweighted samples.",
     "delta_f_phi_md_kt": "delta_f_phi_kt of the MD frames.",
+    "delta_f_phi_bar_kt": "delta_f_phi_kt from both ends, by Bennett's acceptance ratio within "
+    "each side: the samples, and the MD frames that the flow was not trained on.",
     "delta_f_phi_error_kt": "Bootstrap standard error of delta_f_phi_kt.",
     "delta_f_phi_raw_error_kt": "Bootstrap standard error of delta_f_phi_raw_kt.",
     "delta_f_phi_md_error_kt": "Bootstrap standard error of delta_f_phi_md_kt, over 20 blocks of "
     "successive frames.",
+    "delta_f_phi_bar_error_kt": "Bootstrap standard error of delta_f_phi_bar_kt, over single "
+    "samples and 20 blocks of successive frames.",
     "delta_f_phi_missing": "The side of phi without any weight, which makes delta_f_phi_kt "
     "infinite (null).",
     "delta_f_phi_raw_missing": "The side of phi without any sample.",
     "delta_f_phi_md_missing": "The side of phi without any MD frame.",
+    "delta_f_phi_bar_missing": "The side of phi without any accepted sample or held-out MD frame: "
+    "no estimate.",
     "mean_energy_shift_kt": "Mean energy of the accepted samples minus MD's, in kT.",
     "mean_energy_shift_kjmol": "mean_energy_shift_kt in kJ/mol.",
     "median_energy_shift_kt": "Median energy of the accepted samples minus MD's, in kT.",

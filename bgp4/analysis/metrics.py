@@ -21,6 +21,7 @@ from bgp4.analysis.distributions import (
 )
 from bgp4.analysis.result import RunResult
 from bgp4.analysis.torsions import BackboneTorsions, stereocentres
+from bgp4.sampling.bennett import End, two_ended_difference
 from bgp4.sampling.reweight import (
     FreeEnergy,
     bootstrap,
@@ -135,7 +136,7 @@ def _sampling_floor(md: Array, n: int, run: RunResult) -> float:
 def phi_metrics(run: RunResult) -> Metrics:
     """Share of phi > 0 and free-energy difference to phi < 0, of the first residue that has phi."""
     md, raw, weighted = phi_free_energies(run)
-    results = {"": weighted, "_raw": raw, "_md": md}
+    results = {"": weighted, "_raw": raw, "_md": md, "_bar": phi_free_energy_from_both_ends(run)}
     return {
         **phi_positive_shares(run),
         **{f"delta_f_phi{name}_kt": r.value_kt if r else NAN for name, r in results.items()},
@@ -165,6 +166,19 @@ def phi_free_energies(run: RunResult) -> list[FreeEnergy | None]:
         _phi_free_energy(run, own, np.zeros(len(own))),
         _phi_free_energy(run, own, log_weight),
     ]
+
+
+def phi_free_energy_from_both_ends(run: RunResult) -> FreeEnergy | None:
+    """phi > 0 against the rest, from accepted samples and held-out MD frames together."""
+    if not run.data_torsions or run.data_log_prob is None or np.isnan(run.data_log_prob).all():
+        return None
+    heldout = np.isfinite(run.data_log_prob)
+    frames = End(
+        (run.data_energy_kt + run.data_log_prob)[heldout], run.data_torsions[0].phi[heldout] > 0
+    )
+    phi = run.sample_torsions[0].phi[run.accepted[run.in_space]]
+    samples = End(-run.log_weight[run.accepted], phi > 0)
+    return two_ended_difference(samples, frames, run.bootstrap, run.rng(), run.data_blocks)
 
 
 def _phi_free_energy(

@@ -102,9 +102,10 @@ def headlines(metrics: Metrics) -> list[Headline]:
         Headline(
             "ΔF of φ > 0",
             _with_error(get("delta_f_phi_kt"), get("delta_f_phi_error_kt")),
-            f"MD {_with_error(get('delta_f_phi_md_kt'), get('delta_f_phi_md_error_kt'))}",
+            f"MD {_with_error(get('delta_f_phi_md_kt'), get('delta_f_phi_md_error_kt'))}; "
+            f"both ends {_with_error(get('delta_f_phi_bar_kt'), get('delta_f_phi_bar_error_kt'))}",
             "Free energy of the rare φ > 0 side against φ < 0, from the reweighted samples; it "
-            "should agree with MD's within the errors.",
+            "should agree within the errors with MD's, and with that of samples and MD together.",
         ),
         Headline(
             "Mean energy error, reweighted",
