@@ -21,6 +21,7 @@ from bgp4.analysis.distributions import (
 )
 from bgp4.analysis.result import RunResult
 from bgp4.analysis.torsions import BackboneTorsions, stereocentres
+from bgp4.collapse import chirality_verdict, share_verdict
 from bgp4.sampling.bennett import End, two_ended_difference
 from bgp4.sampling.reweight import (
     FreeEnergy,
@@ -139,6 +140,7 @@ def phi_metrics(run: RunResult) -> Metrics:
     results = {"": weighted, "_raw": raw, "_md": md, "_bar": phi_free_energy_from_both_ends(run)}
     return {
         **phi_positive_shares(run),
+        **phi_verdicts(run),
         **{f"delta_f_phi{name}_kt": r.value_kt if r else NAN for name, r in results.items()},
         **{f"delta_f_phi{name}_error_kt": r.error_kt if r else NAN for name, r in results.items()},
         **{f"delta_f_phi{name}_missing": _missing(r) for name, r in results.items()},
@@ -153,6 +155,17 @@ def phi_positive_shares(run: RunResult) -> Metrics:
     md, own = run.data_torsions[0].phi > 0, run.sample_torsions[0].phi > 0
     weighted = float(run.sample_weights_in_space @ own) if run.accepted.any() else NAN
     return dict(zip(keys, (_share(md), _share(own), weighted), strict=True))
+
+
+def phi_verdicts(run: RunResult) -> Metrics:
+    """Whether phi > 0 has the data's share among the samples, raw and by weight."""
+    md, raw, weighted = phi_positive_shares(run).values()
+    n_raw = int(np.count_nonzero(run.in_space))
+    n_effective = run.n_samples * weight_metrics(run)["ess_raw"]
+    return {
+        "phi_positive_verdict": share_verdict(raw, n_raw, md),
+        "phi_positive_reweighted_verdict": share_verdict(weighted, n_effective, md),
+    }
 
 
 def phi_free_energies(run: RunResult) -> list[FreeEnergy | None]:
@@ -247,12 +260,16 @@ def low_energy_fraction(
 
 def chirality_metrics(run: RunResult) -> Metrics:
     """Share of samples with a stereocentre of the wrong sign; NaN for molecules without one."""
-    keys = ("wrong_chirality_fraction", "wrong_chirality_fraction_reweighted")
-    if len(stereocentres(run.topology)) == 0:
-        return dict.fromkeys(keys, NAN)
-    wrong = run.wrong_chirality
-    weighted = float(run.sample_weights_in_space @ wrong) if run.accepted.any() else NAN
-    return dict(zip(keys, (_share(wrong), weighted), strict=True))
+    raw = weighted = NAN
+    if len(stereocentres(run.topology)):
+        wrong = run.wrong_chirality
+        raw = _share(wrong)
+        weighted = float(run.sample_weights_in_space @ wrong) if run.accepted.any() else NAN
+    return {
+        "wrong_chirality_fraction": raw,
+        "wrong_chirality_fraction_reweighted": weighted,
+        "chirality_verdict": chirality_verdict(raw),
+    }
 
 
 def _share(mask: NDArray[np.bool_]) -> float:

@@ -66,6 +66,8 @@ def test_good_run(metrics: dict[str, Any], good_run: RunResult) -> None:
     assert metrics["low_energy_fraction"] > 0.98
     assert metrics["low_energy_fraction_noise"] < 0.01
     assert metrics["wrong_chirality_fraction"] == 0
+    for key in ("phi_positive", "phi_positive_reweighted", "chirality"):
+        assert metrics[f"{key}_verdict"] == "as in the data"
     assert metrics["finite_fraction"] == 1
     assert metrics["wall_time_s"] == {"ml": 12.5, "kl": 31.0}
     assert metrics["n_energy_evaluations"] == 512_000
@@ -159,6 +161,30 @@ def test_lost_mode_is_named(good_run: RunResult, frames_with: Any) -> None:
     assert metrics["delta_f_phi_missing"] == "phi>0"
     assert metrics["phi_positive_samples"] == 0
     assert json_ready(metrics)["delta_f_phi_kt"] is None
+
+
+def test_verdicts_on_the_shares(good_run: RunResult, frames_with: Any) -> None:
+    """A twentieth at phi > 0 where MD has a fifth, as it is and with weights that mend it."""
+    n = 400
+    positive = np.arange(n) % 20 == 0
+    frames = frames_with(np.where(positive, 1.0, -1.5), np.full(n, 0.5), seed=3)
+
+    def verdicts(log_weight: np.ndarray) -> tuple[str, str]:
+        run = replace(
+            good_run,
+            sample_positions_nm=frames,
+            energy_kt=np.full(n, 10.0),
+            log_prob=-10.0 - log_weight,
+            log_weight=log_weight,
+        )
+        metrics = json_ready(compute_metrics(run))
+        return metrics["phi_positive_verdict"], metrics["phi_positive_reweighted_verdict"]
+
+    assert verdicts(np.zeros(n)) == ("under-sampled", "under-sampled")
+    mended = np.where(positive, np.log(0.2 / 0.05), np.log(0.8 / 0.95))
+    assert verdicts(mended) == ("under-sampled", "as in the data")
+    dropped = np.where(positive, -1e4, 0.0)
+    assert verdicts(dropped) == ("under-sampled", "lost")
 
 
 def test_rejected_and_broken_samples_are_counted(good_run: RunResult) -> None:
