@@ -74,7 +74,12 @@ def sample_command(
     _check_device(device)
     if temperature_k is not None and not (math.isfinite(temperature_k) and temperature_k > 0):
         raise UserInputError(f"--temperature: expected K above 0, found {temperature_k:g}")
-    for option, asked in {"--check-energies": check_energies, "--unbiased": unbiased}.items():
+    weighing = {
+        "--temperature": temperature_k is not None,
+        "--check-energies": check_energies,
+        "--unbiased": unbiased,
+    }
+    for option, asked in weighing.items():
         if asked and not weights:
             raise UserInputError(
                 f"{option}: there are no energies with --no-weights; leave one out"
