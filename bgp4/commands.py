@@ -84,10 +84,10 @@ def sample_command(
             raise UserInputError(
                 f"{option}: there are no energies with --no-weights; leave one out"
             )
-    run = RunFolder.open(run_path)
+    run = RunFolder.find(run_path)
     from bgp4.sampling.draw import draw_samples
 
-    path = output or run.samples_path
+    path = output or (Path("samples.h5") if run.is_bundled else run.samples_path)
     drawn = draw_samples(
         run, n, path, weights, seed, temperature_k, device, check_energies, unbiased
     )
@@ -108,13 +108,23 @@ def sample_command(
 def report_command(run_paths: Sequence[Path], output: Path | None) -> None:
     """`bgp4 report`."""
     _set_up_logging()
-    runs = [RunFolder.open(path) for path in run_paths]
+    runs = [RunFolder.find(path) for path in run_paths]
+    if output is None and len(runs) == 1 and runs[0].is_bundled:
+        raise UserInputError(
+            f"report {runs[0].path.name}: a bundled model's folder stays as it is; "
+            "name the report's by -o"
+        )
     from bgp4.analysis.collect import collect_run
     from bgp4.analysis.report import write_report
 
-    results = [collect_run(run) for run in runs]
     folder = output or (runs[0].report_path if len(runs) == 1 else Path("report"))
+    results = [collect_run(run, _report_samples(run, folder)) for run in runs]
     print(f"wrote {write_report(results, folder)}")
+
+
+def _report_samples(run: RunFolder, folder: Path) -> Path:
+    """Where a report's samples are, or will be: a run's own, a bundled model's in the report."""
+    return folder / f"samples_{run.path.name}.h5" if run.is_bundled else run.samples_path
 
 
 def simulate_command(config_name: str, output: Path, overrides: Sequence[str]) -> None:

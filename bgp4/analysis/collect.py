@@ -31,19 +31,25 @@ BATCH = 2048
 """Frames whose log-density is computed at a time."""
 
 
-def collect_run(run: RunFolder) -> RunResult:
-    """All that a report says about a run; draws samples where the run has none yet.
+def collect_run(run: RunFolder, samples_path: Path | None = None) -> RunResult:
+    """All that a report says about a run; draws samples where there are none yet.
+
+    Args:
+        run: A run, or a bundled model, whose folder stays as it is.
+        samples_path: Where the samples are, or will be; the run's own if None.
 
     Raises:
         UserInputError: If the run's samples have no weights, or those of another temperature, or
             are an unbiased chain's.
     """
     config = run.config()
-    if not run.samples_path.is_file():
-        draw_samples(run, config.report.samples, run.samples_path, seed=config.seed)
+    path = samples_path or run.samples_path
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draw_samples(run, config.report.samples, path, seed=config.seed)
     started = time.perf_counter()
-    samples = read_samples(run.samples_path)
-    _check_samples(run, samples, config.temperature_k)
+    samples = read_samples(path)
+    _check_samples(run, path, samples, config.temperature_k)
     trained = load_trained(run)
     molecule = trained.molecule
     frames = load_frames(config.data, molecule)
@@ -69,25 +75,26 @@ def collect_run(run: RunFolder) -> RunResult:
         seed=config.seed,
         noise_nm=config.report.noise_nm,
     )
-    run.update_info(wall_time_s={"collect": round(time.perf_counter() - started, 1)})
+    if not run.is_bundled:
+        run.update_info(wall_time_s={"collect": round(time.perf_counter() - started, 1)})
     return result
 
 
-def _check_samples(run: RunFolder, samples: Samples, temperature_k: float) -> None:
+def _check_samples(run: RunFolder, path: Path, samples: Samples, temperature_k: float) -> None:
     """A report is about weights at the run's temperature."""
-    again = f"; draw them again by `bgp4 sample {run.path}`"
+    named = f"{run.path.name} -o {path}" if run.is_bundled else str(run.path)
+    again = f"; draw them again by `bgp4 sample {named}`"
     if np.isnan(samples.energy_kt).all():
-        raise UserInputError(f"{run.samples_path}: expected weights, found samples without{again}")
-    attributes = read_attributes(run.samples_path)
+        raise UserInputError(f"{path}: expected weights, found samples without{again}")
+    attributes = read_attributes(path)
     if attributes.get("unbiased"):
         raise UserInputError(
-            f"{run.samples_path}: expected the flow's own samples, found an unbiased chain{again}"
+            f"{path}: expected the flow's own samples, found an unbiased chain{again}"
         )
     kelvin = attributes.get("temperature_k", temperature_k)
     if kelvin != temperature_k:
         raise UserInputError(
-            f"{run.samples_path}: expected weights at {temperature_k:g} K, "
-            f"found {kelvin:g} K{again}"
+            f"{path}: expected weights at {temperature_k:g} K, found {kelvin:g} K{again}"
         )
 
 
