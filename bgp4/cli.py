@@ -31,7 +31,9 @@ Sets = Annotated[
     typer.Option("--set", metavar="KEY.SUB=VALUE", help="Override a config key; repeatable."),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Run = Annotated[Path, typer.Argument(help="Run folder that `bgp4 train` made.")]
+Run = Annotated[
+    Path, typer.Argument(help="Run folder that `bgp4 train` made, or a bundled model's name.")
+]
 
 
 @app.command()
@@ -55,10 +57,14 @@ def sample(
     run: Run,
     n: Annotated[int, typer.Option("-n", min=1, help="How many conformations.")] = 10_000,
     output: Annotated[
-        Path | None, typer.Option("-o", help=".h5, .pdb, .dcd or .xtc; default RUN/samples.h5.")
+        Path | None,
+        typer.Option(
+            "-o",
+            help=".h5, .pdb, .dcd or .xtc; default RUN/samples.h5, of a bundled model samples.h5.",
+        ),
     ] = None,
     weights: Annotated[bool, typer.Option(help="Compute energies and log-weights.")] = True,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the latent samples.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the samples.")] = 0,
     temperature: Annotated[
         float | None, typer.Option(help="Temperature of the weights, K; default the run's.")
     ] = None,
@@ -66,17 +72,22 @@ def sample(
     check_energies: Annotated[
         bool, typer.Option("--check-energies", help="Weigh by OpenMM, and compare.")
     ] = False,
+    unbiased: Annotated[
+        bool,
+        typer.Option("--unbiased", help="Equal weights, by Metropolis among the flow's samples."),
+    ] = False,
 ) -> None:
     """Generate conformations with their energies, log-densities and log-weights."""
     from bgp4.commands import sample_command
 
-    sample_command(run, n, output, weights, seed, temperature, device, check_energies)
+    sample_command(run, n, output, weights, seed, temperature, device, check_energies, unbiased)
 
 
 @app.command()
 def report(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="One run folder or several.")
+        list[Path],
+        typer.Argument(metavar="RUN...", help="Run folders or bundled models, one or several."),
     ],
     output: Annotated[
         Path | None, typer.Option("-o", help="Folder of the report; default RUN/report.")
@@ -130,7 +141,9 @@ def reproduce(
 def bench(
     what: Annotated[str, typer.Argument(help="linear, energy, simulation or sampling.")],
     output: Annotated[Path | None, typer.Option("-o", help="JSON file to write.")] = None,
-    run: Annotated[Path, typer.Option(help="Trained run, for sampling.")] = Path("runs/ala2"),
+    run: Annotated[Path, typer.Option(help="Trained run or bundled model, for sampling.")] = Path(
+        "runs/ala2"
+    ),
 ) -> None:
     """Measure speeds side by side, in one run on this machine."""
     from bgp4.commands import bench_command

@@ -66,22 +66,39 @@ def sample_command(
     temperature_k: float | None,
     device: str,
     check_energies: bool,
+    unbiased: bool,
 ) -> None:
     """`bgp4 sample`."""
     _set_up_logging()
     _check_device(device)
     if temperature_k is not None and not (math.isfinite(temperature_k) and temperature_k > 0):
         raise UserInputError(f"--temperature: expected K above 0, found {temperature_k:g}")
-    if check_energies and not weights:
-        raise UserInputError("--check-energies: there are none with --no-weights; leave one out")
-    run = RunFolder.open(run_path)
+    weighing = {
+        "--temperature": temperature_k is not None,
+        "--check-energies": check_energies,
+        "--unbiased": unbiased,
+    }
+    for option, asked in weighing.items():
+        if asked and not weights:
+            raise UserInputError(
+                f"{option}: there are no energies with --no-weights; leave one out"
+            )
+    run = RunFolder.find(run_path)
     from bgp4.sampling.draw import draw_samples
 
-    path = output or run.samples_path
-    drawn = draw_samples(run, n, path, weights, seed, temperature_k, device, check_energies)
+    path = output or (Path("samples.h5") if run.is_bundled else run.samples_path)
+    drawn = draw_samples(
+        run, n, path, weights, seed, temperature_k, device, check_energies, unbiased
+    )
     if not drawn.files:
         return
     words = f", ESS {drawn.ess:.2%}, {drawn.n_rejected} rejected" if weights else ""
+    if drawn.chain is not None:
+        words += (
+            f"; unbiased: {drawn.chain.acceptance:.1%} of the proposals accepted, "
+            f"{drawn.chain.n_distinct} distinct conformations, "
+            f"statistical inefficiency {drawn.chain.inefficiency:.1f}"
+        )
     if not math.isnan(drawn.energy_difference_kt):
         words += f", OpenMM's energies within {drawn.energy_difference_kt:.1g} kT of the batched"
     print(f"wrote {' and '.join(map(str, drawn.files))} ({n} conformations{words})")
@@ -90,13 +107,23 @@ def sample_command(
 def report_command(run_paths: Sequence[Path], output: Path | None) -> None:
     """`bgp4 report`."""
     _set_up_logging()
-    runs = [RunFolder.open(path) for path in run_paths]
+    runs = [RunFolder.find(path) for path in run_paths]
+    if output is None and len(runs) == 1 and runs[0].is_bundled:
+        raise UserInputError(
+            f"report {runs[0].path.name}: a bundled model's folder stays as it is; "
+            "name the report's by -o"
+        )
     from bgp4.analysis.collect import collect_run
     from bgp4.analysis.report import write_report
 
-    results = [collect_run(run) for run in runs]
     folder = output or (runs[0].report_path if len(runs) == 1 else Path("report"))
+    results = [collect_run(run, _report_samples(run, folder)) for run in runs]
     print(f"wrote {write_report(results, folder)}")
+
+
+def _report_samples(run: RunFolder, folder: Path) -> Path:
+    """Where a report's samples are, or will be: a run's own, a bundled model's in the report."""
+    return folder / f"samples_{run.path.name}.h5" if run.is_bundled else run.samples_path
 
 
 def simulate_command(config_name: str, output: Path, overrides: Sequence[str]) -> None:

@@ -186,6 +186,15 @@ class Config(Section):
     def _testsystem_by_name(cls, value: Any) -> Any:
         return {"testsystem": value} if isinstance(value, str) else value
 
+    @property
+    def judging_data(self) -> DataConfig:
+        """The frames that a report compares with: `report.reference`, or the data."""
+        if self.report.reference is None:
+            return self.data
+        return self.data.model_copy(
+            update={"path": self.report.reference, "temperature_k": None, "stride": 1}
+        )
+
     @model_validator(mode="after")
     def _energies_to_anneal_by(self) -> Config:
         data_k = self.data.temperature_k or self.temperature_k

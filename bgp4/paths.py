@@ -1,4 +1,4 @@
-"""Where bundled configs and data lie, and what is kept between runs.
+"""Where bundled configs, data and trained models lie, and what is kept between runs.
 
 The bundle is inside the installed package, or in the source checkout.
 """
@@ -8,13 +8,21 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["bundled_configs", "cache_folder", "find_config", "find_data"]
+__all__ = [
+    "bundled_configs",
+    "bundled_models",
+    "cache_folder",
+    "find_config",
+    "find_data",
+    "find_model",
+    "models_folder",
+]
 
 _PACKAGE = Path(__file__).resolve().parent
 
 
 def _bundled(kind: str) -> Path:
-    """`configs` or `data`: in `bgp4/_bundled` once installed, beside `bgp4` in a checkout."""
+    """`configs`, `data`, `data/models`: in `bgp4/_bundled` once installed, else beside `bgp4`."""
     packed = _PACKAGE / "_bundled" / kind
     return packed if packed.is_dir() else _PACKAGE.parent / kind
 
@@ -32,6 +40,21 @@ def find_config(name: str) -> Path | None:
 def find_data(name: str) -> Path | None:
     """The file of that path, else the bundled data file of that name, else None."""
     return _find(name, _bundled("data"))
+
+
+def models_folder() -> Path:
+    """Where the bundled models are, each a run folder."""
+    return _bundled("data/models")
+
+
+def bundled_models() -> list[str]:
+    """Names of the trained models that come with bgp4."""
+    return sorted(path.parent.name for path in models_folder().glob("*/config.yaml"))
+
+
+def find_model(name: str) -> Path | None:
+    """The folder of the bundled model of that name, or None."""
+    return models_folder() / name if name in bundled_models() else None
 
 
 def cache_folder() -> Path:

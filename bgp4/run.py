@@ -5,6 +5,8 @@ RUN/checkpoint.safetensors    latest state, and the best model so far
 RUN/history.csv               one row per evaluation
 RUN/run.json                  versions, seed, counts, wall times
 RUN/samples.h5, RUN/report/   what `bgp4 sample` and `bgp4 report` add
+
+A bundled model is such a folder, with the best model alone in its checkpoint; nothing is added.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from typing import Any
 from bgp4 import __version__
 from bgp4.config import Config, dump_config, load_config
 from bgp4.errors import UserInputError
+from bgp4.paths import bundled_models, find_model, models_folder
 
 __all__ = ["RunFolder", "atomic_write_bytes", "atomic_write_text", "provenance", "versions"]
 
@@ -71,6 +74,29 @@ class RunFolder:
                     "make one with `bgp4 train`"
                 )
         return run
+
+    @classmethod
+    def find(cls, path: Path) -> RunFolder:
+        """An existing run folder or, where there is no such path, the bundled model of that name.
+
+        Raises:
+            UserInputError: If it is neither.
+        """
+        if path.exists():
+            return cls.open(path)
+        bundled = find_model(str(path))
+        if bundled is None:
+            names = ", ".join(bundled_models()) or "none"
+            raise UserInputError(
+                f"{path}: not a run folder, nor a bundled model (these are: {names}); "
+                "make a run with `bgp4 train`"
+            )
+        return cls.open(bundled)
+
+    @property
+    def is_bundled(self) -> bool:
+        """Whether this is a model that came with bgp4, to which nothing is added."""
+        return self.path.resolve().parent == models_folder().resolve()
 
     @property
     def config_path(self) -> Path:

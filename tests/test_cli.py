@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -146,6 +147,34 @@ def test_sample_without_weights(folder: Path, trained: Answer, call, monkeypatch
     assert answer.out == "wrote s.xtc and s.weights.csv (7 conformations)\n"
     rows = list(csv.reader((folder / "s.weights.csv").open()))
     assert len(rows) == 8
+
+
+def test_sample_without_bias(folder: Path, trained: Answer, call, monkeypatch) -> None:
+    monkeypatch.chdir(folder)
+    answer = call("sample", "runs/ala2_smoke", "-n", "30", "-o", "plain.h5", "--unbiased")
+    assert answer.code == 0, answer.err
+    assert answer.out.startswith("wrote plain.h5 (30 conformations, ESS ")
+    for words in ("% of the proposals accepted", "distinct conformations", "inefficiency"):
+        assert words in answer.out
+    assert "pymbar" not in answer.err.lower()
+    assert mdtraj.load("plain.h5").n_frames == 30
+
+
+@pytest.mark.parametrize("options", [(), ("--unbiased",), ("-o", "s.pdb"), ("-o", "s.xtc")])
+def test_a_temperature_without_overlap_leaves_what_was_there(
+    in_tmp, call, smoke_run, options: tuple[str, ...]
+) -> None:
+    """Neither new files nor changed ones, run.json included."""
+    shutil.copytree(smoke_run.path, in_tmp / "run")
+    for name in ("run/samples.h5", "s.pdb", "s.xtc", "s.weights.csv"):
+        (in_tmp / name).write_text("of before")
+    before = {path: path.read_bytes() for path in in_tmp.rglob("*") if path.is_file()}
+    answer = call("sample", "run", "-n", "40", "--temperature", "90", *options)
+    assert answer.code == 2
+    last = answer.err.splitlines()[-1]
+    assert re.search(r"--temperature 90: the model does not overlap .*: ESS \d.*%, \d.* of ", last)
+    after = {path: path.read_bytes() for path in in_tmp.rglob("*") if path.is_file()}
+    assert before == after
 
 
 def test_resume_of_a_finished_run(folder: Path, trained: Answer, call, monkeypatch) -> None:
@@ -429,6 +458,9 @@ def test_outputs(in_tmp, call, smoke_run) -> None:
     refused(call("sample", run, "-o", "no/s.h5"), "no such folder")
     refused(call("sample", run, "--temperature", "0"), "--temperature", "above 0")
     refused(call("sample", run, "--temperature", "nan"), "--temperature")
+    refused(call("sample", run, "--unbiased", "--no-weights"), "--unbiased", "--no-weights")
+    refused(call("sample", run, "--check-energies", "--no-weights"), "--check-energies")
+    refused(call("sample", run, "--temperature=400", "--no-weights"), "--temperature", "energies")
     refused(call("simulate", *SMOKE, "-o", "s.pdb"), "s.pdb", ".h5")
     refused(call("simulate", *SMOKE, "-o", "no/s.h5"), "no such folder")
     refused(call("bench", "everything"), "linear", "energy", "everything")
@@ -473,6 +505,7 @@ def test_samples_that_no_report_can_be_made_of(in_tmp, call, smoke_run, monkeypa
     for option, words in {
         "--no-weights": ["expected weights, found samples without"],
         "--temperature=900": ["expected weights at 1000 K, found 900 K"],
+        "--unbiased": ["expected the flow's own samples, found an unbiased chain"],
     }.items():
         assert call("sample", "run", "-n", "20", option).code == 0
         refused(call("report", "run"), "samples.h5", "bgp4 sample run", *words)

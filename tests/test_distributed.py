@@ -191,14 +191,15 @@ def copy_of(run: RunFolder, path: Path) -> RunFolder:
     return RunFolder(path)
 
 
-def test_two_processes_draw_the_samples_of_one(alone, tmp_path) -> None:
-    """In two chunks, one of them whole."""
-    options = ("-n", "2200", "--seed", "4", "--device", "cpu")
+@pytest.mark.parametrize("unbiased", [False, True])
+def test_two_processes_draw_the_samples_of_one(alone, tmp_path, unbiased: bool) -> None:
+    """In two chunks or three, the last of them not whole."""
+    options = ("-n", "2200", "--seed", "4", "--device", "cpu", *["--unbiased"] * unbiased)
     done = torchrun("bgp4", "sample", str(alone.path), *options, "-o", "two.h5", cwd=tmp_path)
     assert done.code == 0, done.err
     assert done.out.count("wrote two.h5 (2200 conformations") == 1
     assert [p.name for p in tmp_path.iterdir()] == ["two.h5"]
-    draw_samples(alone, 2200, tmp_path / "one.h5", seed=4, device="cpu")
+    draw_samples(alone, 2200, tmp_path / "one.h5", seed=4, device="cpu", unbiased=unbiased)
     ours, expected = read_samples(tmp_path / "two.h5"), read_samples(tmp_path / "one.h5")
     for values, by_one in zip(ours, expected, strict=True):
         assert (values == by_one).all()

@@ -3,44 +3,66 @@
 from __future__ import annotations
 
 import csv
+import logging
 import time
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from bgp4.analysis.result import RunResult
 from bgp4.config import Config
-from bgp4.data import Frames, load_frames
+from bgp4.data import Frames, load_frames, split_blocks
 from bgp4.energies.base import REJECTED_ENERGY_KT
 from bgp4.energies.openmm import OpenMMEnergy
 from bgp4.errors import UserInputError
 from bgp4.run import RunFolder
 from bgp4.sampling.draw import draw_samples
 from bgp4.sampling.files import read_attributes, read_samples
-from bgp4.sampling.generate import Samples
-from bgp4.system import Molecule, load_molecule
+from bgp4.sampling.generate import Samples, TrainedRun, load_trained
+from bgp4.system import Molecule
 from bgp4.units import kjmol_to_kt
 
 __all__ = ["collect_run"]
 
 NOISY_FRAMES = 5_000
 
+log = logging.getLogger(__name__)
 
-def collect_run(run: RunFolder) -> RunResult:
-    """All that a report says about a run; draws samples where the run has none yet.
+BATCH = 2048
+"""Frames whose log-density is computed at a time."""
+
+
+def collect_run(run: RunFolder, samples_path: Path | None = None) -> RunResult:
+    """All that a report says about a run; draws samples where there are none yet.
+
+    Args:
+        run: A run, or a bundled model, whose folder stays as it is.
+        samples_path: Where the samples are, or will be; the run's own if None.
 
     Raises:
-        UserInputError: If the run's samples have no weights, or those of another temperature.
+        UserInputError: If the run's samples have no weights, or those of another temperature, or
+            are an unbiased chain's.
     """
     config = run.config()
-    if not run.samples_path.is_file():
-        draw_samples(run, config.report.samples, run.samples_path, seed=config.seed)
+    path = samples_path or run.samples_path
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draw_samples(run, config.report.samples, path, seed=config.seed)
     started = time.perf_counter()
-    samples = read_samples(run.samples_path)
-    _check_samples(run, samples, config.temperature_k)
-    molecule = load_molecule(config.system)
-    frames = load_frames(config.data, molecule)
+    samples = read_samples(path)
+    _check_samples(run, path, samples, config.temperature_k)
+    trained = load_trained(run)
+    molecule = trained.molecule
+    frames = load_frames(config.judging_data, molecule)
+    if frames.temperature_k not in (None, config.temperature_k):
+        log.warning(
+            "%s: compared with MD at %g K, but of %g K; name frames of it in report.reference",
+            run.path,
+            frames.temperature_k,
+            config.temperature_k,
+        )
     data_energy_kt, noisy_energy_kt = _energies(config, molecule, frames)
     result = RunResult(
         name=run.path.resolve().name,
@@ -49,6 +71,7 @@ def collect_run(run: RunFolder) -> RunResult:
         reference_positions_nm=molecule.positions_nm,
         data_positions_nm=frames.positions_nm,
         data_energy_kt=data_energy_kt,
+        data_log_prob=_heldout_log_prob(trained, frames),
         noisy_energy_kt=noisy_energy_kt,
         sample_positions_nm=samples.positions_nm,
         energy_kt=samples.energy_kt,
@@ -62,20 +85,26 @@ def collect_run(run: RunFolder) -> RunResult:
         seed=config.seed,
         noise_nm=config.report.noise_nm,
     )
-    run.update_info(wall_time_s={"collect": round(time.perf_counter() - started, 1)})
+    if not run.is_bundled:
+        run.update_info(wall_time_s={"collect": round(time.perf_counter() - started, 1)})
     return result
 
 
-def _check_samples(run: RunFolder, samples: Samples, temperature_k: float) -> None:
+def _check_samples(run: RunFolder, path: Path, samples: Samples, temperature_k: float) -> None:
     """A report is about weights at the run's temperature."""
-    again = f"; draw them again by `bgp4 sample {run.path}`"
+    named = f"{run.path.name} -o {path}" if run.is_bundled else str(run.path)
+    again = f"; draw them again by `bgp4 sample {named}`"
     if np.isnan(samples.energy_kt).all():
-        raise UserInputError(f"{run.samples_path}: expected weights, found samples without{again}")
-    kelvin = read_attributes(run.samples_path).get("temperature_k", temperature_k)
+        raise UserInputError(f"{path}: expected weights, found samples without{again}")
+    attributes = read_attributes(path)
+    if attributes.get("unbiased"):
+        raise UserInputError(
+            f"{path}: expected the flow's own samples, found an unbiased chain{again}"
+        )
+    kelvin = attributes.get("temperature_k", temperature_k)
     if kelvin != temperature_k:
         raise UserInputError(
-            f"{run.samples_path}: expected weights at {temperature_k:g} K, "
-            f"found {kelvin:g} K{again}"
+            f"{path}: expected weights at {temperature_k:g} K, found {kelvin:g} K{again}"
         )
 
 
@@ -96,6 +125,27 @@ def _energies(
             data_kjmol = energy.evaluate(frames.positions_nm).energy_kjmol
     noisy_kt = np.nan_to_num(kjmol_to_kt(noisy_kjmol, config.temperature_k), nan=REJECTED_ENERGY_KT)
     return kjmol_to_kt(data_kjmol, config.temperature_k), noisy_kt
+
+
+@torch.no_grad()
+def _heldout_log_prob(trained: TrainedRun, frames: Frames) -> NDArray[np.float64] | None:
+    """The flow's log-density of held-out frames, (frames,), NaN at those that trained it.
+
+    Of a reference all are held out. None where the frames are of another temperature.
+    """
+    config = trained.config
+    if frames.temperature_k not in (None, config.temperature_k):
+        return None
+    n = len(frames.positions_nm)
+    heldout = (
+        split_blocks(n, config.data.heldout_fraction, config.seed).heldout
+        if config.judging_data is config.data
+        else np.arange(n)
+    )
+    batches = torch.as_tensor(frames.positions_nm[heldout]).split(BATCH)
+    log_prob = np.full(n, np.nan)
+    log_prob[heldout] = torch.cat([trained.model.log_prob_xyz(x) for x in batches]).numpy()
+    return log_prob
 
 
 def _read_history(path: Path) -> dict[str, NDArray]:

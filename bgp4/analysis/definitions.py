@@ -30,18 +30,28 @@ DEFINITIONS: dict[str, str] = {
     "phi_positive_md": "Share of MD frames with phi > 0.",
     "phi_positive_samples": "Share of samples with phi > 0; 0 means that this mode is lost.",
     "phi_positive_reweighted": "Share of phi > 0 by weight.",
+    "phi_positive_verdict": "phi_positive_samples against phi_positive_md: as in the data, or off "
+    "by more than a factor of 2, and not by chance (p < 0.001).",
+    "phi_positive_reweighted_verdict": "The same for phi_positive_reweighted, of N x ess_raw "
+    "samples; where it is off, delta_f_phi_kt can't be trusted.",
     "delta_f_phi_kt": "Free-energy difference -ln(P(phi > 0) / P(phi < 0)) of the reweighted "
     "samples, in kT.",
     "delta_f_phi_raw_kt": "delta_f_phi_kt of the unweighted samples.",
     "delta_f_phi_md_kt": "delta_f_phi_kt of the MD frames.",
+    "delta_f_phi_bar_kt": "delta_f_phi_kt from both ends, by Bennett's acceptance ratio within "
+    "each side: the samples, and the MD frames that the flow was not trained on.",
     "delta_f_phi_error_kt": "Bootstrap standard error of delta_f_phi_kt.",
     "delta_f_phi_raw_error_kt": "Bootstrap standard error of delta_f_phi_raw_kt.",
     "delta_f_phi_md_error_kt": "Bootstrap standard error of delta_f_phi_md_kt, over 20 blocks of "
     "successive frames.",
+    "delta_f_phi_bar_error_kt": "Bootstrap standard error of delta_f_phi_bar_kt, over single "
+    "samples and 20 blocks of successive frames.",
     "delta_f_phi_missing": "The side of phi without any weight, which makes delta_f_phi_kt "
     "infinite (null).",
     "delta_f_phi_raw_missing": "The side of phi without any sample.",
     "delta_f_phi_md_missing": "The side of phi without any MD frame.",
+    "delta_f_phi_bar_missing": "The side of phi without any accepted sample or held-out MD frame: "
+    "no estimate.",
     "mean_energy_shift_kt": "Mean energy of the accepted samples minus MD's, in kT.",
     "mean_energy_shift_kjmol": "mean_energy_shift_kt in kJ/mol.",
     "median_energy_shift_kt": "Median energy of the accepted samples minus MD's, in kT.",
@@ -56,6 +66,7 @@ DEFINITIONS: dict[str, str] = {
     "wrong_chirality_fraction": "Share of samples with a stereocentre of the mirrored sign "
     "(against most MD frames).",
     "wrong_chirality_fraction_reweighted": "The same by weight.",
+    "chirality_verdict": "As in the data, or mirrored where any sample is.",
     "n_energy_evaluations": "Energy evaluations that training used.",
     "wall_time_s": "Wall time by stage, in seconds.",
 }

@@ -21,6 +21,8 @@ from bgp4.analysis.distributions import (
 )
 from bgp4.analysis.result import RunResult
 from bgp4.analysis.torsions import BackboneTorsions, stereocentres
+from bgp4.collapse import chirality_verdict, share_verdict
+from bgp4.sampling.bennett import End, two_ended_difference
 from bgp4.sampling.reweight import (
     FreeEnergy,
     bootstrap,
@@ -39,6 +41,14 @@ Metrics = dict[str, Any]
 NAN = float("nan")
 
 
+def _heldout_log_likelihood(run: RunResult) -> float | None:
+    """What training found or, where its data were of another temperature, of the reference."""
+    found = run.run_info.get("log_likelihood_heldout")
+    if found is not None or run.data_log_prob is None or np.isnan(run.data_log_prob).all():
+        return found
+    return float(np.nanmean(run.data_log_prob))
+
+
 def compute_metrics(run: RunResult) -> Metrics:
     """Every metric of a run, by the keys of `DEFINITIONS`; NaN or infinite where there is none."""
     return {
@@ -47,7 +57,7 @@ def compute_metrics(run: RunResult) -> Metrics:
         "finite_fraction": _share(run.finite),
         "n_rejected": int(np.count_nonzero(run.finite & ~run.accepted)),
         **weight_metrics(run),
-        "log_likelihood_heldout": run.run_info.get("log_likelihood_heldout"),
+        "log_likelihood_heldout": _heldout_log_likelihood(run),
         **ramachandran_metrics(run),
         **phi_metrics(run),
         **energy_metrics(run),
@@ -135,9 +145,10 @@ def _sampling_floor(md: Array, n: int, run: RunResult) -> float:
 def phi_metrics(run: RunResult) -> Metrics:
     """Share of phi > 0 and free-energy difference to phi < 0, of the first residue that has phi."""
     md, raw, weighted = phi_free_energies(run)
-    results = {"": weighted, "_raw": raw, "_md": md}
+    results = {"": weighted, "_raw": raw, "_md": md, "_bar": phi_free_energy_from_both_ends(run)}
     return {
         **phi_positive_shares(run),
+        **phi_verdicts(run),
         **{f"delta_f_phi{name}_kt": r.value_kt if r else NAN for name, r in results.items()},
         **{f"delta_f_phi{name}_error_kt": r.error_kt if r else NAN for name, r in results.items()},
         **{f"delta_f_phi{name}_missing": _missing(r) for name, r in results.items()},
@@ -154,6 +165,17 @@ def phi_positive_shares(run: RunResult) -> Metrics:
     return dict(zip(keys, (_share(md), _share(own), weighted), strict=True))
 
 
+def phi_verdicts(run: RunResult) -> Metrics:
+    """Whether phi > 0 has the data's share among the samples, raw and by weight."""
+    md, raw, weighted = phi_positive_shares(run).values()
+    n_raw = int(np.count_nonzero(run.in_space))
+    n_effective = run.n_samples * weight_metrics(run)["ess_raw"]
+    return {
+        "phi_positive_verdict": share_verdict(raw, n_raw, md),
+        "phi_positive_reweighted_verdict": share_verdict(weighted, n_effective, md),
+    }
+
+
 def phi_free_energies(run: RunResult) -> list[FreeEnergy | None]:
     """phi > 0 against the rest, for MD frames, samples, and reweighted samples."""
     if not run.data_torsions:
@@ -165,6 +187,19 @@ def phi_free_energies(run: RunResult) -> list[FreeEnergy | None]:
         _phi_free_energy(run, own, np.zeros(len(own))),
         _phi_free_energy(run, own, log_weight),
     ]
+
+
+def phi_free_energy_from_both_ends(run: RunResult) -> FreeEnergy | None:
+    """phi > 0 against the rest, from accepted samples and held-out MD frames together."""
+    if not run.data_torsions or run.data_log_prob is None or np.isnan(run.data_log_prob).all():
+        return None
+    heldout = np.isfinite(run.data_log_prob)
+    frames = End(
+        (run.data_energy_kt + run.data_log_prob)[heldout], run.data_torsions[0].phi[heldout] > 0
+    )
+    phi = run.sample_torsions[0].phi[run.accepted[run.in_space]]
+    samples = End(-run.log_weight[run.accepted], phi > 0)
+    return two_ended_difference(samples, frames, run.bootstrap, run.rng(), run.data_blocks)
 
 
 def _phi_free_energy(
@@ -233,12 +268,16 @@ def low_energy_fraction(
 
 def chirality_metrics(run: RunResult) -> Metrics:
     """Share of samples with a stereocentre of the wrong sign; NaN for molecules without one."""
-    keys = ("wrong_chirality_fraction", "wrong_chirality_fraction_reweighted")
-    if len(stereocentres(run.topology)) == 0:
-        return dict.fromkeys(keys, NAN)
-    wrong = run.wrong_chirality
-    weighted = float(run.sample_weights_in_space @ wrong) if run.accepted.any() else NAN
-    return dict(zip(keys, (_share(wrong), weighted), strict=True))
+    raw = weighted = NAN
+    if len(stereocentres(run.topology)):
+        wrong = run.wrong_chirality
+        raw = _share(wrong)
+        weighted = float(run.sample_weights_in_space @ wrong) if run.accepted.any() else NAN
+    return {
+        "wrong_chirality_fraction": raw,
+        "wrong_chirality_fraction_reweighted": weighted,
+        "chirality_verdict": chirality_verdict(raw),
+    }
 
 
 def _share(mask: NDArray[np.bool_]) -> float:

@@ -16,7 +16,7 @@ from bgp4.analysis.figures import FIGURES
 from bgp4.analysis.metrics import compute_metrics, json_ready
 from bgp4.analysis.result import RunResult
 from bgp4.analysis.style import png_bytes
-from bgp4.analysis.wording import format_value, headlines, warnings
+from bgp4.analysis.wording import collapse_check, format_value, headlines, warnings
 from bgp4.run import atomic_write_bytes, atomic_write_text
 
 __all__ = ["RunResult", "write_report"]
@@ -98,6 +98,7 @@ def _render(
         metrics=metrics,
         headlines={name: headlines(values) for name, values in metrics.items()},
         warnings={name: warnings(values) for name, values in metrics.items()},
+        collapse={name: collapse_check(values) for name, values in metrics.items()},
         pictures=pictures,
         table=table,
         facts={run.name: list(_flattened(run.run_info)) for run in runs},

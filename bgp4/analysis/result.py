@@ -51,6 +51,8 @@ class RunResult:
         bootstrap: Bootstrap replicates.
         seed: Of the bootstrap and of the noise floors.
         noise_nm: Standard deviation of the noise in `noisy_energy_kt`, nm.
+        data_log_prob: (frames,), the flow's Cartesian log-density of the MD frames, NaN where it
+            was trained on them; None where it isn't known, or they are of another temperature.
     """
 
     name: str
@@ -71,6 +73,7 @@ class RunResult:
     bootstrap: int = 200
     seed: int = 0
     noise_nm: float = 0.004
+    data_log_prob: Array | None = None
 
     @property
     def n_samples(self) -> int:

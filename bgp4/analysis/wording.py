@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-__all__ = ["Headline", "format_value", "headlines", "warnings"]
+from bgp4.collapse import Verdict
+
+__all__ = ["Headline", "StateShares", "collapse_check", "format_value", "headlines", "warnings"]
 
 Metrics = Mapping[str, Any]
 
@@ -31,6 +33,16 @@ class Headline(NamedTuple):
     value: str
     detail: str
     meaning: str
+
+
+class StateShares(NamedTuple):
+    """A row of the collapse check: a state's shares, and the verdicts, raw and by weight."""
+
+    state: str
+    data: str
+    samples: str
+    reweighted: str
+    verdict: str
 
 
 def format_value(key: str, value: Any) -> str:
@@ -102,9 +114,10 @@ def headlines(metrics: Metrics) -> list[Headline]:
         Headline(
             "ΔF of φ > 0",
             _with_error(get("delta_f_phi_kt"), get("delta_f_phi_error_kt")),
-            f"MD {_with_error(get('delta_f_phi_md_kt'), get('delta_f_phi_md_error_kt'))}",
+            f"MD {_with_error(get('delta_f_phi_md_kt'), get('delta_f_phi_md_error_kt'))}; "
+            f"both ends {_with_error(get('delta_f_phi_bar_kt'), get('delta_f_phi_bar_error_kt'))}",
             "Free energy of the rare φ > 0 side against φ < 0, from the reweighted samples; it "
-            "should agree with MD's within the errors.",
+            "should agree within the errors with MD's, and with that of samples and MD together.",
         ),
         Headline(
             "Mean energy error, reweighted",
@@ -117,6 +130,23 @@ def headlines(metrics: Metrics) -> list[Headline]:
             "Mean energy of the reweighted samples minus MD's; zero within its error is right.",
         ),
     ]
+
+
+def collapse_check(metrics: Metrics) -> list[StateShares]:
+    """The states that are watched, and whether the flow keeps the data's share of each."""
+    get = metrics.get
+    rows = []
+    if get("phi_positive_verdict"):
+        raw, weighted = get("phi_positive_verdict"), get("phi_positive_reweighted_verdict")
+        both = str(raw) if weighted in (raw, None) else f"{raw}; by weight {weighted}"
+        md, own, by_weight = (
+            percent(get(f"phi_positive_{key}")) for key in ("md", "samples", "reweighted")
+        )
+        rows.append(StateShares("φ > 0", md, own, by_weight, both))
+    if get("chirality_verdict"):
+        own, by_weight = _mirrored_shares(metrics)
+        rows.append(StateShares("mirrored", NOTHING, own, by_weight, str(get("chirality_verdict"))))
+    return rows
 
 
 def _floors(metrics: Metrics) -> str:
@@ -172,18 +202,39 @@ def _one_heavy(metrics: Metrics) -> str | None:
 
 def _lost_mode(metrics: Metrics) -> str | None:
     md, own = metrics["phi_positive_md"], metrics["phi_positive_samples"]
-    if md is None or own is None:
-        return None
-    if md == 0:
-        return "The MD data have no frame with φ > 0, so the free energy cannot be judged."
-    if own == 0:
-        return (
-            f"No sample has φ > 0, where MD has {percent(md)}: this mode is lost, and the "
-            "effective sample size cannot show it."
-        )
-    if own * metrics["n_samples"] >= 1 and not 1 / 3 < own / md < 3:
-        return f"φ > 0 holds {percent(own)} of the samples, where MD has {percent(md)}."
+    match metrics["phi_positive_verdict"]:
+        case Verdict.UNSEEN:
+            return "The MD data have no frame with φ > 0, so the free energy cannot be judged."
+        case Verdict.LOST:
+            return (
+                f"No sample has φ > 0, where MD has {percent(md)}: this mode is lost, the "
+                "effective sample size cannot show it, and ΔF can't be trusted."
+            )
+        case Verdict.UNSURE:
+            return (
+                f"φ > 0 holds {percent(own)} of the samples, where MD has {percent(md)}, but "
+                "these are too few samples to tell."
+            )
+        case Verdict.UNDER | Verdict.OVER as verdict:
+            return f"φ > 0 is {verdict} by a factor of {_off_by(own, md)}."
     return None
+
+
+def _lost_weight(metrics: Metrics) -> str | None:
+    md, own = metrics["phi_positive_md"], metrics["phi_positive_reweighted"]
+    if metrics["phi_positive_verdict"] == Verdict.LOST:
+        return None  # which says it all
+    match metrics["phi_positive_reweighted_verdict"]:
+        case Verdict.LOST:
+            return f"No weight is on φ > 0, where MD has {percent(md)}: ΔF can't be trusted."
+        case Verdict.UNDER | Verdict.OVER as verdict:
+            off = _off_by(own, md)
+            return f"By weight φ > 0 is {verdict} by a factor of {off}; ΔF can't be trusted."
+    return None
+
+
+def _off_by(own: float, md: float) -> str:
+    return f"{max(own / md, md / own):.2g}: {percent(own)}, where MD has {percent(md)}"
 
 
 def _no_torsions(metrics: Metrics) -> str | None:
@@ -195,8 +246,20 @@ def _no_torsions(metrics: Metrics) -> str | None:
 
 
 def _mirrored(metrics: Metrics) -> str | None:
-    share = _number(metrics, "wrong_chirality_fraction")
-    return f"{percent(share)} of the samples have the wrong chirality." if share > 0 else None
+    if metrics["chirality_verdict"] != Verdict.MIRRORED:
+        return None
+    raw, weighted = _mirrored_shares(metrics)
+    return (
+        f"{raw} of the samples have the wrong chirality, {weighted} by weight: reweighted numbers "
+        "mix both hands, which have the same energies."
+    )
+
+
+def _mirrored_shares(metrics: Metrics) -> tuple[str, str]:
+    """Raw and by weight, in percent."""
+    keys = ("wrong_chirality_fraction", "wrong_chirality_fraction_reweighted")
+    raw, weighted = (percent(metrics[key]) for key in keys)
+    return raw, weighted
 
 
 def _high_energies(metrics: Metrics) -> str | None:
@@ -221,6 +284,7 @@ _WARNINGS = (
     _not_finite,
     _rejected,
     _lost_mode,
+    _lost_weight,
     _mirrored,
     _small_ess,
     _one_heavy,

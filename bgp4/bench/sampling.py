@@ -41,7 +41,7 @@ def bench_sampling(
     """A run's samples against MD of the same molecule, on all cores.
 
     Args:
-        run: Folder of a trained run.
+        run: Folder of a trained run, or the name of a bundled model.
         n: Samples to draw and weigh.
         replicas: Of the MD that the statistical inefficiency comes from.
         md_ps: Length of each replica, ps.
@@ -56,7 +56,7 @@ def bench_sampling(
     Raises:
         UserInputError: If there is no such run.
     """
-    folder = RunFolder.open(run)
+    folder = RunFolder.find(run)
     trained = load_trained(folder)
     flow = _flow(trained, n)
     inefficiency_ps = _inefficiency_ps(trained, replicas, md_ps, equilibration_ps)

@@ -22,6 +22,7 @@ from bgp4.run import RunFolder
 from bgp4.sampling.files import check_format, write_samples
 from bgp4.sampling.generate import Samples, TrainedRun, generate, load_trained
 from bgp4.sampling.reweight import effective_sample_size
+from bgp4.sampling.unbiased import START, ChainStatistics, MetropolisChain
 
 __all__ = ["Drawn", "draw_samples"]
 
@@ -37,12 +38,14 @@ class Drawn(NamedTuple):
         ess: Effective sample size, a fraction of 1, NaN without weights.
         n_rejected: Conformations that could not be evaluated.
         energy_difference_kt: Largest between OpenMM's and the batched energies, NaN unchecked.
+        chain: Of an unbiased ensemble; `ess` and `n_rejected` are then its proposals'.
     """
 
     files: list[Path]
     ess: float
     n_rejected: int
     energy_difference_kt: float
+    chain: ChainStatistics | None = None
 
 
 def draw_samples(
@@ -54,16 +57,20 @@ def draw_samples(
     temperature_k: float | None = None,
     device: str = "auto",
     check_energies: bool = False,
+    unbiased: bool = False,
 ) -> Drawn:
     """Sample a run's best model into a file, with weights at a temperature (the run's if None).
+
+    The n conformations are the flow's samples or, where `unbiased`, the states of a Metropolis
+    chain among these, which have equal weights (see `bgp4.sampling.unbiased`).
 
     Weights are of batched float64 energies where these serve, else of OpenMM's; with
     `check_energies` of OpenMM's, and the two are compared. Of several ranks all sample and one
     writes; the others leave no files.
 
     Raises:
-        UserInputError: If the output's format or folder won't do, or if the weights at another
-            temperature leave next to no effective samples.
+        UserInputError: If the output's format or folder won't do, if the weights at another
+            temperature leave next to no effective samples, or if no chain can begin.
     """
     check_format(output)
     started = time.perf_counter()
@@ -86,16 +93,20 @@ def draw_samples(
             if weights
             else None
         )
-        report = stack.enter_context(progress("sampling", n, ranks.is_writer))
-        chunks = generate(trained.model, n, seed, energy, ranks)
+        chain = MetropolisChain(np.random.default_rng(seed)) if unbiased else None
+        n_proposals = n + START if chain else n
+        report = stack.enter_context(progress("sampling", n_proposals, ranks.is_writer))
+        chunks = generate(trained.model, n_proposals, seed, energy, ranks)
         attributes = {
             "temperature_k": kelvin,
             "seed": seed,
             "run": run.path.name,
             "energies": type(energy).__name__ if energy else "none",
+            "unbiased": unbiased,
         }
         if ranks.is_writer:
-            files = write_samples(output, kept(chunks), trained.molecule.topology, attributes)
+            drawn = chain.states(kept(chunks)) if chain else kept(chunks)
+            files = write_samples(output, drawn, trained.molecule.topology, attributes)
         else:
             files = []
             deque(chunks, maxlen=0)  # which the writer receives
@@ -108,7 +119,8 @@ def draw_samples(
     weighted = weights and ranks.is_writer
     ess = effective_sample_size(np.concatenate(log_weights)) if weighted else float("nan")
     difference = energy.largest_difference_kt if isinstance(energy, CheckedEnergy) else math.nan
-    return Drawn(files, ess, int(n_rejected), difference)
+    statistics = chain.statistics if chain and files else None
+    return Drawn(files, ess, int(n_rejected), difference, statistics)
 
 
 def _energy(trained: TrainedRun, temperature_k: float, check: bool, ranks: Ranks) -> Energy:

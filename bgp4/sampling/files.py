@@ -89,7 +89,7 @@ def read_samples(path: Path) -> Samples:
 
 
 def read_attributes(path: Path) -> dict[str, Any]:
-    """What `write_samples` kept with an .h5 file: temperature, seed, run."""
+    """What `write_samples` kept with an .h5 file: temperature, seed, run, whether unbiased."""
     import h5py
 
     with h5py.File(path) as file:

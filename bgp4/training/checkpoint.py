@@ -1,7 +1,8 @@
 """Checkpoints: one safetensors file, written whole or not at all, read without running code.
 
 It holds the model (P4's buffers in mid-cycle included), the best model so far, the optimizer's
-moments, every generator's state and the counters.
+moments, every generator's state and the counters. A bundled model's holds the best model and the
+counters alone.
 """
 
 from __future__ import annotations
@@ -21,7 +22,14 @@ from bgp4.run import atomic_write_bytes
 from bgp4.training.schedule import PHASES
 from bgp4.training.step import Generators
 
-__all__ = ["Counters", "load_checkpoint", "load_state", "read_best", "save_checkpoint"]
+__all__ = [
+    "Counters",
+    "load_checkpoint",
+    "load_state",
+    "read_best",
+    "save_best_alone",
+    "save_checkpoint",
+]
 
 
 @dataclass
@@ -57,11 +65,17 @@ def save_checkpoint(
         tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
     for name, generator in _named(generators).items():
         tensors[f"generator.{name}"] = generator.get_state()
-    content = save(
-        {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()},
-        metadata={"counters": json.dumps(asdict(counters))},
-    )
-    atomic_write_bytes(path, content)
+    _write(path, tensors, counters)
+
+
+def save_best_alone(source: Path, target: Path) -> None:
+    """Write a checkpoint that samples as `source` does, but that no training goes on from.
+
+    Raises:
+        UserInputError: If the source is damaged.
+    """
+    tensors, counters = _read(source)
+    _write(target, {k: v for k, v in tensors.items() if k.startswith("best.")}, counters)
 
 
 def load_checkpoint(
@@ -73,9 +87,14 @@ def load_checkpoint(
     """Restore all in place; returns the best model's state and the counters.
 
     Raises:
-        UserInputError: If the file is damaged or belongs to another model.
+        UserInputError: If the file is damaged, belongs to another model, or has the best alone.
     """
     tensors, counters = _read(path)
+    if not _with_prefix(tensors, "model."):
+        raise UserInputError(
+            f"{path}: cannot resume: it holds a trained model alone, to sample from; "
+            "begin a new run by --run"
+        )
     load_state(path, model, _with_prefix(tensors, "model."))
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in _with_prefix(tensors, "optimizer.").items():
@@ -108,6 +127,14 @@ def load_state(path: Path, model: nn.Module, state: dict[str, Tensor]) -> None:
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise UserInputError(f"{path}: belongs to another model ({reason})") from error
+
+
+def _write(path: Path, tensors: dict[str, Tensor], counters: Counters) -> None:
+    content = save(
+        {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()},
+        metadata={"counters": json.dumps(asdict(counters))},
+    )
+    atomic_write_bytes(path, content)
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], Counters]:

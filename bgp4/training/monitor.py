@@ -9,15 +9,13 @@ import mdtraj
 import numpy as np
 from numpy.typing import NDArray
 
+from bgp4.collapse import departs
 from bgp4.distributed import ALONE, Ranks
 from bgp4.flows.generator import Conformations
 
 __all__ = ["PhiMonitor"]
 
 log = logging.getLogger(__name__)
-
-FACTOR = 2.0
-SIGNIFICANCE = 1e-3
 
 
 class PhiMonitor:
@@ -52,21 +50,13 @@ class PhiMonitor:
         if n == 0:
             return float("nan")
         share = positive / n
-        if self.comparable and self._departs(positive, n):
+        if self.comparable and departs(share, n, float(self.data_share)):
             log.warning(
                 "φ > 0 in %.3g %% of the generated conformations, %.3g %% of the data",
                 100 * share,
                 100 * self.data_share,
             )
         return share
-
-    def _departs(self, positive: int, n: int) -> bool:
-        from scipy.stats import binomtest
-
-        ratio = positive / n / max(self.data_share, 1e-12)
-        if 1 / FACTOR <= ratio <= FACTOR:
-            return False
-        return bool(binomtest(positive, n, min(self.data_share, 1.0)).pvalue < SIGNIFICANCE)
 
     def _positive(self, positions_nm: NDArray[np.floating]) -> NDArray[np.bool_]:
         trajectory = mdtraj.Trajectory(positions_nm.astype(np.float32), self.topology)

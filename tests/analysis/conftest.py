@@ -71,6 +71,8 @@ def good_run(molecule: Any, frames_with: Any) -> RunResult:
 
     energy = rng.normal(10, 3, N_SAMPLES)
     log_prob = -energy + rng.normal(0, 0.3, N_SAMPLES)
+    data_energy = rng.normal(10, 3, N_FRAMES)
+    data_work = np.random.default_rng(7).normal(-(0.3**2), 0.3, N_FRAMES)  # Crooks' relation
     step = np.arange(100, 2100, 100)
     return RunResult(
         name="ala2",
@@ -78,7 +80,7 @@ def good_run(molecule: Any, frames_with: Any) -> RunResult:
         topology=topology,
         reference_positions_nm=start,
         data_positions_nm=frames_with(*angles(N_FRAMES), seed=1),
-        data_energy_kt=rng.normal(10, 3, N_FRAMES),
+        data_energy_kt=data_energy,
         noisy_energy_kt=rng.normal(45, 8, 200),
         sample_positions_nm=frames_with(*angles(N_SAMPLES), seed=2),
         energy_kt=energy,
@@ -103,4 +105,5 @@ def good_run(molecule: Any, frames_with: Any) -> RunResult:
         },
         bins=16,
         bootstrap=20,
+        data_log_prob=np.where(np.arange(N_FRAMES) < 400, np.nan, data_work - data_energy),
     )

@@ -61,9 +61,13 @@ def test_good_run(metrics: dict[str, Any], good_run: RunResult) -> None:
     assert metrics["phi_positive_md"] == np.mean(good_run.data_torsions[0].phi > 0)
     assert metrics["delta_f_phi_md_kt"] == pytest.approx(np.log(0.8 / 0.2), abs=0.3)
     assert abs(metrics["delta_f_phi_kt"] - np.log(4)) < 5 * metrics["delta_f_phi_error_kt"]
+    assert abs(metrics["delta_f_phi_bar_kt"] - np.log(4)) < 5 * metrics["delta_f_phi_bar_error_kt"]
+    assert metrics["delta_f_phi_bar_error_kt"] < 0.3
     assert metrics["low_energy_fraction"] > 0.98
     assert metrics["low_energy_fraction_noise"] < 0.01
     assert metrics["wrong_chirality_fraction"] == 0
+    for key in ("phi_positive", "phi_positive_reweighted", "chirality"):
+        assert metrics[f"{key}_verdict"] == "as in the data"
     assert metrics["finite_fraction"] == 1
     assert metrics["wall_time_s"] == {"ml": 12.5, "kl": 31.0}
     assert metrics["n_energy_evaluations"] == 512_000
@@ -119,6 +123,37 @@ def test_reweighting_recovers_the_data_from_biased_samples(
     assert metrics["delta_f_phi_error_kt"] == pytest.approx(2 / np.sqrt(n), rel=0.5)
 
 
+def test_both_ends_give_what_the_works_say(good_run: RunResult, frames_with: Any) -> None:
+    """Works of ln 2.5 and -ln 1.6 on the two sides, as samples of a half for a fifth have them."""
+    n = 400
+    positive = np.arange(n) % 2 == 0
+    work = np.where(positive, np.log(2.5), -np.log(1.6))
+    md_work = np.where(good_run.data_torsions[0].phi > 0, np.log(2.5), -np.log(1.6))
+    heldout = np.isfinite(good_run.data_log_prob)
+    biased = replace(
+        good_run,
+        sample_positions_nm=frames_with(np.where(positive, 1.0, -1.5), np.full(n, 0.5), seed=3),
+        energy_kt=np.full(n, 10.0),
+        log_prob=work - 10.0,
+        log_weight=-work,
+        data_log_prob=np.where(heldout, md_work - good_run.data_energy_kt, np.nan),
+    )
+    metrics = compute_metrics(biased)
+    assert metrics["delta_f_phi_bar_kt"] == pytest.approx(np.log(4))
+    assert metrics["delta_f_phi_bar_error_kt"] == pytest.approx(2 / np.sqrt(n), rel=0.5)
+    assert metrics["delta_f_phi_bar_missing"] is None
+
+
+def test_without_one_end_there_is_no_estimate(good_run: RunResult, frames_with: Any) -> None:
+    frames = frames_with(np.full(300, -1.5), np.full(300, 0.5), seed=4)
+    lost = compute_metrics(replace(good_run, sample_positions_nm=frames))
+    assert np.isnan(lost["delta_f_phi_bar_kt"])
+    assert lost["delta_f_phi_bar_missing"] == "phi>0"
+    unknown = compute_metrics(replace(good_run, data_log_prob=None))
+    assert np.isnan(unknown["delta_f_phi_bar_kt"])
+    assert unknown["delta_f_phi_bar_missing"] is None
+
+
 def test_lost_mode_is_named(good_run: RunResult, frames_with: Any) -> None:
     frames = frames_with(np.full(300, -1.5), np.full(300, 0.5), seed=4)
     metrics = compute_metrics(replace(good_run, sample_positions_nm=frames))
@@ -126,6 +161,30 @@ def test_lost_mode_is_named(good_run: RunResult, frames_with: Any) -> None:
     assert metrics["delta_f_phi_missing"] == "phi>0"
     assert metrics["phi_positive_samples"] == 0
     assert json_ready(metrics)["delta_f_phi_kt"] is None
+
+
+def test_verdicts_on_the_shares(good_run: RunResult, frames_with: Any) -> None:
+    """A twentieth at phi > 0 where MD has a fifth, as it is and with weights that mend it."""
+    n = 400
+    positive = np.arange(n) % 20 == 0
+    frames = frames_with(np.where(positive, 1.0, -1.5), np.full(n, 0.5), seed=3)
+
+    def verdicts(log_weight: np.ndarray) -> tuple[str, str]:
+        run = replace(
+            good_run,
+            sample_positions_nm=frames,
+            energy_kt=np.full(n, 10.0),
+            log_prob=-10.0 - log_weight,
+            log_weight=log_weight,
+        )
+        metrics = json_ready(compute_metrics(run))
+        return metrics["phi_positive_verdict"], metrics["phi_positive_reweighted_verdict"]
+
+    assert verdicts(np.zeros(n)) == ("under-sampled", "under-sampled")
+    mended = np.where(positive, np.log(0.2 / 0.05), np.log(0.8 / 0.95))
+    assert verdicts(mended) == ("under-sampled", "as in the data")
+    dropped = np.where(positive, -1e4, 0.0)
+    assert verdicts(dropped) == ("under-sampled", "lost")
 
 
 def test_rejected_and_broken_samples_are_counted(good_run: RunResult) -> None:

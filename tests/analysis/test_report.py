@@ -91,6 +91,12 @@ def test_page_says_what_was_run(report: Path) -> None:
         assert part in text
 
 
+def test_page_has_a_collapse_check(report: Path) -> None:
+    text = " ".join(Page(report).text.split())
+    assert "Collapse check" in text
+    assert text.count("as in the data") >= 2
+
+
 def test_several_runs_side_by_side(good_run: RunResult, tmp_path: Path) -> None:
     hotter = replace(good_run, temperature_k=1000.0, data_energy_kt=good_run.data_energy_kt * 0.8)
     runs = [good_run, good_run, hotter]
@@ -153,6 +159,8 @@ def test_molecule_without_torsions(good_run: RunResult, tmp_path: Path) -> None:
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["ramachandran_tv"] is metrics["delta_f_phi_kt"] is None
     assert metrics["wrong_chirality_fraction"] is None
+    assert metrics["phi_positive_verdict"] is metrics["chirality_verdict"] is None
+    assert "Collapse check" not in page.text
     assert metrics["ess_raw"] > 0.8
 
 
@@ -171,10 +179,30 @@ def test_warnings_of_a_good_run(good_run: RunResult) -> None:
 
 def test_warnings_name_what_is_off(good_run: RunResult, frames_with: Any) -> None:
     collapsed = frames_with(np.full(300, -1.5), np.full(300, 0.5), seed=4)
+    few = np.where(np.arange(300) % 30 == 0, 1.0, -1.5)
+    scarce = replace(good_run, sample_positions_nm=frames_with(few, np.full(300, 0.5), seed=5))
+    forced = replace(scarce, log_weight=np.where(few > 0, np.log(7.0), 0.0))
+    one = frames_with(np.where(np.arange(300) < 1, 1.0, -1.5), np.full(300, 0.5), seed=6)
+    weightless = replace(
+        good_run,
+        sample_positions_nm=one,
+        log_weight=np.where(np.arange(300) < 1, -1e4, good_run.log_weight),
+    )
+    few_samples = replace(
+        good_run,
+        **{k: getattr(good_run, k)[:20] for k in ("energy_kt", "log_prob", "log_weight")},
+        sample_positions_nm=collapsed[:20],
+    )
     mirrored = good_run.sample_positions_nm.copy()
     mirrored[:30] *= [1, 1, -1]
     for run, expected in [
         (replace(good_run, sample_positions_nm=collapsed), "No sample has φ > 0"),
+        (replace(good_run, sample_positions_nm=collapsed), "ΔF can't be trusted"),
+        (scarce, "φ > 0 is under-sampled by a factor of 6.5: 3.33 %, where MD has 21.8 %."),
+        (scarce, "By weight φ > 0 is under-sampled by a factor of "),
+        (forced, "φ > 0 is under-sampled by a factor of 6.5"),
+        (weightless, "No weight is on φ > 0, where MD has 21.8 %: ΔF can't be trusted."),
+        (few_samples, "too few samples to tell"),
         (replace(good_run, sample_positions_nm=mirrored), "10 % of the samples have the wrong"),
         (one_weight(good_run), "One single sample holds 100 % of all weight"),
         (one_weight(good_run), "The effective sample size is only 0.333 %"),
@@ -184,6 +212,7 @@ def test_warnings_name_what_is_off(good_run: RunResult, frames_with: Any) -> Non
         (broken(good_run), "300 of 300 samples were rejected"),
     ]:
         assert expected in words(run)
+    assert "ΔF can't be trusted" not in words(forced)
 
 
 @pytest.mark.parametrize(
