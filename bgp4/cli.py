@@ -103,12 +103,16 @@ def report(
 def simulate(
     config: Config,
     output: Annotated[Path, typer.Option("-o", help="HDF5 trajectory to write.")] = Path("data.h5"),
+    engine: Annotated[
+        str | None, typer.Option(help="auto, openmm or batched; default the config's.")
+    ] = None,
     overrides: Sets = None,
 ) -> None:
     """Run MD or parallel tempering for training data."""
     from bgp4.commands import simulate_command
 
-    simulate_command(config, output, overrides or [])
+    chosen = [] if engine is None else [f"simulate.engine={engine}"]
+    simulate_command(config, output, [*(overrides or []), *chosen])
 
 
 @app.command()

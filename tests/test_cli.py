@@ -494,6 +494,7 @@ def test_simulations(in_tmp, call) -> None:
 
     refused(simulate("simulate.platform=Quantum"), "Quantum", "Reference")
     refused(simulate("simulate.engine=gromacs"), "simulate.engine", "gromacs")
+    refused(call("simulate", *SMOKE, "--engine", "gromacs"), "simulate.engine", "gromacs")
     refused(simulate("simulate.temperatures_k=[400, 300]"), "ascending")
     refused(simulate("simulate.temperatures_k=[300, 400]"), "temperature_k", "1000")
     assert tree(in_tmp) == set()

@@ -15,7 +15,7 @@ from scipy import stats
 from bgp4.config import Config, SystemConfig, load_config
 from bgp4.data import load_frames
 from bgp4.errors import UserInputError
-from bgp4.replicas import ENGINES, DynamicsSettings
+from bgp4.replicas import ENGINES, BatchedReplicas, DynamicsSettings
 from bgp4.simulate import _engine, _Job, exchange, run_stacks, simulate, write_trajectory
 from bgp4.system import Molecule, load_molecule
 
@@ -161,6 +161,61 @@ def test_engines_agree_on_a_molecule(plain_openmm) -> None:
     assert stats.ttest_ind(*means.values()).pvalue > 1e-3
     spread = np.concatenate(list(means.values())).std()
     assert abs(means["batched"].mean() - means["openmm"].mean()) < 4 * spread * (2 / 16) ** 0.5
+
+
+def test_without_friction_the_energy_does_not_drift(alanine) -> None:
+    """The middle scheme is then velocity Verlet: its energy error oscillates, and stays."""
+    replicas = BatchedReplicas(
+        settings(alanine, temperatures_k=(300.0,), stacks=16, friction_per_ps=0.0, timestep_fs=0.5)
+    )
+
+    def total_kjmol() -> NDArray:
+        """With velocities half a step back, whose kinetic energy is off by the second order."""
+        kinetic = 0.5 * (replicas.mass * replicas.v.square()).sum((1, 2))
+        return replicas.energies_kjmol()[:, 0] + kinetic.numpy()
+
+    replicas.run(500)
+    early = np.mean([total_kjmol() for _ in range(50) if replicas.run(4) is None], axis=0)
+    replicas.run(4000)
+    late = np.mean([total_kjmol() for _ in range(50) if replicas.run(4) is None], axis=0)
+    assert replicas.v.square().mean() > 0.1, "it moves"
+    kt = R * 300
+    assert abs((late - early).mean()) < 0.1 * kt, "over 66 degrees of freedom and 2 ps"
+    assert np.abs(late - early).max() < 0.5 * kt
+
+
+def test_every_kind_of_atom_has_the_temperature(alanine) -> None:
+    replicas = BatchedReplicas(settings(alanine, temperatures_k=(300.0,), stacks=256))
+    replicas.run(500)
+    kinetic = []
+    for _ in range(20):
+        replicas.run(50)
+        kinetic.append((replicas.mass * replicas.v.square()).mean(2).numpy() / R)
+    kelvin = np.concatenate(kinetic).mean(0)
+    elements = np.array([atom.element.symbol for atom in alanine.topology.atoms])
+    for element in sorted(set(elements)):
+        n = 20 * 256 * 3 * (elements == element).sum() / 10  # not quite independent
+        assert kelvin[elements == element].mean() == pytest.approx(300, rel=4 * (2 / n) ** 0.5)
+
+
+@pytest.mark.slow
+def test_engines_agree_on_energies_and_backbone_torsions(alanine, plain_openmm) -> None:
+    """At 1000 K, where picoseconds mix: distributions over independent replicas, by chi-squared."""
+    found = {}
+    for engine, stacks, frames in (("openmm", 48, 10), ("batched", 480, 10)):
+        dynamics = settings(
+            alanine, temperatures_k=(1000.0,), stacks=stacks, friction_per_ps=2.0, platform="CPU"
+        )
+        job = _Job(engine, dynamics, frames, equilibration_frames=5, steps_per_frame=400)
+        positions = run_stacks(ENGINES[engine](dynamics), job)[0].reshape(-1, 22, 3)
+        trajectory = mdtraj.Trajectory(positions, alanine.topology)
+        angles = [f(trajectory)[1][:, 0] for f in (mdtraj.compute_phi, mdtraj.compute_psi)]
+        found[engine] = plain_openmm(alanine.system_xml, positions)[0], *angles
+    for energies_or_angles in zip(found["openmm"], found["batched"], strict=True):
+        edges = np.quantile(energies_or_angles[1], np.linspace(0, 1, 9))
+        edges[0], edges[-1] = -np.inf, np.inf
+        counts = [np.histogram(values, edges)[0] for values in energies_or_angles]
+        assert stats.chi2_contingency(counts).pvalue > 1e-4
 
 
 def tiny(smoke_config: Config, **changes: object) -> Config:
