@@ -27,6 +27,10 @@ def populations(m: Metrics) -> str:
     return " / ".join(percent(key, 2)(m) for key in keys)
 
 
+def training_s(m: Metrics) -> float:
+    return float(sum(v for k, v in m["wall_time_s"].items() if k.startswith("train_")))
+
+
 ROWS: dict[str, Callable[[Metrics], str]] = {
     "ESS, raw": percent("ess_raw"),
     "ESS, top 1e-4 clipped": percent("ess_clipped"),
@@ -47,10 +51,9 @@ ROWS: dict[str, Callable[[Metrics], str]] = {
     "ΔF(φ > 0): reweighted / MD": lambda m: (
         f"{free_energy(m, 'delta_f_phi_')} / {free_energy(m, 'delta_f_phi_md_')} kT"
     ),
+    "ΔF(φ > 0) from both ends, BAR": lambda m: f"{free_energy(m, 'delta_f_phi_bar_')} kT",
     "energy evaluations in training": lambda m: f"{m['n_energy_evaluations']:,}",
-    "training, wall": lambda m: (
-        f"{m['wall_time_s']['train_ml'] + m['wall_time_s']['train_kl']:.0f} s"
-    ),
+    "training, wall": lambda m: f"{training_s(m):,.0f} s",
 }
 
 

@@ -1,4 +1,4 @@
-"""Keep every n-th frame of a data file, with its energies: thin.py IN.h5 OUT.h5 N."""
+"""Keep every n-th frame of a data file, with energies and provenance: thin.py IN.h5 OUT.h5 N."""
 
 import sys
 
@@ -17,6 +17,8 @@ def main(source: str, target: str, stride: int) -> None:
             potentialEnergy=frames.potentialEnergy,
             temperature=frames.temperature,
         )
+        attributes = file._handle.root.bgp4._v_attrs
+        attributes._f_copy(thinned._handle.create_group("/", "bgp4"))
 
 
 if __name__ == "__main__":

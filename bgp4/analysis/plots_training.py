@@ -37,6 +37,7 @@ PANELS = (
     ("held-out log-likelihood", ("heldout_log_likelihood",), "nats"),
     ("effective sample size (estimate)", ("ess",), "share of samples"),
     ("share of φ > 0", ("phi_positive",), "share of samples"),
+    ("temperature learned", ("temperature_k",), "K"),
 )
 LOSS_KEY = (("likelihood", DATA_COLOUR), ("energy (KL)", lighter(DATA_COLOUR)))
 
@@ -45,11 +46,11 @@ LOSS_KEY = (("likelihood", DATA_COLOUR), ("energy (KL)", lighter(DATA_COLOUR)))
 def plot_training(runs: Sequence[RunResult]) -> Figure | None:
     """Loss parts, held-out likelihood, ESS estimate and phi > 0 share over the optimizer steps.
 
-    A dashed line marks where the energy loss joins. Panels without data are left out; `None`
-    where none is left.
+    A dashed line marks where the energy loss joins. Panels without data are left out, and that of
+    the temperature where it is one throughout; `None` where none is left.
     """
     panels = [
-        panel for panel in PANELS if any(_has(run, name) for run in runs for name in panel[1])
+        panel for panel in PANELS if any(_shows(run, name) for run in runs for name in panel[1])
     ]
     if not panels:
         return None
@@ -76,8 +77,8 @@ def column(run: RunResult, name: str) -> Array:  # (rows,)
 
 
 def switch_step(run: RunResult) -> float | None:
-    """First step of the `kl` phase, or `None`."""
-    later = np.flatnonzero(np.asarray(run.history.get("phase", ())) == "kl")
+    """First step that follows energies, or `None`."""
+    later = np.flatnonzero(np.asarray(run.history.get("phase", ())) != "ml")
     return float(_steps(run)[later[0]]) if len(later) else None
 
 
@@ -86,8 +87,10 @@ def _steps(run: RunResult) -> Array:
     return np.where(np.isnan(steps), np.arange(len(steps)), steps)
 
 
-def _has(run: RunResult, name: str) -> bool:
-    return bool(np.isfinite(column(run, name)).any())
+def _shows(run: RunResult, name: str) -> bool:
+    values = column(run, name)
+    values = values[np.isfinite(values)]
+    return len(values) > 0 and (name != "temperature_k" or bool(np.ptp(values)))
 
 
 def _draw_history(ax: Axes, run: RunResult, names: Sequence[str], colour: str) -> None:
@@ -134,7 +137,7 @@ def _mark_switch(ax: Axes, run: RunResult, named: bool) -> None:
         return
     ax.axvline(step, color=FAINT, linestyle="--", linewidth=0.9, zorder=0)
     if named:
-        for text, offset, side in (("ML", -5, "right"), ("ML + KL", 5, "left")):
+        for text, offset, side in (("ML", -5, "right"), ("energies", 5, "left")):
             ax.annotate(
                 text,
                 (step, 0.95),

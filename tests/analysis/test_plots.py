@@ -84,7 +84,18 @@ def test_training_marks_the_switch(good_run: RunResult) -> None:
     figure = plot_training([good_run])
     assert figure is not None
     assert len(figure.axes) == 4
-    assert "ML + KL" in texts(figure)
+    assert "energies" in texts(figure)
+
+
+def test_training_shows_a_temperature_that_changes(good_run: RunResult) -> None:
+    rows = len(good_run.history["step"])
+
+    def panels(kelvin: np.ndarray) -> int:
+        history = {**good_run.history, "temperature_k": kelvin}
+        return len(plot_training([replace(good_run, history=history)]).axes)
+
+    assert panels(np.full(rows, 300.0)) == 4
+    assert panels(np.linspace(1000, 300, rows)) == 5
 
 
 def test_training_copes_with_missing_columns(good_run: RunResult) -> None:
