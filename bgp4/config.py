@@ -80,13 +80,24 @@ class SystemConfig(Section):
 
 
 class DataConfig(Section):
-    """The MD frames that train the flow; of the run's temperature if none is given."""
+    """The MD frames that train the flow; of the run's temperature if none is given.
 
-    path: str = "ala2_300k.h5"
+    Without a path, conformations made from the energy stand in for frames of `temperature_k`.
+    """
+
+    path: str | None = "ala2_300k.h5"
     temperature_k: Positive | None = None
     stride: Count = 1
     peptide_bonds: Literal["any", "trans"] = "any"
     heldout_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+
+    @model_validator(mode="after")
+    def _begin_at_a_temperature(self) -> DataConfig:
+        if self.path is None and self.temperature_k is None:
+            raise ValueError(
+                "without path, expected temperature_k, at which to begin (1200 for example)"
+            )
+        return self
 
 
 class SimulateConfig(Section):
@@ -196,8 +207,13 @@ class Config(Section):
         )
 
     @model_validator(mode="after")
-    def _energies_to_anneal_by(self) -> Config:
+    def _energies_to_learn_from(self) -> Config:
         data_k = self.data.temperature_k or self.temperature_k
+        if self.data.path is None and self.training.energy_fraction == 0:
+            raise ValueError(
+                "data.path is null: expected training.energy_fraction above 0, to learn from "
+                "energies alone"
+            )
         if data_k != self.temperature_k and self.training.energy_fraction == 0:
             raise ValueError(
                 f"data.temperature_k is {data_k:g}, temperature_k {self.temperature_k:g}: expected "

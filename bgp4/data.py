@@ -6,7 +6,7 @@ import hashlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from bgp4.topology import peptide_torsions
 if TYPE_CHECKING:
     import mdtraj
 
-__all__ = ["Frames", "Split", "load_frames", "sha256", "split_blocks"]
+__all__ = ["Frames", "Made", "Split", "all_trans", "load_frames", "sha256", "split_blocks"]
 
 log = logging.getLogger(__name__)
 
@@ -31,23 +31,39 @@ BOND_TOLERANCE = 2.0
 """A frame's bonds may be this factor longer or shorter than the molecule's."""
 
 
-@dataclass(frozen=True)
-class Frames:
-    """A trajectory of the molecule.
+class Made(NamedTuple):
+    """Of conformations that were made from the energy: what MD frames would say by themselves.
 
     Attributes:
-        path: Where it was read from.
+        typical_kjmol: What a conformation of their temperature has, kJ/mol.
+        calm_nm: Some that do not clash, (frames, atoms, 3), nm.
+        n_evaluations: Energies that it took to make them.
+    """
+
+    typical_kjmol: float
+    calm_nm: NDArray[np.floating]
+    n_evaluations: int
+
+
+@dataclass(frozen=True)
+class Frames:
+    """A trajectory of the molecule, or conformations made in its place.
+
+    Attributes:
+        path: Where it was read from, or None where it was made.
         positions_nm: (frames, atoms, 3), float32, nm.
         energy_kjmol: (frames,), kJ/mol, or None where the file has none.
         temperature_k: Of the simulation, K, or None where the file doesn't say.
         n_cis: Frames left out because of a cis peptide bond.
+        made: Of conformations that are no simulation's.
     """
 
-    path: Path
+    path: Path | None
     positions_nm: NDArray[np.float32]
     energy_kjmol: NDArray[np.float64] | None
     temperature_k: float | None
     n_cis: int = 0
+    made: Made | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +82,11 @@ def load_frames(config: DataConfig, molecule: Molecule) -> Frames:
             that are not finite, or bonds that are not this molecule's (Å taken for nm, another
             atom order).
     """
+    if config.path is None:
+        raise UserInputError(
+            "config keys report.reference, data.path: expected frames, found none in either; "
+            "name some in report.reference"
+        )
     path = find_data(config.path)
     if path is None:
         raise UserInputError(
@@ -81,7 +102,7 @@ def load_frames(config: DataConfig, molecule: Molecule) -> Frames:
     keep = np.arange(0, trajectory.n_frames, config.stride)
     n_cis = 0
     if config.peptide_bonds == "trans":
-        trans = _all_trans(trajectory[keep])
+        trans = all_trans(trajectory.xyz[keep], trajectory.topology)
         n_cis = int((~trans).sum())
         keep = keep[trans]
         if n_cis:
@@ -193,13 +214,17 @@ def _check_positions(path: Path, xyz: NDArray[np.float32], molecule: Molecule) -
         )
 
 
-def _all_trans(trajectory: mdtraj.Trajectory) -> NDArray[np.bool_]:
-    """Whether every peptide bond of a frame is trans, |ω| above 90°, (frames,)."""
+def all_trans(
+    positions_nm: NDArray[np.floating],  # (frames, atoms, 3)
+    topology: mdtraj.Topology,
+) -> NDArray[np.bool_]:  # (frames,)
+    """Whether every peptide bond of a frame is trans, |ω| above 90°."""
     import mdtraj
 
-    quadruples = peptide_torsions(trajectory.topology)
+    quadruples = peptide_torsions(topology)
     if not quadruples:
-        return np.ones(trajectory.n_frames, dtype=bool)
+        return np.ones(len(positions_nm), dtype=bool)
+    trajectory = mdtraj.Trajectory(positions_nm, topology)
     omega = np.abs(mdtraj.compute_dihedrals(trajectory, quadruples))
     trans: NDArray[np.bool_] = (omega > np.pi / 2).all(axis=1)
     return trans

@@ -49,7 +49,7 @@ def _fill(made: RunFolder, run: RunFolder) -> None:
 
 def _without_paths(info: dict[str, Any]) -> dict[str, Any]:
     """run.json, with the data file's name instead of where it was on the machine of training."""
-    if "data" in info:
+    if "path" in info.get("data", {}):
         info["data"]["path"] = Path(info["data"]["path"]).name
     return info
 
@@ -57,7 +57,7 @@ def _without_paths(info: dict[str, Any]) -> dict[str, Any]:
 def _check_config(config: Config) -> None:
     if config.model.precision != "float32":
         raise UserInputError("model.precision: expected a model trained in float32")
-    if Path(config.data.path).name != config.data.path:
+    if config.data.path and Path(config.data.path).name != config.data.path:
         raise UserInputError(f"data.path: expected a bundled file's name, found {config.data.path}")
     for path in filter(None, (config.system.prmtop, config.system.inpcrd, config.system.pdb)):
         if not str(path).startswith("openmmtools:"):

@@ -389,6 +389,8 @@ SETS = {
     "system=NoSuchMolecule": ["system", "NoSuchMolecule"],
     "energies.platform=Quantum": ["energies.platform", "Quantum", "Reference"],
     "data.heldout_fraction=1": ["data.heldout_fraction"],
+    "data.path=null": ["data", "without path", "temperature_k"],
+    "data={path: null, temperature_k: 0}": ["data.temperature_k", "found 0"],
 }
 
 

@@ -32,6 +32,7 @@ from bgp4.system import Molecule, load_molecule
 from bgp4.training.checkpoint import Counters, load_checkpoint, save_checkpoint
 from bgp4.training.monitor import PhiMonitor
 from bgp4.training.schedule import Schedule
+from bgp4.training.start import conformations_from_energy
 from bgp4.training.step import Generators, StepResult, train_step
 from bgp4.units import kjmol_to_kt
 
@@ -95,8 +96,7 @@ def _train(config: Config, run_path: Path, resume: bool, ranks: Ranks) -> RunFol
             "install it by pip install 'bgp4[tensorboard]'"
         )
     molecule = load_molecule(config.system)
-    frames = load_frames(config.data, molecule)
-    split = split_blocks(len(frames.positions_nm), config.data.heldout_fraction, config.seed)
+    frames, split = _frames(config, molecule)
     schedule = Schedule.of(config)
     if frames.temperature_k not in (None, schedule.data_k):
         log.warning(
@@ -109,13 +109,13 @@ def _train(config: Config, run_path: Path, resume: bool, ranks: Ranks) -> RunFol
     if config.training.threads:
         torch.set_num_threads(config.training.threads)
     t = config.training
-    _check_shares(ranks, t.batch_size, t.energy_batch_size, len(split.heldout))
+    _check_shares(ranks, t.batch_size, t.energy_batch_size, len(split.heldout) or t.batch_size)
     model = fitted_generator(config, molecule.topology, frames.positions_nm[split.train])
     energy = training_energy(
         config.energies,
         molecule,
         config.temperature_k,
-        frames.positions_nm[split.heldout][:16],
+        frames.made.calm_nm if frames.made else frames.positions_nm[split.heldout][:16],
         ranks,
     )
     with energy:
@@ -125,6 +125,19 @@ def _train(config: Config, run_path: Path, resume: bool, ranks: Ranks) -> RunFol
         trainer.start(resume)
         trainer.fit()
     return run
+
+
+def _frames(config: Config, molecule: Molecule) -> tuple[Frames, Split]:
+    """What there is to begin with; of what was made from energies, nothing is held out."""
+    data = config.data
+    if data.path is not None:
+        frames = load_frames(data, molecule)
+        n = len(frames.positions_nm)
+        return frames, split_blocks(n, data.heldout_fraction, config.seed)
+    kelvin, trans = data.temperature_k or config.temperature_k, data.peptide_bonds == "trans"
+    frames = conformations_from_energy(molecule, kelvin, trans, config.seed)
+    every = np.arange(len(frames.positions_nm))
+    return frames, Split(every, every[:0])
 
 
 def _check_shares(ranks: Ranks, *counts: int) -> None:
@@ -169,7 +182,7 @@ class Trainer:
         self.x_heldout, self.logabsdet_heldout = x[heldout], logabsdet[heldout]
         self.best = self._snapshot()
         self.typical_kjmol = self._typical_kjmol()
-        comparable = not self.schedule.annealed
+        comparable = not self.schedule.data_apart
         self.phi = PhiMonitor(
             self.molecule.topology, self.frames.positions_nm, self.ranks, comparable
         )
@@ -177,7 +190,9 @@ class Trainer:
         self.tensorboard = self._tensorboard() if wanted else None
 
     def _typical_kjmol(self) -> float:
-        """Mean energy of (some of) the training frames."""
+        """Mean energy of (some of) the training frames, were they a simulation's."""
+        if self.frames.made is not None:
+            return self.frames.made.typical_kjmol
         index = self.split.train[:: max(len(self.split.train) // TYPICAL_FRAMES, 1)]
         known = self.frames.energy_kjmol
         if known is not None:
@@ -201,6 +216,9 @@ class Trainer:
             _drop_rows_after(self.run.history_path, self.counters.step)
 
     def _begin(self) -> None:
+        if self.frames.made is not None:
+            self.energy.n_evaluations += self.frames.made.n_evaluations
+            self.counters.energy_evaluations = self.energy.n_evaluations
         self.run.update_info(
             **provenance(self.config),
             device=str(self.model.device),
@@ -208,16 +226,21 @@ class Trainer:
             n_parameters=sum(p.numel() for p in self.model.parameters()),
             n_linear=self.model.standardise.n_linear,
             n_circular=self.model.standardise.n_circular,
-            data={
-                "path": str(self.frames.path),
-                "sha256": sha256(self.frames.path),
-                "frames": len(self.frames.positions_nm),
-                "heldout": len(self.split.heldout),
-                "cis_left_out": self.frames.n_cis,
-            },
+            data=self._data_info(),
         )
         self._write_rows([COLUMNS], mode="w")
         self.checkpoint()
+
+    def _data_info(self) -> dict[str, object]:
+        if self.frames.path is None:
+            return {"source": "energies alone", "begun_at_k": self.schedule.data_k}
+        return {
+            "path": str(self.frames.path),
+            "sha256": sha256(self.frames.path),
+            "frames": len(self.frames.positions_nm),
+            "heldout": len(self.split.heldout),
+            "cis_left_out": self.frames.n_cis,
+        }
 
     def fit(self) -> None:
         """All steps that are left."""
@@ -274,7 +297,8 @@ class Trainer:
         """Held-out log-likelihood, best-model selection, one row of history; a note on it."""
         phase = self.schedule.phase(step)
         share = self.schedule.data_weight(step, self.settings.energy_weight)
-        heldout = self.heldout_log_likelihood() if share or not self.schedule.annealed else math.nan
+        judged = share or not self.schedule.data_apart
+        heldout = self.heldout_log_likelihood() if judged else math.nan
         self._keep_if_best(step, phase, share, heldout, _mean([r.kl for r in window]))
         counts = self.ranks.total(self.energy.n_evaluations, self.energy.n_rejected)
         self.counters.energy_evaluations, self.counters.rejected_energies = map(int, counts)
@@ -308,11 +332,12 @@ class Trainer:
     def _keep_if_best(self, step: int, phase: str, share: float, heldout: float, kl: float) -> None:
         """The best model is that of the last phase with the lowest loss, on held-out frames.
 
-        On the way to another temperature it is the latest.
+        On the way to another temperature, or without held-out frames in their phase, it is the
+        latest.
         """
         objective = (-share * heldout if share else 0.0) + ((1 - share) * kl if share < 1 else 0.0)
         counters = self.counters
-        latest = phase != counters.best_phase or phase == "anneal"
+        latest = phase != counters.best_phase or phase == "anneal" or math.isnan(objective)
         if latest or objective < counters.best_objective:
             counters.best_phase, counters.best_objective = phase, objective
             counters.best_step, counters.best_log_likelihood = step, heldout
@@ -327,7 +352,12 @@ class Trainer:
 
     @torch.no_grad()
     def heldout_log_likelihood(self) -> float:
-        """Mean Cartesian log-density of the held-out frames, of which each rank takes a share."""
+        """Mean Cartesian log-density of the held-out frames, of which each rank takes a share.
+
+        NaN without any.
+        """
+        if not len(self.split.heldout):
+            return math.nan
         parts = [self.model.log_prob_x(x).double() for x in self.x_heldout.split(4096)]
         (total,) = self.ranks.total(float((torch.cat(parts) + self.logabsdet_heldout).sum()))
         return total / len(self.split.heldout)

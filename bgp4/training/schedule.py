@@ -31,6 +31,7 @@ class Schedule:
         final_k: The run's, K.
         learning_rate: Peak of the first phase.
         energy_learning_rate: Peak of the others.
+        made_up: Whether the data are no simulation's.
     """
 
     likelihood_steps: int
@@ -40,6 +41,7 @@ class Schedule:
     final_k: float
     learning_rate: float
     energy_learning_rate: float
+    made_up: bool = False
 
     @classmethod
     def of(cls, config: Config) -> Schedule:
@@ -56,6 +58,7 @@ class Schedule:
             config.temperature_k,
             training.learning_rate,
             training.energy_learning_rate,
+            config.data.path is None,
         )
 
     @property
@@ -63,9 +66,9 @@ class Schedule:
         return self.likelihood_steps + self.annealing_steps + self.energy_steps
 
     @property
-    def annealed(self) -> bool:
-        """Whether the data, being of another temperature, serve the first phase alone."""
-        return self.data_k != self.final_k
+    def data_apart(self) -> bool:
+        """Whether the data, made up or of another temperature, serve the first phase alone."""
+        return self.made_up or self.data_k != self.final_k
 
     def phase(self, step: int) -> Phase:
         """Of a step."""
@@ -81,7 +84,7 @@ class Schedule:
         """The likelihood's share of a step's loss, the energies' being the rest."""
         if self.phase(step) == "ml":
             return 1.0
-        return 0.0 if self.annealed else 1 - energy_weight
+        return 0.0 if self.data_apart else 1 - energy_weight
 
     def temperature_k(self, step: int) -> float:
         """Of the ensemble that a step learns, K; from one to the other in equal ratios."""

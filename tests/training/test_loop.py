@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from bgp4.analysis.collect import collect_run
 from bgp4.config import Config, SystemConfig
 from bgp4.data import split_blocks
 from bgp4.energies.batched import BatchedEnergy
@@ -236,6 +237,65 @@ def test_data_of_another_temperature_are_walked_away_from(smoke_config, tmp_path
     assert run.info()["n_energy_evaluations"] == 320
     base_std = load_file(run.checkpoint_path)["best.base_std"].item()
     assert base_std == pytest.approx(math.sqrt(0.5))
+
+
+@pytest.fixture(scope="module")
+def from_energies(smoke_config, tmp_path_factory) -> RunFolder:
+    """A run without MD frames."""
+    return train(without_data(smoke_config), tmp_path_factory.mktemp("start") / "run", device="cpu")
+
+
+def without_data(config: Config) -> Config:
+    data = config.data.model_copy(update={"path": None, "temperature_k": 1000.0})
+    return config.model_copy(update={"data": data})
+
+
+def test_a_run_from_energies_alone(from_energies) -> None:
+    rows, info = history(from_energies), from_energies.info()
+    assert [row["phase"] for row in rows] == ["ml", "ml", "kl", "kl"]
+    assert {row["heldout_log_likelihood"] for row in rows} == {""}
+    assert info["log_likelihood_heldout"] is None
+    assert info["data"] == {"source": "energies alone", "begun_at_k": 1000.0}
+    assert info["n_circular"] == 5
+    start = int(rows[0]["energy_evaluations"])
+    assert 300 < start < 2000
+    assert [int(row["energy_evaluations"]) - start for row in rows] == [0, 0, 160, 320]
+    assert info["n_energy_evaluations"] == start + 320
+    assert info["best_step"] in (15, 20)
+
+
+@pytest.mark.parametrize("stop_at", [3, 18])
+def test_resuming_it_is_exact(
+    smoke_config, from_energies, tmp_path, monkeypatch, caplog, stop_at
+) -> None:
+    """Stopped before the first evaluation, or in the second phase; and nothing is warned of."""
+    config, path, real = without_data(smoke_config), tmp_path / "run", Trainer.step
+
+    def interrupted(self: Trainer, step: int) -> object:
+        if step == stop_at:
+            raise KeyboardInterrupt
+        return real(self, step)
+
+    with caplog.at_level("WARNING", logger="bgp4"):
+        with monkeypatch.context() as patch:
+            patch.setattr(Trainer, "step", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                train(config, path, device="cpu")
+        resumed = train(config, path, resume=True, device="cpu")
+    assert not caplog.text
+    assert history(resumed) == history(from_energies)
+    same_tensors(resumed.checkpoint_path, from_energies.checkpoint_path)
+
+
+def test_it_is_judged_by_the_reports_reference(from_energies, tmp_path) -> None:
+    run = copy_of(from_energies, tmp_path)
+    with pytest.raises(UserInputError, match=r"name some in report\.reference"):
+        collect_run(run)
+    text = run.config_path.read_text().replace("reference: null", "reference: ala2_smoke.h5")
+    run.config_path.write_text(text)
+    result = collect_run(run)
+    assert len(result.data_positions_nm) == 1000
+    assert np.isfinite(result.data_log_prob).all()
 
 
 @pytest.fixture(scope="module")

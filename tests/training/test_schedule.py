@@ -10,12 +10,14 @@ from bgp4.config import Config
 from bgp4.training.schedule import Schedule
 
 
-def config(data_k: float | None = None, **training: object) -> Config:
+def config(
+    data_k: float | None = None, path: str | None = "ala2_300k.h5", **training: object
+) -> Config:
     return Config.model_validate(
         {
             "system": "AlanineDipeptideImplicit",
             "temperature_k": 300,
-            "data": {"temperature_k": data_k},
+            "data": {"path": path, "temperature_k": data_k},
             "training": training,
         }
     )
@@ -67,6 +69,13 @@ def test_from_the_datas_temperature_to_the_runs_in_equal_ratios() -> None:
     assert [schedule.data_weight(step, 0.75) for step in (2, 3, 7)] == [1.0, 0.0, 0.0]
 
 
-def test_without_energies_there_is_no_way_to_another_temperature() -> None:
+@pytest.mark.parametrize("data_k", [300, 1000])
+def test_made_up_data_serve_the_first_phase_alone(data_k: float) -> None:
+    schedule = Schedule.of(config(data_k, path=None, steps=10, energy_fraction=0.8))
+    assert [schedule.data_weight(step, 0.75) for step in (2, 3, 10)] == [1.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(("data_k", "path"), [(1000, "a.h5"), (300, None)])
+def test_without_energies_there_is_no_way_from_other_data(data_k: float, path: str | None) -> None:
     with pytest.raises(ValidationError, match="energy_fraction above 0"):
-        config(1000, energy_fraction=0)
+        config(data_k, path=path, energy_fraction=0)
