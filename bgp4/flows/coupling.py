@@ -206,7 +206,7 @@ class MarginalSpline(Transform):
         inputs: Tensor,  # (batch, features)
         context: Tensor | None = None,
     ) -> _Result:
-        y, logabsdet = spline_forward(inputs, self._knots(len(inputs)))
+        y, logabsdet = spline_forward(inputs, self._knots())
         return y, logabsdet.sum(1)
 
     def inverse(
@@ -214,12 +214,11 @@ class MarginalSpline(Transform):
         inputs: Tensor,  # (batch, features)
         context: Tensor | None = None,
     ) -> _Result:
-        x, logabsdet = spline_inverse(inputs, self._knots(len(inputs)))
+        x, logabsdet = spline_inverse(inputs, self._knots())
         return x, logabsdet.sum(1)
 
-    def _knots(self, batch: int) -> Knots:
-        knots = linear_tail_knots(self.unnormalised, SPLINE_BOUND)
-        return Knots(*(values.expand(batch, -1, -1) for values in knots))
+    def _knots(self) -> Knots:
+        return linear_tail_knots(self.unnormalised, SPLINE_BOUND)
 
 
 def _wrap(angle: Tensor) -> Tensor:
