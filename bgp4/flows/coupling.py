@@ -6,7 +6,7 @@ from a context that the flow holds fixed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
@@ -95,12 +95,50 @@ class _Coupling(CouplingTransform):
 
     parameters_per_feature: int
     circular = False
+    _order: Tensor
+    _inverse_order: Tensor
 
     def __init__(self, mask: Tensor, hidden: Sequence[int], context_features: int = 0) -> None:
         super().__init__(
-            mask,
-            lambda n_in, n_out: Conditioner(n_in, n_out, hidden, context_features, self.circular),
+            mask, lambda n_in, n_out: self._conditioner(n_in, n_out, hidden, context_features)
         )
+        order = torch.cat([self.transform_features, self.identity_features])
+        self.register_buffer("_order", order, persistent=False)
+        self.register_buffer("_inverse_order", order.argsort(), persistent=False)
+        self._in_order = order.tolist() == list(range(self.features))
+
+    def _conditioner(
+        self, n_in: int, n_out: int, hidden: Sequence[int], context_features: int
+    ) -> nn.Module:
+        return Conditioner(n_in, n_out, hidden, context_features, self.circular)
+
+    def forward(
+        self,
+        inputs: Tensor,  # (batch, features)
+        context: Tensor | None = None,
+    ) -> _Result:
+        return self._couple(inputs, context, self._coupling_transform_forward)
+
+    def inverse(
+        self,
+        inputs: Tensor,  # (batch, features)
+        context: Tensor | None = None,
+    ) -> _Result:
+        return self._couple(inputs, context, self._coupling_transform_inverse)
+
+    def _couple(
+        self, inputs: Tensor, context: Tensor | None, transform: Callable[..., _Result]
+    ) -> _Result:
+        """As nflows does, by views of the inputs where the transformed ones come first."""
+        sizes = [self.num_transform_features, self.num_identity_features]
+        if not self._in_order:
+            inputs = inputs.index_select(1, self._order)
+        transformed, kept = inputs.split(sizes, dim=1)
+        made, logabsdet = transform(transformed, self.transform_net(kept, context))
+        outputs = torch.cat([made, kept], dim=1)
+        if not self._in_order:
+            outputs = outputs.index_select(1, self._inverse_order)
+        return outputs, logabsdet
 
     def _transform_dim_multiplier(self) -> int:
         return self.parameters_per_feature
@@ -134,12 +172,10 @@ class RealNVPCoupling(AffineCoupling):
     and hidden widths 60, 60 it has 735,050 parameters.
     """
 
-    def __init__(self, mask: Tensor, hidden: Sequence[int], context_features: int = 0) -> None:
-        CouplingTransform.__init__(
-            self,
-            mask,
-            lambda n_in, n_out: ScaleAndShift(n_in, n_out // 2, hidden, context_features),
-        )
+    def _conditioner(
+        self, n_in: int, n_out: int, hidden: Sequence[int], context_features: int
+    ) -> nn.Module:
+        return ScaleAndShift(n_in, n_out // 2, hidden, context_features)
 
     def _scale_and_shift(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
         log_scale, shift = self._per_feature(parameters).unbind(-1)
@@ -206,7 +242,7 @@ class MarginalSpline(Transform):
         inputs: Tensor,  # (batch, features)
         context: Tensor | None = None,
     ) -> _Result:
-        y, logabsdet = spline_forward(inputs, self._knots(len(inputs)))
+        y, logabsdet = spline_forward(inputs, self._knots())
         return y, logabsdet.sum(1)
 
     def inverse(
@@ -214,12 +250,11 @@ class MarginalSpline(Transform):
         inputs: Tensor,  # (batch, features)
         context: Tensor | None = None,
     ) -> _Result:
-        x, logabsdet = spline_inverse(inputs, self._knots(len(inputs)))
+        x, logabsdet = spline_inverse(inputs, self._knots())
         return x, logabsdet.sum(1)
 
-    def _knots(self, batch: int) -> Knots:
-        knots = linear_tail_knots(self.unnormalised, SPLINE_BOUND)
-        return Knots(*(values.expand(batch, -1, -1) for values in knots))
+    def _knots(self) -> Knots:
+        return linear_tail_knots(self.unnormalised, SPLINE_BOUND)
 
 
 def _wrap(angle: Tensor) -> Tensor:

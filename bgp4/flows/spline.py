@@ -31,7 +31,7 @@ _UNIT_SLOPE = math.log(math.expm1(1 - MIN_SLOPE))
 
 
 class Knots(NamedTuple):
-    """A batch of splines.
+    """Splines, one for each value or one for each column of values.
 
     Attributes:
         x, y: Knot positions, ascending, (..., bins + 1).
@@ -69,16 +69,20 @@ def circular_knots(
 
 
 def _knots(parameters: Tensor, bins: int, bound: float) -> Knots:
-    shares = parameters[..., : 2 * bins].unflatten(-1, (2, bins)).softmax(-1)
-    x, y = (shares @ _summation(bins, bound, shares) - bound).unbind(-2)
-    return Knots(x, y, parameters[..., 2 * bins :])
+    """Knots lie first in memory, so that each step over them is one over all splines at once."""
+    sizes = [2 * bins, parameters.shape[-1] - 2 * bins]
+    shares, slopes = parameters.movedim(-1, 0).contiguous().split(sizes)
+    shares = shares.reshape(2, bins, -1).softmax(1)
+    knots = _summation(bins, bound, shares) @ shares - bound
+    x, y = knots.view(2, bins + 1, *slopes.shape[1:])
+    return Knots(*(part.movedim(0, -1) for part in (x, y, slopes)))
 
 
 def _summation(bins: int, bound: float, like: Tensor) -> Tensor:
-    """(bins, bins + 1): takes shares to the sums of those before each knot, times 2 bound."""
-    before = torch.ones(bins, bins + 1, dtype=like.dtype, device=like.device).triu(1)
+    """(bins + 1, bins): takes shares to the sums of those before each knot, times 2 bound."""
+    before = torch.ones(bins + 1, bins, dtype=like.dtype, device=like.device).tril(-1)
     least = MIN_BIN * torch.arange(bins + 1, dtype=like.dtype, device=like.device)
-    return 2 * bound * ((1 - MIN_BIN * bins) * before + least)
+    return 2 * bound * ((1 - MIN_BIN * bins) * before + least[:, None])
 
 
 class _Bin(NamedTuple):
@@ -94,14 +98,44 @@ class _Bin(NamedTuple):
 
 def _bin(knots: Knots, edges: Tensor, values: Tensor) -> _Bin:
     """Look up by edges, the x or the y of the knots."""
-    index = (values[..., None] >= edges[..., 1:-1]).sum(-1, keepdim=True)
-    pair = torch.cat([index, index + 1], dim=-1)
-    x0, x1 = knots.x.gather(-1, pair).unbind(-1)
-    y0, y1 = knots.y.gather(-1, pair).unbind(-1)
+    index = _index(edges, values)
+    if edges.dim() == values.dim():
+        return _shared_bin(knots, index)
+    pair = torch.stack([index, index + 1])
+    x0, x1 = knots.x.movedim(-1, 0).gather(0, pair)
+    y0, y1 = knots.y.movedim(-1, 0).gather(0, pair)
     knot = pair % knots.slopes.shape[-1] if knots.circular else pair
-    slopes = MIN_SLOPE + F.softplus(knots.slopes.gather(-1, knot) + _UNIT_SLOPE)
-    left, right = slopes.unbind(-1)
+    left, right = _slopes(knots.slopes.movedim(-1, 0).gather(0, knot))
     return _Bin(x0, x1 - x0, y0, y1 - y0, left, right)
+
+
+def _shared_bin(
+    knots: Knots,  # of (features, bins + 1)
+    index: Tensor,  # (batch, features)
+) -> _Bin:
+    x, y, slopes = knots.x, knots.y, _slopes(knots.slopes)
+    if knots.circular:
+        slopes = torch.cat([slopes, slopes[:, :1]], dim=1)
+    bins = torch.stack(
+        [x[:, :-1], x.diff(), y[:, :-1], y.diff(), slopes[:, :-1], slopes[:, 1:]]
+    ).flatten(1)
+    first = torch.arange(0, bins.shape[1], x.shape[1] - 1, device=index.device)
+    where = (index + first).flatten().expand(len(bins), -1)
+    return _Bin(*bins.gather(1, where).unflatten(1, index.shape))
+
+
+def _index(edges: Tensor, values: Tensor) -> Tensor:
+    """The bin of each value: how many inner edges are not above it."""
+    inner = edges.detach()[..., 1:-1].movedim(-1, 0)
+    if edges.dim() == values.dim():
+        inner = inner[:, None]
+    passed = torch.empty((len(inner), *values.shape), dtype=values.dtype, device=values.device)
+    torch.ge(values.detach(), inner, out=passed)  # on a CPU far faster than to booleans
+    return passed.sum(0).long()
+
+
+def _slopes(parameters: Tensor) -> Tensor:
+    return MIN_SLOPE + F.softplus(parameters + _UNIT_SLOPE)
 
 
 def spline_forward(
@@ -112,11 +146,10 @@ def spline_forward(
     b = _bin(knots, knots.x, x)
     t = (x - b.x) / b.width
     inner = t.clamp(0, 1)
-    y, logabsdet = _inside(b, inner)
-    if knots.circular:
-        return y, logabsdet
-    slope = torch.where(t > 0, b.right, b.left)
-    return y + (t - inner) * b.width * slope, torch.where(t == inner, logabsdet, slope.log())
+    y, slope = _inside(b, inner)
+    if not knots.circular:
+        y = y + (t - inner) * b.width * slope
+    return y, slope.log()
 
 
 def spline_inverse(
@@ -138,20 +171,20 @@ def spline_inverse(
     q0 = -mean * inner
     discriminant = (q1 * q1 - 4 * q2 * q0).clamp_min(1e-30)
     t = (2 * q0 / (-q1 - discriminant.sqrt())).clamp(0, 1)
-    _, logabsdet = _inside(b, t)
+    t = torch.maximum(t, (rise >= b.height).to(t))
+    _, slope = _inside(b, t)
     x = b.x + b.width * t
-    if knots.circular:
-        return x, -logabsdet
-    slope = torch.where(rise > 0, b.right, b.left)
-    return x + (rise - inner) / slope, -torch.where(rise == inner, logabsdet, slope.log())
+    if not knots.circular:
+        x = x + (rise - inner) / slope
+    return x, -slope.log()
 
 
 def _inside(b: _Bin, t: Tensor) -> tuple[Tensor, Tensor]:
-    """y and log dy/dx at the relative position t of the bin."""
+    """y and dy/dx at the relative position t of the bin, which is in [0, 1]."""
     mean = b.height / b.width
     s = 1 - t
     ts = t * s
     denominator = mean + (b.left + b.right - 2 * mean) * ts
     y = b.y + b.height * (mean * t * t + b.left * ts) / denominator
     slope = b.right * t * t + 2 * mean * ts + b.left * s * s
-    return y, 2 * (mean / denominator).log() + slope.log()
+    return y, slope * (mean / denominator).square()
