@@ -80,9 +80,11 @@ class SystemConfig(Section):
 
 
 class DataConfig(Section):
-    """The MD frames that train the flow; of the run's temperature if none is given.
+    """The MD frames that train the flow.
 
-    Without a path, conformations made from the energy stand in for frames of `temperature_k`.
+    They are of `temperature_k` or, if none is given, of the temperature that the file says or, if
+    it says none, of the run's. Without a path, conformations made from the energy stand in for
+    frames of `temperature_k`.
     """
 
     path: str | None = "ala2_300k.h5"

@@ -97,15 +97,7 @@ def _train(config: Config, run_path: Path, resume: bool, ranks: Ranks) -> RunFol
         )
     molecule = load_molecule(config.system)
     frames, split = _frames(config, molecule)
-    schedule = Schedule.of(config)
-    if frames.temperature_k not in (None, schedule.data_k):
-        log.warning(
-            "%s was simulated at %g K, expected %g K; set data.temperature_k to go from there to "
-            "the run's temperature by energies",
-            frames.path,
-            frames.temperature_k,
-            schedule.data_k,
-        )
+    _say_temperatures(config, frames)
     if config.training.threads:
         torch.set_num_threads(config.training.threads)
     t = config.training
@@ -125,6 +117,29 @@ def _train(config: Config, run_path: Path, resume: bool, ranks: Ranks) -> RunFol
         trainer.start(resume)
         trainer.fit()
     return run
+
+
+def _say_temperatures(config: Config, frames: Frames) -> None:
+    schedule = Schedule.of(config, frames.temperature_k)
+    if frames.temperature_k not in (None, schedule.data_k):
+        log.warning(
+            "%s was simulated at %g K, but config key data.temperature_k says %g K",
+            frames.path,
+            frames.temperature_k,
+            schedule.data_k,
+        )
+    if schedule.data_k == schedule.final_k:
+        return
+    if schedule.likelihood_steps == schedule.steps:
+        log.warning(
+            "the flow stays at %g K, where %s was simulated: training.energy_fraction is 0",
+            schedule.data_k,
+            frames.path,
+        )
+    else:
+        log.info(
+            "from %g K, the frames', to %g K by energies alone", schedule.data_k, schedule.final_k
+        )
 
 
 def _frames(config: Config, molecule: Molecule) -> tuple[Frames, Split]:
@@ -170,7 +185,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self.settings = self.config.training
-        self.schedule = Schedule.of(self.config)
+        self.schedule = Schedule.of(self.config, self.frames.temperature_k)
         self.generators = Generators.from_seed(self.config.seed)
         self.optimizer = torch.optim.Adam(
             self.model.parameters(), self.settings.learning_rate, fused=True

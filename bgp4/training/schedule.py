@@ -44,9 +44,10 @@ class Schedule:
     made_up: bool = False
 
     @classmethod
-    def of(cls, config: Config) -> Schedule:
-        """That of a config."""
-        training, data_k = config.training, config.data.temperature_k or config.temperature_k
+    def of(cls, config: Config, frames_k: float | None = None) -> Schedule:
+        """That of a config, with frames that say that they are of a temperature, or do not."""
+        training = config.training
+        data_k = config.data.temperature_k or frames_k or config.temperature_k
         with_energy = round(training.steps * training.energy_fraction)
         annealed = data_k != config.temperature_k
         annealing = round(with_energy * training.anneal_fraction) if annealed else 0

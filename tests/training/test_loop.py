@@ -216,18 +216,26 @@ def test_resuming_a_finished_run_changes_nothing(smoke_config, smoke_run, tmp_pa
 
 
 def test_a_data_temperature_that_is_not_the_runs_is_said(smoke_config, tmp_path, caplog) -> None:
-    config = with_training(smoke_config.model_copy(update={"temperature_k": 900.0}), steps=1)
+    colder = smoke_config.model_copy(update={"temperature_k": 900.0})
     with caplog.at_level("WARNING", logger="bgp4"):
-        train(config, tmp_path / "run", device="cpu")
-    assert "simulated at 1000 K, expected 900 K" in caplog.text
+        train(with_training(colder, steps=1, energy_fraction=0.0), tmp_path / "run", device="cpu")
+    assert "the flow stays at 1000 K" in caplog.text
+    data = smoke_config.data.model_copy(update={"temperature_k": 950.0})
+    with caplog.at_level("WARNING", logger="bgp4"):
+        train(
+            with_training(colder.model_copy(update={"data": data}), steps=2),
+            tmp_path / "another",
+            device="cpu",
+        )
+    assert "was simulated at 1000 K, but config key data.temperature_k says 950 K" in caplog.text
 
 
 def test_data_of_another_temperature_are_walked_away_from(smoke_config, tmp_path, caplog) -> None:
-    data = smoke_config.data.model_copy(update={"temperature_k": 1000.0})
-    config = smoke_config.model_copy(update={"temperature_k": 500.0, "data": data})
-    with caplog.at_level("WARNING", logger="bgp4"):
+    config = smoke_config.model_copy(update={"temperature_k": 500.0})
+    with caplog.at_level("INFO", logger="bgp4"):
         run = train(config, tmp_path / "run", device="cpu")
-    assert not caplog.text
+    assert "from 1000 K, the frames', to 500 K" in caplog.text
+    assert not [r for r in caplog.records if r.levelname == "WARNING"]
     rows = history(run)
     assert [row["phase"] for row in rows] == ["ml", "ml", "anneal", "anneal", "kl"]
     kelvin = [float(row["temperature_k"]) for row in rows]
