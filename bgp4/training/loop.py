@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,35 +29,16 @@ from bgp4.progress import progress
 from bgp4.run import RunFolder, provenance
 from bgp4.system import Molecule, load_molecule
 from bgp4.training.checkpoint import Counters, load_checkpoint, save_checkpoint
+from bgp4.training.history import History
 from bgp4.training.monitor import PhiMonitor
 from bgp4.training.schedule import Schedule
 from bgp4.training.start import conformations_from_energy
 from bgp4.training.step import Generators, StepResult, train_step
 from bgp4.units import kjmol_to_kt
 
-__all__ = ["COLUMNS", "fitted_generator", "train"]
+__all__ = ["Trainer", "fitted_generator", "train"]
 
 log = logging.getLogger(__name__)
-
-COLUMNS = (
-    "step",
-    "phase",
-    "temperature_k",
-    "loss",
-    "nll",
-    "kl",
-    "heldout_log_likelihood",
-    "ess",
-    "phi_positive",
-    "gradient_norm",
-    "learning_rate",
-    "energy_evaluations",
-    "rejected_energies",
-    "skipped_steps",
-    "p4_merges",
-    "p4_residual",
-    "wall_s",
-)
 
 MAX_SKIPPED_IN_A_ROW = 50
 
@@ -202,7 +182,9 @@ class Trainer:
             self.molecule.topology, self.frames.positions_nm, self.ranks, comparable
         )
         wanted = self.settings.tensorboard and self.ranks.is_writer
-        self.tensorboard = self._tensorboard() if wanted else None
+        self.history = History(
+            self.run.history_path, self.run.path / "tensorboard" if wanted else None
+        )
 
     def _typical_kjmol(self) -> float:
         """Mean energy of (some of) the training frames, were they a simulation's."""
@@ -228,7 +210,7 @@ class Trainer:
         if self.ranks.is_writer:  # alone, because the ranks' counts are added up
             self.energy.n_evaluations = self.counters.energy_evaluations
             self.energy.n_rejected = self.counters.rejected_energies
-            _drop_rows_after(self.run.history_path, self.counters.step)
+            self.history.drop_after(self.counters.step)
 
     def _begin(self) -> None:
         if self.frames.made is not None:
@@ -243,7 +225,7 @@ class Trainer:
             n_circular=self.model.standardise.n_circular,
             data=self._data_info(),
         )
-        self._write_rows([COLUMNS], mode="w")
+        self.history.begin()
         self.checkpoint()
 
     def _data_info(self) -> dict[str, object]:
@@ -341,7 +323,7 @@ class Trainer:
             "wall_s": round(sum(self.counters.wall_s.values()), 2),
         }
         if self.ranks.is_writer:
-            self._record(step, row)
+            self.history.append(row)
         return ", ".join(_notes(heldout, ess, kelvin if phase == "anneal" else None))
 
     def _keep_if_best(self, step: int, phase: str, share: float, heldout: float, kl: float) -> None:
@@ -357,13 +339,6 @@ class Trainer:
             counters.best_phase, counters.best_objective = phase, objective
             counters.best_step, counters.best_log_likelihood = step, heldout
             self.best = self._snapshot()
-
-    def _record(self, step: int, row: Mapping[str, object]) -> None:
-        self._write_rows([[_cell(row[name]) for name in COLUMNS]], mode="a")
-        if self.tensorboard is not None:
-            for name, value in row.items():
-                if isinstance(value, int | float) and math.isfinite(value):
-                    self.tensorboard.add_scalar(name, value, step)
 
     @torch.no_grad()
     def heldout_log_likelihood(self) -> float:
@@ -402,27 +377,10 @@ class Trainer:
             p4_nonfinite=self.counters.p4_nonfinite,
             wall_time_s={f"train_{k}": round(v, 1) for k, v in self.counters.wall_s.items() if v},
         )
-        if self.tensorboard is not None:
-            self.tensorboard.close()
+        self.history.close()
 
     def _snapshot(self) -> dict[str, Tensor]:
         return {k: v.detach().cpu().clone() for k, v in self.model.state_dict().items()}
-
-    def _write_rows(self, rows: list, mode: str) -> None:
-        with self.run.history_path.open(mode, newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows(rows)
-
-    def _tensorboard(self):
-        from torch.utils.tensorboard import SummaryWriter
-
-        return SummaryWriter(str(self.run.path / "tensorboard"))
-
-
-def _drop_rows_after(history: Path, step: int) -> None:
-    """Rows written after the checkpoint are made again by the resumed run."""
-    lines = history.read_text(encoding="utf-8").splitlines(keepends=True)
-    kept = [line for line in lines[1:] if int(line.split(",", 1)[0]) <= step]
-    history.write_text("".join([lines[0], *kept]), encoding="utf-8")
 
 
 def _ess(
@@ -449,7 +407,3 @@ def _mean(values: list[float]) -> float:
 
 def _finite_or_none(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def _cell(value: object) -> object:
-    return "" if isinstance(value, float) and math.isnan(value) else value

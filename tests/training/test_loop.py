@@ -23,7 +23,8 @@ from bgp4.errors import UserInputError
 from bgp4.flows.generator import Conformations
 from bgp4.run import RunFolder
 from bgp4.system import load_molecule
-from bgp4.training.loop import COLUMNS, MAX_SKIPPED_IN_A_ROW, Trainer, fitted_generator, train
+from bgp4.training.history import COLUMNS
+from bgp4.training.loop import MAX_SKIPPED_IN_A_ROW, Trainer, fitted_generator, train
 from bgp4.training.monitor import PhiMonitor
 
 
@@ -177,7 +178,8 @@ def test_rows_after_the_checkpoint_are_made_again(trainer, smoke_run) -> None:
     for step in range(1, 6):
         made.step(step)
     made.checkpoint()
-    made._write_rows([[5, "ml"], [10, "ml"]], mode="a")
+    for step in (5, 10):
+        made.history.append({**dict.fromkeys(COLUMNS, math.nan), "step": step})
     made.start(resume=True)
     assert [row["step"] for row in history(made.run)] == ["5"]
 
