@@ -68,6 +68,7 @@ DEFINITIONS: dict[str, str] = {
     "wrong_chirality_fraction_reweighted": "The same by weight.",
     "chirality_verdict": "As in the data, or mirrored where any sample is.",
     "n_energy_evaluations": "Energy evaluations that training used.",
+    "core_hours": "CPU time of training, in hours; of its own process, not of OpenMM's workers.",
     "wall_time_s": "Wall time by stage, in seconds.",
 }
 """Key of metrics.json to its definition, in the order of the report."""

@@ -63,6 +63,7 @@ def compute_metrics(run: RunResult) -> Metrics:
         **energy_metrics(run),
         **chirality_metrics(run),
         "n_energy_evaluations": run.run_info.get("n_energy_evaluations"),
+        "core_hours": run.run_info.get("core_hours"),
         "wall_time_s": dict(run.run_info.get("wall_time_s") or {}),
     }
 

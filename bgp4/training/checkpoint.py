@@ -47,6 +47,7 @@ class Counters:
     best_phase: str = "ml"
     best_objective: float = 1e300
     best_log_likelihood: float = -1e300
+    cpu_s: float = 0.0
     wall_s: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PHASES, 0.0))
 
 

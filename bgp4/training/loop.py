@@ -246,13 +246,14 @@ class Trainer:
         note = ""
         with progress("training", self.settings.steps, self.ranks.is_writer) as report:
             for step in range(self.counters.step + 1, self.settings.steps + 1):
-                started = time.perf_counter()
+                started, cpu = time.perf_counter(), time.process_time()
                 result = self.step(step)
                 window.append(result)
                 if step % every == 0 or self.schedule.ends_phase(step):
                     note = self.evaluate(step, window)
                     window.clear()
                 self.counters.wall_s[self.schedule.phase(step)] += time.perf_counter() - started
+                self.counters.cpu_s += time.process_time() - cpu
                 if not window:
                     self.checkpoint()
                 skipped_in_a_row = skipped_in_a_row + 1 if result.skipped else 0
@@ -372,6 +373,7 @@ class Trainer:
             n_energy_evaluations=self.counters.energy_evaluations,
             n_rejected_energies=self.counters.rejected_energies,
             n_skipped_steps=self.counters.skipped_steps,
+            core_hours=round(self.counters.cpu_s / 3600, 4),
             p4_merges=self.counters.p4_merges,
             p4_rejected_merges=self.counters.p4_rejected,
             p4_nonfinite=self.counters.p4_nonfinite,
