@@ -16,11 +16,13 @@ import numpy as np
 import torch
 
 from bgp4.config import Config, load_config
-from bgp4.energies.select import weighing_energy
+from bgp4.data import load_frames, split_blocks
+from bgp4.energies.select import training_energy, weighing_energy
 from bgp4.run import RunFolder
 from bgp4.sampling.generate import generate, load_trained
 from bgp4.sampling.reweight import clip_log_weights, effective_sample_size
-from bgp4.training.loop import train
+from bgp4.system import load_molecule
+from bgp4.training.loop import Trainer, fitted_generator, train
 
 VARIANTS = {
     "P4Inv, hybrid (default)": [],
@@ -29,8 +31,11 @@ VARIANTS = {
     "P4Inv, affine": ["model.coupling=affine"],
     "P4Inv, spline": ["model.coupling=spline", "model.blocks=3"],
 }
-PROBE_STEPS = 40
 SAMPLES = 20_000
+PROBE_STEPS = (1, *range(101, 117))
+"""One of likelihood to sixteen with energies, as in the config."""
+
+ROUNDS = 4
 
 
 def configured(overrides: list[str], seed: int, steps: int) -> Config:
@@ -39,16 +44,29 @@ def configured(overrides: list[str], seed: int, steps: int) -> Config:
     )
 
 
-def cpu_seconds_per_step(overrides: list[str], folder: Path) -> float:
-    """Mean over a run's phases, start-up apart: from two runs of different lengths."""
-    spent = []
-    for steps in (PROBE_STEPS, 3 * PROBE_STEPS):
-        shutil.rmtree(folder, ignore_errors=True)
-        started = time.process_time()
-        train(configured(overrides, 0, steps), folder)
-        spent.append(time.process_time() - started)
-    shutil.rmtree(folder)
-    return (spent[1] - spent[0]) / (2 * PROBE_STEPS)
+def cpu_seconds_per_step() -> dict[str, float]:
+    """Of each variant, the least of a few rounds in which they take turns."""
+    trainers = {}
+    for name, overrides in VARIANTS.items():
+        config = configured(overrides, 0, 1_000)
+        molecule = load_molecule(config.system)
+        frames = load_frames(config.data, molecule)
+        split = split_blocks(len(frames.positions_nm), config.data.heldout_fraction, 0)
+        model = fitted_generator(config, molecule.topology, frames.positions_nm[split.train])
+        energy = training_energy(
+            config.energies, molecule, config.temperature_k, frames.positions_nm[:16]
+        )
+        trainers[name] = Trainer(
+            config, RunFolder(Path("probe")), model, energy, frames, split, molecule
+        )
+    spent: dict[str, list[float]] = {name: [] for name in trainers}
+    for _ in range(ROUNDS):
+        for name, trainer in trainers.items():
+            started = time.process_time()
+            for step in PROBE_STEPS:
+                trainer.step(step)
+            spent[name].append((time.process_time() - started) / len(PROBE_STEPS))
+    return {name: min(values) for name, values in spent.items()}
 
 
 def judged(run: RunFolder) -> dict[str, Any]:
@@ -64,9 +82,8 @@ def judged(run: RunFolder) -> dict[str, Any]:
     return {
         "ess_raw": effective_sample_size(log_weight),
         "ess_clipped": effective_sample_size(clip_log_weights(log_weight)),
-        "steps": trained.config.training.steps,
         "parameters": info["n_parameters"],
-        "train_s": sum(v for k, v in info["wall_time_s"].items() if k.startswith("train")),
+        "core_hours": info["core_hours"],
     }
 
 
@@ -80,24 +97,26 @@ def main() -> None:
     torch.set_num_threads(1)
     path = options.folder / "ablation.json"
     done = json.loads(path.read_text()) if path.is_file() else {}
+    if not done:
+        per_step = cpu_seconds_per_step()
+        done = {
+            n: {"steps": int(60 * options.minutes / s), "runs": []} for n, s in per_step.items()
+        }
     for seed in range(options.seeds):
         for name, overrides in VARIANTS.items():
-            runs = done.setdefault(name, [])
+            runs = done[name]["runs"]
             if len(runs) > seed:
                 continue
-            steps = runs[0]["steps"] if runs else 0
-            if not steps:
-                per_step = cpu_seconds_per_step(overrides, options.folder / "probe")
-                steps = int(60 * options.minutes / per_step)
             run = options.folder / f"{name.replace(', ', '-').split(' ')[0]}-{seed}"
             shutil.rmtree(run, ignore_errors=True)
-            runs.append(judged(train(configured(overrides, seed, steps), run)))
+            runs.append(judged(train(configured(overrides, seed, done[name]["steps"]), run)))
             path.write_text(json.dumps(done, indent=2) + "\n")
     print("| flow | parameters | steps | ESS, raw | ESS, top 1e-4 clipped |\n|---|---|---|---|---|")
-    for name, runs in done.items():
+    for name, found in done.items():
+        runs = found["runs"]
         raw, clipped = ([100 * run[key] for run in runs] for key in ("ess_raw", "ess_clipped"))
         print(
-            f"| {name} | {runs[0]['parameters']:,} | {runs[0]['steps']:,} "
+            f"| {name} | {runs[0]['parameters']:,} | {found['steps']:,} "
             + "".join(f"| {mean(ess):.1f} ± {stdev(ess):.1f} % " for ess in (raw, clipped))
             + "|"
         )
