@@ -85,7 +85,7 @@ def load_frames(config: DataConfig, molecule: Molecule) -> Frames:
     if config.path is None:
         raise UserInputError(
             "config keys report.reference, data.path: expected frames, found none in either; "
-            "name some in report.reference"
+            "name some in report.reference of the run's config.yaml"
         )
     path = find_data(config.path)
     if path is None:

@@ -43,9 +43,12 @@ def collect_run(run: RunFolder, samples_path: Path | None = None) -> RunResult:
 
     Raises:
         UserInputError: If the run's samples have no weights, or those of another temperature, or
-            are an unbiased chain's.
+            are an unbiased chain's; or if there are no frames to compare with.
     """
     config = run.config()
+    trained = load_trained(run)
+    molecule = trained.molecule
+    frames = load_frames(config.judging_data, molecule)
     path = samples_path or run.samples_path
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,9 +56,6 @@ def collect_run(run: RunFolder, samples_path: Path | None = None) -> RunResult:
     started = time.perf_counter()
     samples = read_samples(path)
     _check_samples(run, path, samples, config.temperature_k)
-    trained = load_trained(run)
-    molecule = trained.molecule
-    frames = load_frames(config.judging_data, molecule)
     if frames.temperature_k not in (None, config.temperature_k):
         log.warning(
             "%s: compared with MD at %g K, but of %g K; name frames of it in report.reference",

@@ -301,6 +301,7 @@ def test_it_is_judged_by_the_reports_reference(from_energies, tmp_path) -> None:
     run = copy_of(from_energies, tmp_path)
     with pytest.raises(UserInputError, match=r"name some in report\.reference"):
         collect_run(run)
+    assert not run.samples_path.exists(), "it is said before any are drawn"
     text = run.config_path.read_text().replace("reference: null", "reference: ala2_smoke.h5")
     run.config_path.write_text(text)
     result = collect_run(run)
