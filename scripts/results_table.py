@@ -53,7 +53,9 @@ ROWS: dict[str, Callable[[Metrics], str]] = {
     ),
     "ΔF(φ > 0) from both ends, BAR": lambda m: f"{free_energy(m, 'delta_f_phi_bar_')} kT",
     "energy evaluations in training": lambda m: f"{m['n_energy_evaluations']:,}",
-    "core-hours of training": lambda m: f"{m['core_hours']:.2f}" if m.get("core_hours") else "not counted",
+    "core-hours of training": lambda m: (
+        f"{m['core_hours']:.2f}" if m.get("core_hours") else "not counted"
+    ),
     "training, wall": lambda m: f"{training_s(m):,.0f} s",
 }
 

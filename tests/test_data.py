@@ -30,7 +30,8 @@ def test_the_data_of_bundled_configs_are_the_molecules(name, alanine, plain_open
     if path is None or not find_data(path) or molecule != "AlanineDipeptideImplicit":
         pytest.skip("other molecule, or made by `bgp4 simulate` first")
     frames = load_frames(config.data, alanine)
-    assert frames.temperature_k == (config.data.temperature_k or config.temperature_k)
+    judges = load_frames(config.judging_data, alanine)
+    assert judges.temperature_k == config.temperature_k
     some = slice(None, None, max(1, len(frames.positions_nm) // 20))
     expected, _ = plain_openmm(alanine.system_xml, frames.positions_nm[some])
     np.testing.assert_allclose(frames.energy_kjmol[some], expected, rtol=0, atol=1e-2)

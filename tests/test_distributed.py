@@ -153,7 +153,7 @@ def test_one_of_them_writes(together, alone) -> None:
     assert len(run.history_path.read_text().splitlines()) == 5
     assert done.out.count("wrote run (best model with held-out log-likelihood") == 1
     assert done.err.count("training 20/20") == 1
-    unlike = {"started", "wall_time_s", "training_energy"}
+    unlike = {"started", "wall_time_s", "core_hours", "training_energy"}
     ours, expected = run.info(), alone.info()
     assert ours.keys() == expected.keys()
     assert ours["n_energy_evaluations"] == expected["n_energy_evaluations"]
