@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 
 from bgp4 import __version__
@@ -103,6 +104,7 @@ def reproduce(
         download_mnist(mnist or default_folder())
     if mnist is not None and not mnist.is_dir():
         raise UserInputError(f"--data {mnist}: no such folder")
+    torch.set_num_threads(1)  # for small matrices a second thread costs more than it brings
     for name in chosen:
         yield _make(name, folder / name, quick, mnist)
 
