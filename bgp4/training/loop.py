@@ -25,6 +25,7 @@ from bgp4.energies.select import training_energy
 from bgp4.errors import UserInputError
 from bgp4.flows.build import build_generator
 from bgp4.flows.generator import BoltzmannGenerator
+from bgp4.interrupt import deferred_interrupt
 from bgp4.progress import progress
 from bgp4.run import RunFolder, provenance
 from bgp4.system import Molecule, load_molecule
@@ -244,7 +245,10 @@ class Trainer:
         every, skipped_in_a_row = self.settings.evaluate_every, 0
         window: list[StepResult] = []
         note = ""
-        with progress("training", self.settings.steps, self.ranks.is_writer) as report:
+        with (
+            deferred_interrupt() as check_interrupt,
+            progress("training", self.settings.steps, self.ranks.is_writer) as report,
+        ):
             for step in range(self.counters.step + 1, self.settings.steps + 1):
                 started, cpu = time.perf_counter(), time.process_time()
                 result = self.step(step)
@@ -264,6 +268,7 @@ class Trainer:
                         "lower training.learning_rate or training.energy_learning_rate"
                     )
                 report(step, note)
+                check_interrupt()
         if self.ranks.is_writer:
             self._finish()
 

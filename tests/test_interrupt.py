@@ -1,0 +1,51 @@
+"""Ctrl-C waits for a place to be heard, once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import pytest
+
+from bgp4.interrupt import deferred_interrupt
+
+
+def test_it_is_raised_where_it_is_asked_for() -> None:
+    before, done = signal.getsignal(signal.SIGINT), []
+
+    def work() -> None:
+        with deferred_interrupt() as check:
+            check()
+            os.kill(os.getpid(), signal.SIGINT)
+            done.append("the rest of the work")
+            check()
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert done
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_a_second_one_is_raised_at_once() -> None:
+    def work() -> None:
+        with deferred_interrupt():
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+            pytest.fail("not reached")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+
+
+def test_other_threads_have_none() -> None:
+    kept = []
+
+    def work() -> None:
+        with deferred_interrupt() as check:
+            kept.append(check())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert kept == [None]
