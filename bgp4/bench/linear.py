@@ -179,16 +179,17 @@ def _training_step(
     batch: int,
     dtype: torch.dtype,
 ) -> Step:
-    """Forward, log|det| and backward, as -mean(log q) with a fixed gradient of the value."""
+    """Forward, log|det| and backward, with the gradients of a -mean(log q)."""
     x = torch.randn(batch, n, dtype=dtype, requires_grad=True)
     gradient = torch.randn(batch, n, dtype=dtype) / batch
+    _, logabsdet = apply(x)
+    weight = None if logabsdet is None else torch.full_like(logabsdet, -1 / batch)
     inputs = [x, *layer.parameters()]
 
     def step() -> object:
         y, logabsdet = apply(x)
         if logabsdet is None:
             return torch.autograd.grad(y, inputs, gradient)
-        weight = torch.full_like(logabsdet, -1 / batch)
         return torch.autograd.grad((y, logabsdet), inputs, (gradient, weight))
 
     return step

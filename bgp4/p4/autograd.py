@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from bgp4.p4.kernel import Kernel, load_kernel
+from bgp4.p4.kernel import kernel_for
 
 __all__ = ["P4Forward", "P4Inverse", "p4_forward", "p4_inverse"]
 
@@ -39,19 +39,14 @@ Gradients = tuple[Tensor | None, ...]
 
 def p4_forward(x: Tensor, *layer: Tensor) -> tuple[Tensor, Tensor]:
     """:class:`P4Forward`, by the kernel where that serves."""
-    kernel = _kernel_for(x)
+    kernel = kernel_for(x)
     return kernel.forward(x, *layer) if kernel else P4Forward.apply(x, *layer)
 
 
 def p4_inverse(y: Tensor, *layer: Tensor) -> tuple[Tensor, Tensor]:
     """:class:`P4Inverse`, by the kernel where that serves."""
-    kernel = _kernel_for(y)
+    kernel = kernel_for(y)
     return kernel.inverse(y, *layer) if kernel else P4Inverse.apply(y, *layer)
-
-
-def _kernel_for(x: Tensor) -> Kernel | None:
-    serves = x.is_cpu and x.dtype in _KERNEL_DTYPES and not torch.compiler.is_compiling()
-    return load_kernel() if serves else None
 
 
 class P4Forward(Function):
@@ -140,6 +135,3 @@ def _same_for_all(
 ) -> Tensor:
     """A value for each row, (batch,), in the dtype of x."""
     return value.to(x.dtype).repeat(x.shape[0])
-
-
-_KERNEL_DTYPES = (torch.float32, torch.float64)

@@ -66,7 +66,7 @@ class P4Dense(nn.Module):
     ) -> None:
         """Moves u v^T into A, then u = 0 and v ~ N(0, I); the map stays the same."""
         merged_matrix(self.A, self.u, self.v, out=self.A)
-        self.merges += 1
+        self.merges.add_(1)
         self.reset_perturbation(generator)
 
     @torch.no_grad()

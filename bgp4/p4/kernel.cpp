@@ -1,5 +1,5 @@
-// The two directions of P4Inv with their gradients; autograd.py has the formulas, and the same in
-// torch. Products with the batch are torch's. What is of rank one goes over the rows of the batch
+// P4Inv: its two directions with their gradients, and its merge; autograd.py and state.py have the
+// formulas, and the same in torch. Products with the batch are torch's. What is of rank one goes over the rows of the batch
 // once, a few at a time, while they are in the nearest cache, and calls nothing.
 
 #include <cmath>
@@ -255,6 +255,54 @@ struct P4Inverse : Function<P4Inverse> {
   }
 };
 
+// A + u v^T in the place of A, with its inverse and its determinant; state.py has the formulas.
+void p4_merge(
+    const Tensor& A, const Tensor& A_inv, const Tensor& sign, const Tensor& logabsdet,
+    const Tensor& u, const Tensor& v, const Tensor& w, double f) {
+  at::AutoDispatchBelowADInplaceOrView guard;
+  const int64_t n = A.size(0);
+  for (const Tensor& changed : {A, A_inv, sign, logabsdet}) {
+    TORCH_CHECK(changed.is_contiguous(), "p4_merge: expected contiguous tensors");
+    torch::autograd::impl::bump_version(changed);
+  }
+  Tensor q = empty_vector(n, A);
+  AT_DISPATCH_FLOATING_TYPES(A.scalar_type(), "p4_merge", [&] {
+    using T = scalar_t;
+    const T *u_ = read<T>(u), *v_ = read<T>(v), *w_ = read<T>(w);
+    T *A_ = write<T>(A), *A_inv_ = write<T>(A_inv), *q_ = write<T>(q);
+    std::fill_n(q_, n, T(0));
+    over_rows(n, [&](int64_t i, auto rows) { add_rows(rows, n, A_inv_ + i * n, v_ + i, q_); });
+    over_rows(n, [&](int64_t i, auto rows) {
+      T minus_w[ROWS];
+      for (int r = 0; r < rows; ++r) minus_w[r] = -w_[i + r] / T(f);
+      add_to_rows(rows, n, A_inv_ + i * n, minus_w, q_);
+      add_to_rows(rows, n, A_ + i * n, u_ + i, v_);
+    });
+    if (f < 0) *write<T>(sign) *= -1;
+  });
+  *write<double>(logabsdet) += std::log(std::abs(f));
+}
+
+// ||A (A^-1 z) - z||
+double p4_probe(const Tensor& A, const Tensor& A_inv, const Tensor& z) {
+  at::AutoDispatchBelowADInplaceOrView guard;
+  const int64_t n = A.size(0);
+  Tensor t = empty_vector(n, A);
+  double sum = 0;
+  AT_DISPATCH_FLOATING_TYPES(A.scalar_type(), "p4_probe", [&] {
+    using T = scalar_t;
+    const T *A_ = read<T>(A), *A_inv_ = read<T>(A_inv), *z_ = read<T>(z);
+    T* t_ = write<T>(t);
+    over_rows(n, [&](int64_t i, auto rows) { dot_rows(rows, n, A_inv_ + i * n, z_, T(1), t_ + i); });
+    over_rows(n, [&](int64_t i, auto rows) {
+      T found[ROWS];
+      dot_rows(rows, n, A_ + i * n, t_, T(1), found);
+      for (int r = 0; r < rows; ++r) sum += std::pow(double(found[r]) - double(z_[i + r]), 2);
+    });
+  });
+  return std::sqrt(sum);
+}
+
 void check(const Tensor& x, const Tensor& u) {
   TORCH_CHECK(x.dim() == 2 && x.size(1) == u.numel(), "P4Inv: expected an input of shape (batch, ",
               u.numel(), "), got ", x.sizes());
@@ -282,6 +330,9 @@ std::tuple<Tensor, Tensor> p4_inverse(
 TORCH_LIBRARY(bgp4, m) {
   m.def("p4_forward", &p4_forward);
   m.def("p4_inverse", &p4_inverse);
+  m.def("p4_merge(Tensor(a!) A, Tensor(b!) A_inv, Tensor(c!) sign, Tensor(d!) logabsdet, "
+        "Tensor u, Tensor v, Tensor w, float f) -> ()", &p4_merge);
+  m.def("p4_probe", &p4_probe);
 }
 
 }  // namespace

@@ -5,14 +5,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from bgp4.compiled import load_compiled
 
-__all__ = ["Kernel", "load_kernel"]
+__all__ = ["Kernel", "kernel_for", "load_kernel"]
 
 SOURCE = Path(__file__).with_name("kernel.cpp")
 TORCH = Path(torch.__file__).parent
 INCLUDE = TORCH / "include"
+DTYPES = (torch.float32, torch.float64)
 FLAGS = (
     "-std=c++20",
     f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}",
@@ -22,10 +24,18 @@ FLAGS = (
 
 
 class Kernel(NamedTuple):
-    """The operators, of the arguments of `P4Forward` and of `P4Inverse`."""
+    """The operators: `P4Forward` and `P4Inverse`, a merge in place, and `probe_residual`."""
 
     forward: Any
     inverse: Any
+    merge: Any
+    probe: Any
+
+
+def kernel_for(tensor: Tensor) -> Kernel | None:
+    """The operators, or None where torch has to do the same."""
+    serves = tensor.is_cpu and tensor.dtype in DTYPES and not torch.compiler.is_compiling()
+    return load_kernel() if serves else None
 
 
 @cache
@@ -37,4 +47,5 @@ def load_kernel() -> Kernel | None:
 
 def _load(library: str) -> Kernel:
     torch.ops.load_library(library)
-    return Kernel(torch.ops.bgp4.p4_forward.default, torch.ops.bgp4.p4_inverse.default)
+    names = [f"p4_{name}" for name in Kernel._fields]
+    return Kernel(*(getattr(torch.ops.bgp4, name).default for name in names))

@@ -26,7 +26,7 @@ from bgp4.p4.rank_one import (
     probe_residual,
     rank_one_factor,
 )
-from bgp4.p4.state import P4State, identity_state, merge, recompute, refine
+from bgp4.p4.state import P4State, identity_state, merge_in_place, recompute, refine
 
 __all__ = ["P4InvLinear", "standard_normal"]
 
@@ -138,13 +138,12 @@ class P4InvLinear(Linear):
         """||A A_inv - I||_F of the buffers, in O(n^3)."""
         return inverse_residual(self.A, self.A_inv)
 
-    @torch.no_grad()
     def probe(self) -> float:
         """An O(n^2) estimate of :meth:`residual`, inf where that is NaN.
 
         The probing vector is v: this holds right after a merge, while v ~ N(0, I).
         """
-        estimate = probe_residual(self.A, self.A_inv, self.v).item()
+        estimate = probe_residual(self.A, self.A_inv, self.v.detach())
         return torch.inf if math.isnan(estimate) else estimate
 
     @property
@@ -163,8 +162,8 @@ class P4InvLinear(Linear):
         Raises:
             ValueError: A + u v^T is singular or not finite; nothing has changed then.
         """
-        self._set_state(merge(self.state, self.u, self.v, factor, in_place=True))
-        self.merges += 1
+        merge_in_place(self.state, self.u, self.v, factor)
+        self.merges.add_(1)
         self.reset_perturbation(generator)
 
     @torch.no_grad()
@@ -180,14 +179,17 @@ class P4InvLinear(Linear):
         """A_inv and the determinant of A from scratch."""
         self._set_state(recompute(self.state))
 
-    @torch.no_grad()
     def reset_perturbation(
         self,
         generator: torch.Generator | None = None,
     ) -> None:
         """u = 0 and v ~ N(0, I), dropping the perturbation."""
-        self.u.zero_()
-        self.v.copy_(standard_normal(self.v, generator))
+        v = self.v.detach()
+        self.u.detach().zero_()
+        if generator is None or generator.device == v.device:
+            v.normal_(generator=generator)
+        else:
+            v.copy_(standard_normal(v, generator))
 
     def _set_state(self, state: P4State) -> None:
         for buffer, value in zip(self.state, state, strict=True):

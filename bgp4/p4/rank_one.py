@@ -18,6 +18,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from bgp4.p4.kernel import kernel_for
+
 __all__ = [
     "Factor",
     "inverse_product",
@@ -128,12 +130,14 @@ def probe_residual(
     A: Tensor,  # (n, n)
     A_inv: Tensor,  # (n, n)
     z: Tensor,  # (n,), drawn from N(0, I)
-) -> Tensor:
-    """||A (A_inv z) - z||, shape (), in O(n^2).
+) -> float:
+    """||A (A_inv z) - z||, in O(n^2).
 
     Its square is an unbiased estimate of :func:`inverse_residual` squared.
     """
-    return torch.linalg.vector_norm(torch.mv(A, torch.mv(A_inv, z)) - z)
+    if kernel := kernel_for(A):
+        return float(kernel.probe(A.contiguous(), A_inv.contiguous(), z))
+    return torch.linalg.vector_norm(torch.mv(A, torch.mv(A_inv, z)) - z).item()
 
 
 def newton_schulz(

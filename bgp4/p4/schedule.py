@@ -9,6 +9,8 @@ u and v go on training. The bounds, and what is reset, follow Krämer, Köhler, 
 import math
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import add
 
 import torch
 from torch import Tensor, nn
@@ -133,7 +135,7 @@ def merge_step(
     if step % schedule.merge_every != 0:
         return _NOTHING_DUE
     reports = [_merge_layer(m, optimizer, schedule, generator) for m in p4_layers(model)]
-    return sum(reports, P4Report())
+    return reduce(add, reports) if reports else _NOTHING_DUE
 
 
 def determinant_penalty(

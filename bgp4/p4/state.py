@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from bgp4.p4.kernel import kernel_for
 from bgp4.p4.rank_one import (
     Factor,
     inverse_residual,
@@ -28,6 +29,7 @@ __all__ = [
     "identity_state",
     "matrix_state",
     "merge",
+    "merge_in_place",
     "permutation_state",
     "recompute",
     "refine",
@@ -59,14 +61,8 @@ def merge(
     state: P4State,
     u: Tensor,  # (n,)
     v: Tensor,  # (n,)
-    factor: Factor | None = None,
-    in_place: bool = False,
 ) -> P4State:
     """The state of A + u v^T.
-
-    Args:
-        factor: ``rank_one_factor(state.A_inv, u, v)`` where it is known already.
-        in_place: write into A and A_inv of `state`, which is then no longer valid.
 
     Raises:
         ValueError: A + u v^T is singular, or not finite.
@@ -75,13 +71,36 @@ def merge(
     >>> state.sign, state.logabsdet
     (tensor(-1.), tensor(0., dtype=torch.float64))
     """
+    merged = P4State(*(t.clone(memory_format=torch.contiguous_format) for t in state))
+    merge_in_place(merged, u, v)
+    return merged
+
+
+def merge_in_place(
+    state: P4State,
+    u: Tensor,  # (n,)
+    v: Tensor,  # (n,)
+    factor: Factor | None = None,
+) -> None:
+    """:func:`merge`, written into the tensors of `state`, all of them contiguous.
+
+    Args:
+        factor: ``rank_one_factor(state.A_inv, u, v)`` where it is known already.
+
+    Raises:
+        ValueError: A + u v^T is singular, or not finite; nothing has changed then.
+    """
     factor = rank_one_factor(state.A_inv, u, v) if factor is None else factor
     f = factor.value.item()
     if f == 0 or not math.isfinite(f):
         raise ValueError(f"merge: A + u v^T must be invertible, but its factor is {f:g}")
-    A_inv = merged_inverse(state.A_inv, factor, v, out=state.A_inv if in_place else None)
-    A = merged_matrix(state.A, u, v, out=state.A if in_place else None)
-    return P4State(A, A_inv, state.sign * math.copysign(1, f), state.logabsdet + log_abs(f))
+    if kernel := kernel_for(state.A):
+        kernel.merge(*state, u, v, factor.w, f)
+        return
+    merged_inverse(state.A_inv, factor, v, out=state.A_inv)
+    merged_matrix(state.A, u, v, out=state.A)
+    state.sign.mul_(math.copysign(1, f))
+    state.logabsdet.add_(log_abs(f))
 
 
 def refine(

@@ -12,7 +12,7 @@ from nflows.transforms import CompositeTransform, InverseTransform  # type: igno
 from torch import Tensor
 from torch.autograd.functional import jacobian
 
-from bgp4.p4 import P4InvLinear, autograd, matrix_state, permutation_state
+from bgp4.p4 import P4InvLinear, kernel, matrix_state, permutation_state
 from bgp4.p4.autograd import P4Forward, P4Inverse, p4_forward, p4_inverse
 from bgp4.p4.kernel import load_kernel
 
@@ -28,7 +28,7 @@ def engine(request: pytest.FixtureRequest) -> Iterator[str]:
         pytest.skip("no C++ compiler")
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "torch":
-            patch.setattr(autograd, "load_kernel", lambda: None)
+            patch.setattr(kernel, "load_kernel", lambda: None)
         yield request.param
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from bgp4.p4 import (
+    P4InvLinear,
     P4State,
     identity_state,
     matrix_state,
@@ -13,6 +14,7 @@ from bgp4.p4 import (
     refine,
 )
 from bgp4.p4.rank_one import inverse_residual
+from bgp4.p4.state import merge_in_place
 
 I3 = torch.eye(3, dtype=torch.float64)
 
@@ -61,17 +63,32 @@ def test_a_list_that_is_no_permutation_is_refused() -> None:
         permutation_state([0, 0, 2])
 
 
-@pytest.mark.parametrize("in_place", [False, True])
-def test_merge(in_place: bool, generator: torch.Generator) -> None:
-    state = permutation_state([2, 0, 1, 3], torch.float64)
+@pytest.mark.parametrize("with_kernel", [True, False])
+@pytest.mark.parametrize("n", [1, 4, 7])
+def test_merge(
+    n: int, with_kernel: bool, generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not with_kernel:
+        monkeypatch.setattr("bgp4.p4.kernel.load_kernel", lambda: None)
+    state = permutation_state(torch.randperm(n, generator=generator), torch.float64)
     A = state.A.clone()
     for _ in range(20):
-        u, v = torch.randn(2, 4, generator=generator, dtype=torch.float64)
-        before, state = state, merge(state, u, v, in_place=in_place)
+        u, v = torch.randn(2, n, generator=generator, dtype=torch.float64)
+        before, state = state, merge(state, u, v)
+        torch.testing.assert_close(before.A, A)
         A += torch.outer(u, v)
-        assert (state.A is before.A) == in_place
-    torch.testing.assert_close(state.A, A)
+        torch.testing.assert_close(state.A, A)
     assert_consistent(refine(state))
+
+
+def test_a_graph_from_before_a_merge_is_refused_as_stale(generator: torch.Generator) -> None:
+    layer = P4InvLinear(3, generator=generator)
+    with torch.no_grad():
+        layer.u.fill_(0.1)
+    y, _ = layer(torch.ones(2, 3, requires_grad=True))
+    layer.merge(generator)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()
 
 
 def test_the_sign_follows_a_walk_to_minus_identity() -> None:
@@ -87,7 +104,7 @@ def test_the_sign_follows_a_walk_to_minus_identity() -> None:
 def test_singular_merges_are_refused(v: torch.Tensor) -> None:
     state = matrix_state(I3)
     with pytest.raises(ValueError, match="must be invertible"):
-        merge(state, I3[0], v, in_place=True)
+        merge_in_place(state, I3[0], v)
     torch.testing.assert_close(state.A, I3)
 
 
