@@ -45,53 +45,86 @@ class Section(BaseModel):
 
 
 class SystemConfig(Section):
-    """The molecule: an openmmtools test system, an Amber prmtop, or a PDB with a force field."""
+    """The molecule, by one of five sources.
+
+    An openmmtools test system; an Amber prmtop; a PDB or mmCIF file with a force field; the same
+    with a serialised OpenMM System; or an SDF file, which OpenFF parametrises where it is
+    installed. `zmatrix` takes the place of the one that follows from the bonds.
+    """
 
     testsystem: str | None = None
     prmtop: Path | None = None
     inpcrd: Path | None = None
     pdb: Path | None = None
+    xml: Path | None = None
+    sdf: Path | None = None
     forcefield: tuple[str, ...] = ()
     implicit_solvent: Literal["HCT", "OBC1", "OBC2", "GBn", "GBn2"] | None = None
     constraints: Literal["HBonds", "AllBonds", "HAngles"] | None = None
+    zmatrix: tuple[tuple[str | int, ...], ...] | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> SystemConfig:
-        sources = [k for k in ("testsystem", "prmtop", "pdb") if getattr(self, k) is not None]
+        sources = [k for k in _SOURCES if getattr(self, k) is not None]
         if len(sources) != 1:
             raise ValueError(
-                "expected exactly one of testsystem, prmtop, pdb, found "
+                f"expected exactly one of {', '.join(_SOURCES)}, found "
                 + (" and ".join(sources) or "none")
             )
         if self.prmtop is not None and self.inpcrd is None:
             raise ValueError("prmtop needs inpcrd beside it, for the start positions")
-        if self.pdb is not None and not self.forcefield:
-            raise ValueError("pdb needs forcefield, a list of OpenMM force field XML names")
+        if self.pdb is not None and bool(self.forcefield) == (self.xml is not None):
+            raise ValueError(
+                "pdb needs either forcefield, a list of OpenMM force field XML names, or xml, a "
+                "serialised System"
+            )
+        if self.xml is not None and self.pdb is None:
+            raise ValueError("xml needs pdb beside it, for atoms, bonds and start positions")
         return self
 
     @property
     def kind(self) -> str:
-        return next(k for k in ("testsystem", "prmtop", "pdb") if getattr(self, k) is not None)
+        source = next(k for k in _SOURCES if getattr(self, k) is not None)
+        return "xml" if self.xml is not None else source
 
     @property
     def label(self) -> str:
         source = str(getattr(self, self.kind))
         return f"{source} ({self.implicit_solvent})" if self.implicit_solvent else source
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What it names of the user's files."""
+        named = (self.prmtop, self.inpcrd, self.pdb, self.xml, self.sdf)
+        return tuple(path for path in named if path is not None)
+
+
+_SOURCES = ("testsystem", "prmtop", "pdb", "sdf")
+
 
 class DataConfig(Section):
-    """The MD frames that train the flow.
+    """The MD frames that train the flow: of one trajectory or of several, one after the other.
 
     They are of `temperature_k` or, if none is given, of the temperature that the file says or, if
     it says none, of the run's. Without a path, conformations made from the energy stand in for
-    frames of `temperature_k`.
+    frames of `temperature_k`. `topology` is of files that do not name their atoms and have others
+    than the molecule's, such as solvent.
     """
 
-    path: str | None = "ala2_300k.h5"
+    path: str | tuple[str, ...] | None = "ala2_300k.h5"
+    topology: str | None = None
     temperature_k: Positive | None = None
+    start: Annotated[int, Field(ge=0)] = 0
+    stop: Count | None = None
     stride: Count = 1
     peptide_bonds: Literal["any", "trans"] = "any"
     heldout_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        if self.path is None:
+            return ()
+        return (self.path,) if isinstance(self.path, str) else self.path
 
     @model_validator(mode="after")
     def _begin_at_a_temperature(self) -> DataConfig:
@@ -99,6 +132,10 @@ class DataConfig(Section):
             raise ValueError(
                 "without path, expected temperature_k, at which to begin (1200 for example)"
             )
+        if self.path is not None and not self.paths:
+            raise ValueError("path: expected a file or several, found an empty list")
+        if self.stop is not None and self.stop <= self.start:
+            raise ValueError(f"expected stop above start ({self.start})")
         return self
 
 
@@ -204,9 +241,8 @@ class Config(Section):
         """The frames that a report compares with: `report.reference`, or the data."""
         if self.report.reference is None:
             return self.data
-        return self.data.model_copy(
-            update={"path": self.report.reference, "temperature_k": None, "stride": 1}
-        )
+        reference = {"path": self.report.reference, "temperature_k": None}
+        return self.data.model_copy(update=reference | {"start": 0, "stop": None, "stride": 1})
 
     @model_validator(mode="after")
     def _energies_to_learn_from(self) -> Config:

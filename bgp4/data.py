@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bgp4.config import DataConfig
+from bgp4.energies.reference import ReferenceEnergy
 from bgp4.errors import UserInputError
 from bgp4.paths import find_data
 from bgp4.system import Molecule
 from bgp4.topology import peptide_torsions
+from bgp4.trajectories import read_trajectory
 
 if TYPE_CHECKING:
     import mdtraj
@@ -26,6 +29,10 @@ log = logging.getLogger(__name__)
 
 BLOCKS = 50
 """Contiguous blocks that are held out or not as a whole, because neighbours in time are alike."""
+
+COMPARED_FRAMES = 5
+ENERGY_TOLERANCE_KJMOL = 0.1
+"""Energies in a file are the molecule's if a few frames' are so near to OpenMM's."""
 
 BOND_TOLERANCE = 2.0
 """A frame's bonds may be this factor longer or shorter than the molecule's."""
@@ -47,18 +54,18 @@ class Made(NamedTuple):
 
 @dataclass(frozen=True)
 class Frames:
-    """A trajectory of the molecule, or conformations made in its place.
+    """Trajectories of the molecule, or conformations made in their place.
 
     Attributes:
-        path: Where it was read from, or None where it was made.
+        paths: Where it was read from; none where it was made.
         positions_nm: (frames, atoms, 3), float32, nm.
-        energy_kjmol: (frames,), kJ/mol, or None where the file has none.
-        temperature_k: Of the simulation, K, or None where the file doesn't say.
+        energy_kjmol: (frames,), kJ/mol, or None where the files have none of the molecule's.
+        temperature_k: Of the simulation, K, or None where the files don't say.
         n_cis: Frames left out because of a cis peptide bond.
         made: Of conformations that are no simulation's.
     """
 
-    path: Path | None
+    paths: tuple[Path, ...]
     positions_nm: NDArray[np.float32]
     energy_kjmol: NDArray[np.float64] | None
     temperature_k: float | None
@@ -75,45 +82,103 @@ class Split:
 
 
 def load_frames(config: DataConfig, molecule: Molecule) -> Frames:
-    """Read the config's trajectory and check it atom by atom against the molecule.
+    """Read the config's trajectories and check them atom by atom against the molecule.
 
     Raises:
-        UserInputError: If the file is missing, can't be read, has no frames, other atoms, values
-            that are not finite, or bonds that are not this molecule's (Å taken for nm, another
-            atom order).
+        UserInputError: If a file is missing, can't be read, has no frames, other atoms, values
+            that are not finite, or bonds that are not this molecule's (Å taken for nm,
+            another atom order); if files are of different temperatures; or if no frame is left.
     """
-    if config.path is None:
+    parts = [_part(path, config, molecule) for path in _existing(config)]
+    paths = tuple(part.path for part in parts)
+    words = ", ".join(map(str, paths))
+    keep = np.arange(sum(len(part.positions_nm) for part in parts))
+    keep = keep[config.start : config.stop : config.stride]
+    if not len(keep):
+        n = sum(len(part.positions_nm) for part in parts)
+        raise UserInputError(
+            f"config key data.start: no frame of {words} is left from {config.start} on "
+            f"(they have {n})"
+        )
+    positions = np.concatenate([part.positions_nm for part in parts])
+    n_cis = 0
+    if config.peptide_bonds == "trans":
+        trans = all_trans(positions[keep], molecule.topology)
+        n_cis = int((~trans).sum())
+        keep = keep[trans]
+        if n_cis:
+            log.info("%s: left out %d frames with a cis peptide bond", words, n_cis)
+        if not len(keep):
+            raise UserInputError(
+                f"{words}: every frame has a cis peptide bond; set data.peptide_bonds to any"
+            )
+    positions = positions[keep]
+    known = [part.energy_kjmol for part in parts if part.energy_kjmol is not None]
+    energy = np.concatenate(known)[keep] if len(known) == len(parts) else None
+    if energy is not None and not _of_molecule(energy, positions, molecule):
+        log.warning("%s: the energies in it are not this System's, and not used", words)
+        energy = None
+    return Frames(paths, positions, energy, _temperature(parts), n_cis)
+
+
+class _Part(NamedTuple):
+    """All frames of one file."""
+
+    path: Path
+    positions_nm: NDArray[np.float32]
+    energy_kjmol: NDArray[np.float64] | None
+    temperature_k: float | None
+
+
+def _existing(config: DataConfig) -> list[Path]:
+    if not config.paths:
         raise UserInputError(
             "config keys report.reference, data.path: expected frames, found none in either; "
             "name some in report.reference of the run's config.yaml"
         )
-    path = find_data(config.path)
+    return [_found(name, "data.path") for name in config.paths]
+
+
+def _found(name: str, key: str) -> Path:
+    path = find_data(name)
     if path is None:
         raise UserInputError(
-            f"config key data.path: no such file: {config.path}; make one with `bgp4 simulate`"
+            f"config key {key}: no such file: {name}; make one with `bgp4 simulate`"
         )
-    trajectory = _read(path, molecule)
-    _check_whole(path, trajectory.n_frames)
-    _check_atoms(path, trajectory.topology, molecule)
+    return path
+
+
+def _part(path: Path, config: DataConfig, molecule: Molecule) -> _Part:
+    topology = None if config.topology is None else _found(config.topology, "data.topology")
+    trajectory = read_trajectory(path, molecule, topology)
     if trajectory.n_frames == 0:
         raise UserInputError(f"{path}: expected frames, found none")
     _check_positions(path, trajectory.xyz, molecule)
-    energy, temperature = _energies(path, trajectory.n_frames)
-    keep = np.arange(0, trajectory.n_frames, config.stride)
-    n_cis = 0
-    if config.peptide_bonds == "trans":
-        trans = all_trans(trajectory.xyz[keep], trajectory.topology)
-        n_cis = int((~trans).sum())
-        keep = keep[trans]
-        if n_cis:
-            log.info("%s: left out %d frames with a cis peptide bond", path, n_cis)
-        if not len(keep):
+    return _Part(path, trajectory.xyz, *_energies(path, trajectory.n_frames))
+
+
+def _temperature(parts: Sequence[_Part]) -> float | None:
+    """That of all files, or None where one does not say it."""
+    first = parts[0].temperature_k
+    for part in parts:
+        if part.temperature_k != first and None not in (part.temperature_k, first):
             raise UserInputError(
-                f"{path}: every frame has a cis peptide bond; set data.peptide_bonds to any"
+                f"config key data.path: expected frames of one temperature, found {first:g} K in "
+                f"{parts[0].path} and {part.temperature_k:g} K in {part.path}"
             )
-    return Frames(
-        path, trajectory.xyz[keep], None if energy is None else energy[keep], temperature, n_cis
-    )
+    return None if any(part.temperature_k is None for part in parts) else first
+
+
+def _of_molecule(
+    energy_kjmol: NDArray[np.float64],  # (frames,)
+    positions_nm: NDArray[np.float32],  # (frames, atoms, 3)
+    molecule: Molecule,
+) -> bool:
+    """Whether a file's energies are those of the molecule's System, from a few frames."""
+    some = np.linspace(0, len(energy_kjmol) - 1, COMPARED_FRAMES).astype(int)
+    reference = ReferenceEnergy(molecule.system_xml, molecule.n_atoms, 300.0)
+    found = reference.evaluate(positions_nm[some]).energy_kjmol
+    return bool(np.abs(found - energy_kjmol[some]).max() < ENERGY_TOLERANCE_KJMOL)
 
 
 def split_blocks(n_frames: int, heldout_fraction: float, seed: int) -> Split:
@@ -137,55 +202,6 @@ def sha256(path: Path) -> str:
     """The file's SHA-256, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _read(path: Path, molecule: Molecule) -> mdtraj.Trajectory:
-    import mdtraj
-
-    carries_topology = path.suffix.lower() in {".h5", ".hdf5", ".pdb", ".cif", ".gro"}
-    options = {} if carries_topology else {"top": molecule.topology}
-    try:
-        return mdtraj.load(str(path), **options)
-    except Exception as error:  # mdtraj's readers raise whatever their libraries do
-        if "topology" in str(error).lower() or "atoms" in str(error).lower():
-            expected = f"; expected {molecule.n_atoms} atoms"
-        else:
-            expected = "; expected a whole trajectory in a format that mdtraj reads"
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UserInputError(f"{path}: cannot be read ({reason}){expected}") from error
-
-
-def _check_whole(path: Path, n_frames: int) -> None:
-    """A truncated DCD file reads as a shorter one; its header says how many frames it had."""
-    if path.suffix.lower() != ".dcd":
-        return
-    with path.open("rb") as file:
-        record, kind, frames = file.read(4), file.read(4), file.read(4)
-    order: Literal["little", "big"] = "little" if record == b"T\0\0\0" else "big"
-    expected = int.from_bytes(frames, order)
-    if kind == b"CORD" and n_frames < expected:
-        raise UserInputError(
-            f"{path}: expected the {expected} frames of its header, found {n_frames}: truncated"
-        )
-
-
-def _check_atoms(path: Path, topology: mdtraj.Topology | None, molecule: Molecule) -> None:
-    if topology is None:
-        raise UserInputError(
-            f"{path}: expected the {molecule.n_atoms} atoms of {molecule.name}, found no topology"
-        )
-    if topology.n_atoms != molecule.n_atoms:
-        raise UserInputError(
-            f"{path}: expected the {molecule.n_atoms} atoms of {molecule.name}, "
-            f"found {topology.n_atoms}"
-        )
-    pairs = zip(topology.atoms, molecule.topology.atoms, strict=True)
-    for i, (found, expected) in enumerate(pairs):
-        if (found.name, found.element) != (expected.name, expected.element):
-            raise UserInputError(
-                f"{path}: atoms in another order than {molecule.name}: atom {i} is {found}, "
-                f"expected {expected}; reorder the trajectory with mdtraj's atom_slice"
-            )
 
 
 def _check_positions(path: Path, xyz: NDArray[np.float32], molecule: Molecule) -> None:

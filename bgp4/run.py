@@ -1,6 +1,7 @@
 """The run folder: what a training leaves behind and sampling and reports read.
 
 RUN/config.yaml               the validated config, every default spelled out
+RUN/molecule.json             the molecule, so that nothing outside the folder is needed
 RUN/checkpoint.safetensors    latest state, and the best model so far
 RUN/history.csv               one row per evaluation
 RUN/run.json                  versions, seed, counts, wall times
@@ -24,6 +25,7 @@ from bgp4 import __version__
 from bgp4.config import Config, dump_config, load_config
 from bgp4.errors import UserInputError
 from bgp4.paths import bundled_models, find_model, models_folder
+from bgp4.system import Molecule, load_molecule, molecule_from_json
 
 __all__ = ["RunFolder", "atomic_write_bytes", "atomic_write_text", "provenance", "versions"]
 
@@ -37,7 +39,7 @@ class RunFolder:
     path: Path
 
     @classmethod
-    def create(cls, path: Path, config: Config) -> RunFolder:
+    def create(cls, path: Path, config: Config, molecule: Molecule) -> RunFolder:
         """Make a new run folder.
 
         Raises:
@@ -47,6 +49,7 @@ class RunFolder:
         try:
             path.mkdir(parents=True)
             atomic_write_text(path / "config.yaml", dump_config(config))
+            atomic_write_text(path / "molecule.json", molecule.to_json())
         except OSError as error:
             raise UserInputError(f"{path}: cannot be written: {error.strerror}") from error
         return cls(path)
@@ -120,6 +123,13 @@ class RunFolder:
 
     def config(self) -> Config:
         return load_config(str(self.config_path))
+
+    def molecule(self) -> Molecule:
+        """The molecule that was trained; in folders without one, that of the config."""
+        path = self.path / "molecule.json"
+        if not path.is_file():
+            return load_molecule(self.config().system)
+        return molecule_from_json(path.read_text(encoding="utf-8"), path)
 
     def info(self) -> dict[str, Any]:
         """run.json, or an empty mapping before there is one."""

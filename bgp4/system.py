@@ -1,23 +1,26 @@
-"""OpenMM System, topology and start positions, from what the config calls `system`."""
+"""The molecule of a run: from what the config calls `system`, and kept in the run folder."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bgp4.errors import UserInputError
+from bgp4.system_checks import check_geometry, check_system, check_topology
+from bgp4.system_files import parametrise
 
 if TYPE_CHECKING:
     import mdtraj
 
     from bgp4.config import SystemConfig
+    from bgp4.coordinates.zmatrix import ZMatrix
 
-__all__ = ["Molecule", "load_molecule"]
+__all__ = ["Molecule", "load_molecule", "molecule_from_json"]
 
 
 @dataclass(frozen=True)
@@ -29,140 +32,130 @@ class Molecule:
         system_xml: The serialised OpenMM System; it travels to worker processes.
         topology: mdtraj topology, in the System's atom order.
         positions_nm: Start positions, shape (atoms, 3), nm.
+        zmatrix: Which internal coordinates it has.
     """
 
     name: str
     system_xml: str
     topology: mdtraj.Topology
     positions_nm: NDArray[np.float64]
+    zmatrix: ZMatrix
 
     @property
     def n_atoms(self) -> int:
         return self.positions_nm.shape[0]
+
+    def to_json(self) -> str:
+        """All of it as JSON, for `molecule_from_json`."""
+        atoms = [
+            (a.name, a.element.symbol, r.name, r.resSeq, r.index, r.chain.index)
+            for r in self.topology.residues
+            for a in r.atoms
+        ]
+        stored = _Stored(
+            name=self.name,
+            atoms=atoms,
+            bonds=[(a.index, b.index) for a, b in self.topology.bonds],
+            positions_nm=self.positions_nm.tolist(),
+            zmatrix=list(self.zmatrix.table()),
+            system_xml=self.system_xml,
+        )
+        return stored.model_dump_json(indent=1) + "\n"
+
+
+class _Stored(BaseModel):
+    """A molecule's file; an atom is its name, element, residue's name, number, index, and chain."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    atoms: list[tuple[str, str, str, int, int, int]]
+    bonds: list[tuple[int, int]]
+    positions_nm: list[tuple[float, float, float]]
+    zmatrix: list[tuple[int, ...]]
+    system_xml: str
 
 
 def load_molecule(config: SystemConfig) -> Molecule:
     """Build the molecule that a config's `system` describes.
 
     Raises:
-        UserInputError: If a file is missing, a name is unknown, or the System has constraints,
-            particles without mass or a periodic box: none of these has a density in all 3N
-            coordinates.
+        UserInputError: If a file is missing, a name is unknown, the force field lacks parameters,
+            or it is not one molecule with a density in all its 3N coordinates.
     """
-    system, topology, positions = _READERS[config.kind](config)
-    _check_system(system, config)
     import mdtraj
     import openmm
 
-    return Molecule(
-        name=config.label,
-        system_xml=openmm.XmlSerializer.serialize(system),
-        topology=mdtraj.Topology.from_openmm(topology),
-        positions_nm=np.asarray(positions.value_in_unit(openmm.unit.nanometer), dtype=np.float64),
-    )
+    made = parametrise(config)
+    check_system(made.system, config.label)
+    topology = mdtraj.Topology.from_openmm(made.topology)
+    check_topology(topology, made.system, config.label)
+    positions_nm = np.asarray(made.positions.value_in_unit(openmm.unit.nanometer), np.float64)
+    zmatrix = _zmatrix(topology, positions_nm, config)
+    check_geometry(topology, positions_nm, config.label)
+    system_xml = openmm.XmlSerializer.serialize(made.system)
+    return Molecule(config.label, system_xml, topology, positions_nm, zmatrix)
 
 
-def _read_testsystem(config: SystemConfig) -> tuple[Any, Any, Any]:
-    from openmm import app
-    from openmmtools import testsystems
+def _zmatrix(
+    topology: mdtraj.Topology, positions_nm: NDArray[np.float64], config: SystemConfig
+) -> ZMatrix:
+    """The config's, or that of the bonds; either way the atoms are one molecule."""
+    from bgp4.coordinates.zmatrix import refuse_lines, zmatrix_from_rows, zmatrix_from_topology
+    from bgp4.topology import atom_label
 
-    name = config.testsystem
-    constructor = getattr(testsystems, str(name), None)
-    if not (isinstance(constructor, type) and issubclass(constructor, testsystems.TestSystem)):
+    zmatrix = zmatrix_from_topology(topology)
+    if config.zmatrix is not None:
+        index = {atom_label(topology, i): i for i in range(topology.n_atoms)}
+        rows = [[_atom(atom, index) for atom in row] for row in config.zmatrix]
+        try:
+            zmatrix = zmatrix_from_rows(rows, topology.n_atoms)
+        except ValueError as error:
+            raise UserInputError(f"config key system.zmatrix: {error}") from error
+    refuse_lines(zmatrix, positions_nm, lambda atom: atom_label(topology, atom))
+    return zmatrix
+
+
+def _atom(named: str | int, index: dict[str, int]) -> int:
+    """An atom's index, given itself or as a label."""
+    found = index.get(named) if isinstance(named, str) else named
+    if found is None or not 0 <= found < len(index):
         raise UserInputError(
-            f"config key system: expected the name of an openmmtools test system, found {name!r}"
+            f"config key system.zmatrix: expected atoms such as {next(iter(index))}, or their "
+            f"indices below {len(index)}, found {named!r}"
         )
-    constraints = None if config.constraints is None else getattr(app, config.constraints)
-    made = constructor(constraints=constraints)
-    if config.implicit_solvent is None:
-        return made.system, made.topology, made.positions
-    raise UserInputError(
-        "config key system.implicit_solvent: a test system brings its own solvent model; "
-        "use system.prmtop to choose another"
-    )
+    return found
 
 
-def _read_prmtop(config: SystemConfig) -> tuple[Any, Any, Any]:
-    from openmm import app
+def molecule_from_json(text: str, path: Path) -> Molecule:
+    """What `Molecule.to_json` wrote.
 
-    prmtop = _parsed(app.AmberPrmtopFile, _existing_path(config.prmtop, "system.prmtop"))
-    inpcrd = _parsed(app.AmberInpcrdFile, _existing_path(config.inpcrd, "system.inpcrd"))
-    system = prmtop.createSystem(
-        implicitSolvent=_app_constant(config.implicit_solvent),
-        constraints=_app_constant(config.constraints),
-        nonbondedMethod=app.NoCutoff,
-    )
-    return system, prmtop.topology, inpcrd.getPositions(asNumpy=True)
+    Raises:
+        UserInputError: If it is something else.
+    """
+    from bgp4.coordinates.zmatrix import zmatrix_from_rows
 
-
-def _read_pdb(config: SystemConfig) -> tuple[Any, Any, Any]:
-    from openmm import app
-
-    if config.implicit_solvent is not None:
-        raise UserInputError(
-            "config key system.implicit_solvent: with system.pdb the solvent model is one of "
-            "system.forcefield, implicit/obc2.xml for example"
-        )
-    pdb = _parsed(app.PDBFile, _existing_path(config.pdb, "system.pdb"))
     try:
-        system = app.ForceField(*config.forcefield).createSystem(
-            pdb.topology,
-            nonbondedMethod=app.NoCutoff,
-            constraints=_app_constant(config.constraints),
-            rigidWater=False,
-        )
-    except ValueError as error:
-        raise UserInputError(f"{config.pdb}: {' '.join(str(error).split())}") from error
-    return system, pdb.topology, pdb.getPositions(asNumpy=True)
-
-
-_READERS = {"testsystem": _read_testsystem, "prmtop": _read_prmtop, "pdb": _read_pdb}
-
-
-def _app_constant(name: str | None) -> Any:
-    from openmm import app
-
-    return None if name is None else getattr(app, name)
-
-
-def _existing_path(path: Path | None, key: str) -> str:
-    """The file's path; `package:FILE` names one inside an installed package's folder."""
-    text = str(path)
-    if text.startswith("openmmtools:"):
-        from openmmtools.testsystems import get_data_filename
-
-        return str(get_data_filename(text.removeprefix("openmmtools:")))
-    if not Path(text).is_file():
-        raise UserInputError(f"config key {key}: no such file: {text}")
-    return text
-
-
-def _parsed(parser: Callable[[str], Any], path: str) -> Any:
-    """What OpenMM's parser makes of the file; parsers raise whatever goes wrong in them."""
-    try:
-        return parser(path)
-    except Exception as error:
+        stored = _Stored.model_validate_json(text)
+        topology = _topology(stored)
+        zmatrix = zmatrix_from_rows(stored.zmatrix, len(stored.atoms))
+        positions_nm = np.array(stored.positions_nm).reshape(len(stored.atoms), 3)
+    except (ValidationError, ValueError, KeyError, IndexError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise UserInputError(
-            f"{path}: cannot be read ({type(error).__name__}: {reason})"
-        ) from error
+        raise UserInputError(f"{path}: expected a molecule that bgp4 wrote: {reason}") from error
+    return Molecule(stored.name, stored.system_xml, topology, positions_nm, zmatrix)
 
 
-def _check_system(system: Any, config: SystemConfig) -> None:
-    if system.getNumConstraints():
-        raise UserInputError(
-            f"config key system: {config.label} has {system.getNumConstraints()} constrained "
-            "bonds, and a constrained system has no density in all coordinates; "
-            "set system.constraints to null"
-        )
-    if system.usesPeriodicBoundaryConditions():
-        raise UserInputError(
-            f"config key system: {config.label} is periodic; bgp4 needs one molecule in vacuum or "
-            "implicit solvent"
-        )
-    massless = [i for i in range(system.getNumParticles()) if system.getParticleMass(i)._value == 0]
-    if massless:
-        raise UserInputError(
-            f"config key system: {config.label} has particles without mass (first: {massless[0]}); "
-            "virtual sites and frozen atoms are not supported"
-        )
+def _topology(stored: _Stored) -> mdtraj.Topology:
+    import mdtraj
+
+    topology = mdtraj.Topology()
+    for name, element, residue_name, number, residue_index, chain_index in stored.atoms:
+        if chain_index == topology.n_chains:
+            chain = topology.add_chain()
+        if residue_index == topology.n_residues:
+            residue = topology.add_residue(residue_name, chain, number)
+        topology.add_atom(name, mdtraj.element.Element.getBySymbol(element), residue)
+    for i, j in stored.bonds:
+        topology.add_bond(topology.atom(i), topology.atom(j))
+    return topology

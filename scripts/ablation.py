@@ -52,7 +52,7 @@ def cpu_seconds_per_step() -> dict[str, float]:
         molecule = load_molecule(config.system)
         frames = load_frames(config.data, molecule)
         split = split_blocks(len(frames.positions_nm), config.data.heldout_fraction, 0)
-        model = fitted_generator(config, molecule.topology, frames.positions_nm[split.train])
+        model = fitted_generator(config, molecule.zmatrix, frames.positions_nm[split.train])
         energy = training_energy(
             config.energies, molecule, config.temperature_k, frames.positions_nm[:16]
         )

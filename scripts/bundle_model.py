@@ -11,7 +11,7 @@ from typing import Any
 from bgp4.config import Config
 from bgp4.errors import UserInputError
 from bgp4.paths import models_folder
-from bgp4.run import RunFolder
+from bgp4.run import RunFolder, atomic_write_text
 from bgp4.training.checkpoint import save_best_alone
 
 MAX_BYTES = 20_000_000
@@ -40,6 +40,7 @@ def bundle(run: RunFolder, name: str, folder: Path) -> Path:
 
 def _fill(made: RunFolder, run: RunFolder) -> None:
     shutil.copyfile(run.config_path, made.config_path)
+    atomic_write_text(made.path / "molecule.json", run.molecule().to_json())
     save_best_alone(run.checkpoint_path, made.checkpoint_path)
     made.update_info(**_without_paths(run.info()))
     for optional in (run.history_path, run.report_path / "metrics.json"):
@@ -50,18 +51,19 @@ def _fill(made: RunFolder, run: RunFolder) -> None:
 def _without_paths(info: dict[str, Any]) -> dict[str, Any]:
     """run.json, with the data file's name instead of where it was on the machine of training."""
     if "path" in info.get("data", {}):
-        info["data"]["path"] = Path(info["data"]["path"]).name
+        info["data"]["path"] = [Path(path).name for path in info["data"]["path"]]
     return info
 
 
 def _check_config(config: Config) -> None:
     if config.model.precision != "float32":
         raise UserInputError("model.precision: expected a model trained in float32")
-    if config.data.path and Path(config.data.path).name != config.data.path:
-        raise UserInputError(f"data.path: expected a bundled file's name, found {config.data.path}")
-    for path in filter(None, (config.system.prmtop, config.system.inpcrd, config.system.pdb)):
-        if not str(path).startswith("openmmtools:"):
-            raise UserInputError(f"system: expected a test system, found the file {path}")
+    for path in config.data.paths:
+        if Path(path).name != path:
+            raise UserInputError(f"data.path: expected a bundled file's name, found {path}")
+    for file in config.system.files:
+        if file.name != str(file) and not str(file).startswith("openmmtools:"):
+            raise UserInputError(f"system: expected a bundled file's name, found {file}")
 
 
 def _check_size(folder: Path) -> None:

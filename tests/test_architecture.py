@@ -22,7 +22,7 @@ MODULES = {
     for p in sorted(PACKAGE.rglob("*.py"))
     if "_bundled" not in p.parts
 }
-USES_OPENMM = {"system.py", "simulate.py", "replicas.py"}
+USES_OPENMM = {"system.py", "system_files.py", "simulate.py", "replicas.py"}
 STANDARD = set(sys.stdlib_module_names) | {"__future__"}
 
 

@@ -69,7 +69,7 @@ def contents(folder: Path) -> dict[Path, bytes]:
 def test_it_holds_what_sampling_and_reports_need(made, run) -> None:
     files = {path.name for path in made.rglob("*")}
     assert files == {
-        *("tiny", "config.yaml", "checkpoint.safetensors"),
+        *("tiny", "config.yaml", "molecule.json", "checkpoint.safetensors"),
         *("history.csv", "run.json", "metrics.json"),
     }
     kept = load_file(made / "tiny" / "checkpoint.safetensors")
@@ -80,8 +80,8 @@ def test_it_holds_what_sampling_and_reports_need(made, run) -> None:
 
 def test_it_says_nothing_of_the_machine(made, run) -> None:
     info = json.loads((made / "tiny" / "run.json").read_text())
-    assert Path(run.info()["data"]["path"]).is_absolute()
-    assert info["data"]["path"] == "ala2_smoke.h5"
+    assert Path(run.info()["data"]["path"][0]).is_absolute()
+    assert info["data"]["path"] == ["ala2_smoke.h5"]
     for content in contents(made).values():
         assert str(CHECKOUT).encode() not in content
 

@@ -15,7 +15,7 @@ from bgp4.paths import bundled_configs, find_config, find_data
 
 
 def test_the_frames_of_the_tests(smoke_frames, alanine, plain_openmm) -> None:
-    assert smoke_frames.path.stat().st_size < 400_000
+    assert smoke_frames.paths[0].stat().st_size < 400_000
     assert smoke_frames.positions_nm.shape == (1000, 22, 3)
     assert smoke_frames.positions_nm.dtype == np.float32
     assert smoke_frames.temperature_k == 1000

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bgp4.coordinates import zmatrix_from_topology
 from bgp4.system import Molecule
 
 __all__ = ["alanine_peptide"]
@@ -51,6 +52,7 @@ def alanine_peptide(residues: int) -> Molecule:
         openmm.XmlSerializer.serialize(system),
         mdtraj.Topology.from_openmm(topology),
         np.array(positions),
+        zmatrix_from_topology(mdtraj.Topology.from_openmm(topology)),
     )
 
 

@@ -7,15 +7,28 @@ rotation (φ, ψ, a methyl group) and each chirality is one coordinate.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import mdtraj
 import networkx as nx
+import numpy as np
+from numpy.typing import NDArray
 
 from bgp4.errors import UserInputError
+from bgp4.topology import atom_label
 
-__all__ = ["Row", "ZMatrix", "zmatrix_from_bonds", "zmatrix_from_topology"]
+__all__ = [
+    "Row",
+    "ZMatrix",
+    "refuse_lines",
+    "zmatrix_from_bonds",
+    "zmatrix_from_rows",
+    "zmatrix_from_topology",
+]
+
+LINE_DEG = 170.0
+"""Beyond this angle, or within what is left of 180°, three atoms are in a line."""
 
 
 class Row(NamedTuple):
@@ -53,6 +66,13 @@ class ZMatrix(NamedTuple):
         """Atom quadruples of the torsions, (atoms - 3) of them."""
         return [tuple(row) for row in self.rows]  # type: ignore[misc]
 
+    def table(self) -> Iterator[tuple[int, ...]]:
+        """The usual rows: an atom, then another with its bond's, a third with bond's and angle's,
+        and all others with bond's, angle's and torsion's atoms.
+        """
+        a, b, c = self.root
+        yield from [(a,), (b, a), (c, b, a), *self.rows]
+
     @property
     def levels(self) -> list[list[Row]]:
         """Rows grouped so that a group needs only atoms of the root and of earlier groups."""
@@ -69,15 +89,73 @@ def zmatrix_from_topology(topology: mdtraj.Topology) -> ZMatrix:
     return zmatrix_from_bonds(
         [atom.element.symbol for atom in topology.atoms],
         [(a.index, b.index) for a, b in topology.bonds],
+        lambda atom: atom_label(topology, atom),
     )
 
 
-def zmatrix_from_bonds(elements: Sequence[str], bonds: Sequence[tuple[int, int]]) -> ZMatrix:
+def zmatrix_from_rows(rows: Sequence[Sequence[int]], n_atoms: int) -> ZMatrix:
+    """The Z-matrix of a table's rows, as `ZMatrix.table` yields them.
+
+    Raises:
+        ValueError: If they do not place every atom once, by atoms of the rows before; the message
+            goes on from the name of what is wrong.
+    """
+    if len(rows) != n_atoms:
+        raise ValueError(f"expected {n_atoms} rows, one for each atom, found {len(rows)}")
+    placed: set[int] = set()
+    for number, row in enumerate(rows, 1):
+        if len(row) != min(number, 4) or len(set(row)) != len(row):
+            raise ValueError(
+                f"row {number}: expected {min(number, 4)} different atoms, found {len(row)}"
+            )
+        if row[0] in placed or not set(row[1:]) <= placed:
+            raise ValueError(
+                f"row {number}: expected a new atom, placed by atoms of the rows before"
+            )
+        placed.add(row[0])
+    (a,), (b, _), (c, *by) = rows[:3]
+    if by != [b, a]:
+        raise ValueError("row 3: expected its bond to row 2's atom and its angle to row 1's")
+    return ZMatrix((a, b, c), tuple(Row(*row) for row in rows[3:]))
+
+
+def refuse_lines(
+    zmatrix: ZMatrix,
+    positions_nm: NDArray[np.floating],  # (atoms, 3)
+    name: Callable[[int], str],
+) -> None:
+    """Refuse a Z-matrix with three atoms in a line: there is no torsion about a bond of theirs.
+
+    Raises:
+        UserInputError: If three atoms of an angle, or the three that a torsion turns about, are in
+            a line at these positions.
+    """
+    for triple in (*zmatrix.angles, *(row[1:] for row in zmatrix.rows)):
+        left, vertex, right = (positions_nm[i] for i in triple)
+        angle = _angle_deg(left - vertex, right - vertex)
+        if not 180 - LINE_DEG < angle < LINE_DEG:
+            atoms = "-".join(map(name, triple))
+            raise UserInputError(
+                f"config key system: the angle {atoms} is {angle:.0f}°: atoms in a line (a triple "
+                "bond) leave a torsion without meaning, and are not supported"
+            )
+
+
+def _angle_deg(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:
+    return float(np.degrees(np.arctan2(np.linalg.norm(np.cross(one, other)), one @ other)))
+
+
+def zmatrix_from_bonds(
+    elements: Sequence[str],
+    bonds: Sequence[tuple[int, int]],
+    name: Callable[[int], str] = lambda atom: f"atom {atom}",
+) -> ZMatrix:
     """A deterministic Z-matrix in which every coordinate is local.
 
     Args:
         elements: Element symbol of each atom.
         bonds: Pairs of atom indices.
+        name: What an error calls an atom.
 
     Raises:
         UserInputError: If there are fewer than four atoms or the atoms are not one connected
@@ -86,12 +164,14 @@ def zmatrix_from_bonds(elements: Sequence[str], bonds: Sequence[tuple[int, int]]
     graph = nx.Graph(bonds)
     graph.add_nodes_from(range(len(elements)))
     if len(elements) < 4:
-        raise UserInputError(f"system: expected at least 4 atoms, found {len(elements)}")
+        raise UserInputError(f"config key system: expected at least 4 atoms, found {len(elements)}")
     if not nx.is_connected(graph):
         parts = sorted(nx.connected_components(graph), key=min)
+        words = ", ".join(f"{len(p)} atoms from {name(min(p))} on" for p in parts[:3])
         raise UserInputError(
-            f"system: expected one covalently connected molecule, found {len(parts)} "
-            f"(atom {min(parts[1])} is not bonded to atom 0)"
+            f"config key system: expected one covalently connected molecule, found {len(parts)}: "
+            f"{words}{', ...' if len(parts) > 3 else ''}; keep one of them or, if they are one, "
+            "give the bonds that are missing (in a PDB file: CONECT records)"
         )
     centre = _centre(graph, elements)
     parent = {centre: centre}

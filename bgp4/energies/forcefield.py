@@ -1,8 +1,8 @@
 """The terms of an OpenMM System as arrays, for the energies that need no OpenMM.
 
 Understood are HarmonicBondForce, HarmonicAngleForce, PeriodicTorsionForce, NonbondedForce
-without cutoff, GBSAOBCForce (OBC2) and the CustomGBForce of Amber's OBC1, which is recognised by
-its expressions. Anything else is refused, never guessed.
+without cutoff, GBSAOBCForce (OBC2) and the CustomGBForce of Amber's OBC1 and OBC2, which are
+recognised by their expressions. Anything else is refused, never guessed.
 """
 
 from __future__ import annotations
@@ -163,9 +163,14 @@ _BORN_SUM = (
     "select(step(r+sr2-or1), 0.5*(1/L-1/U+0.25*(r-sr2^2/r)*(1/(U^2)-1/(L^2))+0.5*log(L/U)/r), 0);"
     "U=r+sr2;L=max(or1, D);D=abs(r-sr2)"
 )
-_BORN_RADIUS = (
-    "1/(1/or-tanh(0.8*psi+2.909125*psi^3)/radius);psi=I*or; radius=or+offset; offset=0.009"
-)
+_BORN_RADII = {
+    f"1/(1/or-tanh({polynomial})/radius);psi=I*or; radius=or+offset; offset=0.009": tanh
+    for polynomial, tanh in {
+        "0.8*psi+2.909125*psi^3": (0.8, 0.0, 2.909125),
+        "psi-0.8*psi^2+4.85*psi^3": (1.0, 0.8, 4.85),
+    }.items()
+}
+"""Expressions of OBC1's and OBC2's Born radius, and α, β, γ of each."""
 _DIELECTRICS = (
     rf"; solventDielectric={_NUMBER}; soluteDielectric={_NUMBER}; kappa=0; offset={_NUMBER}"
 )
@@ -178,13 +183,18 @@ _SURFACE = re.escape("28.3919551*(radius+0.14)^2*(radius/B)^6; radius=or+offset"
 
 
 def _custom_gb(force: Any, terms: ForceField) -> None:
-    """Amber's OBC1 (igb=2) as `openmm.app` writes it."""
+    """Amber's OBC1 (igb=2) or OBC2 (igb=5) as `openmm.app` writes them."""
     values = [force.getComputedValueParameters(i) for i in range(force.getNumComputedValues())]
     energies = [force.getEnergyTermParameters(i) for i in range(force.getNumEnergyTerms())]
     single, every_pair = force.SingleParticle, force.ParticlePairNoExclusions
-    known = [["I", _BORN_SUM, every_pair], ["B", _BORN_RADIUS, single]]
-    if [list(v) for v in values] != known or force.getNonbondedMethod() != force.NoCutoff:
-        raise UnsupportedForce("a CustomGBForce that is not OBC1 without cutoff")
+    (_, radius, _) = values[-1]
+    known = [["I", _BORN_SUM, every_pair], ["B", radius, single]]
+    if (
+        [list(v) for v in values] != known
+        or radius not in _BORN_RADII
+        or force.getNonbondedMethod() != force.NoCutoff
+    ):
+        raise UnsupportedForce("a CustomGBForce that is not OBC1 or OBC2 without cutoff")
     self_term, *surface, pair_term = energies
     dielectrics = _match(_SELF, self_term, single)
     if len(surface) > 1 or dielectrics != _match(_PAIR, pair_term, every_pair):
@@ -200,7 +210,7 @@ def _custom_gb(force: Any, terms: ForceField) -> None:
     terms.born = GeneralisedBorn(
         offset_radius,
         scaled_radius,
-        (0.8, 0.0, 2.909125),
+        _BORN_RADII[radius],
         -CUSTOM_COULOMB * (1 / solute - 1 / solvent),
         28.3919551 if surface else 0.0,
     )

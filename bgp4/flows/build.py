@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import mdtraj
 import torch
 from nflows.transforms import CompositeTransform, Transform
 from nflows.transforms.permutations import Permutation
 from torch import Tensor
 
 from bgp4.config import Config, ModelConfig
-from bgp4.coordinates import InternalCoordinates, Standardise, zmatrix_from_topology
+from bgp4.coordinates import InternalCoordinates, Standardise, ZMatrix
 from bgp4.flows.baselines import LULinear
 from bgp4.flows.coupling import (
     AffineCoupling,
@@ -30,7 +29,7 @@ Rng = torch.Generator
 
 
 def build_generator(
-    config: Config, topology: mdtraj.Topology, standardise: Standardise
+    config: Config, zmatrix: ZMatrix, standardise: Standardise
 ) -> BoltzmannGenerator:
     """The untrained generator of a run; its weights follow from the config's seed."""
     with torch.random.fork_rng(devices=[]):
@@ -39,7 +38,7 @@ def build_generator(
             config.model, standardise.n_linear, standardise.n_circular, config.seed
         )
     return BoltzmannGenerator(
-        InternalCoordinates(zmatrix_from_topology(topology)),
+        InternalCoordinates(zmatrix),
         standardise,
         transform.to(getattr(torch, config.model.precision)),
     )

@@ -16,7 +16,7 @@ from bgp4.energies.base import REJECTED_ENERGY_KT, Energy
 from bgp4.flows.build import build_generator
 from bgp4.flows.generator import BoltzmannGenerator, Conformations, in_double_precision
 from bgp4.run import RunFolder
-from bgp4.system import Molecule, load_molecule
+from bgp4.system import Molecule
 from bgp4.training.checkpoint import load_state, read_best
 from bgp4.units import kjmol_to_kt
 
@@ -60,7 +60,7 @@ def load_trained(run: RunFolder, device: torch.device | str = "cpu") -> TrainedR
         UserInputError: If the folder is not a run or its checkpoint is damaged.
     """
     config = run.config()
-    molecule = load_molecule(config.system)
+    molecule = run.molecule()
     state = read_best(run.checkpoint_path)
     standardise = Standardise(
         state["standardise.centre"],
@@ -68,7 +68,7 @@ def load_trained(run: RunFolder, device: torch.device | str = "cpu") -> TrainedR
         state["standardise.circular"],
         molecule.n_atoms - 3,
     )
-    model = build_generator(config, molecule.topology, standardise)
+    model = build_generator(config, molecule.zmatrix, standardise)
     load_state(run.checkpoint_path, model, state)
     return TrainedRun(config, molecule, in_double_precision(model).to(device))
 

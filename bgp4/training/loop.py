@@ -10,14 +10,13 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
-import mdtraj
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from bgp4.config import Config
-from bgp4.coordinates import InternalCoordinates, fit_standardise, zmatrix_from_topology
+from bgp4.coordinates import InternalCoordinates, ZMatrix, fit_standardise
 from bgp4.data import Frames, Split, load_frames, sha256, split_blocks
 from bgp4.distributed import ALONE, Ranks, joined
 from bgp4.energies.base import Energy
@@ -49,14 +48,14 @@ TYPICAL_FRAMES = 100
 
 def fitted_generator(
     config: Config,
-    topology: mdtraj.Topology,
+    zmatrix: ZMatrix,
     positions_nm: NDArray[np.float32],  # (frames, atoms, 3)
 ) -> BoltzmannGenerator:
     """The untrained generator, standardised by the training frames."""
-    coordinates = InternalCoordinates(zmatrix_from_topology(topology))
+    coordinates = InternalCoordinates(zmatrix)
     q, _ = coordinates(torch.as_tensor(positions_nm).double().flatten(1))
-    standardise = fit_standardise(q, topology.n_atoms - 3, config.model.torsions)
-    return build_generator(config, topology, standardise)
+    standardise = fit_standardise(q, zmatrix.n_atoms - 3, config.model.torsions)
+    return build_generator(config, zmatrix, standardise)
 
 
 def train(config: Config, run_path: Path, resume: bool = False, device: str = "auto") -> RunFolder:
@@ -76,14 +75,14 @@ def _train(config: Config, run_path: Path, resume: bool, ranks: Ranks) -> RunFol
             "config key training.tensorboard: the tensorboard package is missing; "
             "install it by pip install 'bgp4[tensorboard]'"
         )
-    molecule = load_molecule(config.system)
+    molecule = RunFolder.open(run_path).molecule() if resume else load_molecule(config.system)
     frames, split = _frames(config, molecule)
     _say_temperatures(config, frames)
     if config.training.threads:
         torch.set_num_threads(config.training.threads)
     t = config.training
     _check_shares(ranks, t.batch_size, t.energy_batch_size, len(split.heldout) or t.batch_size)
-    model = fitted_generator(config, molecule.topology, frames.positions_nm[split.train])
+    model = fitted_generator(config, molecule.zmatrix, frames.positions_nm[split.train])
     energy = training_energy(
         config.energies,
         molecule,
@@ -92,7 +91,7 @@ def _train(config: Config, run_path: Path, resume: bool, ranks: Ranks) -> RunFol
         ranks,
     )
     with energy:
-        run = _run_folder(run_path, config, resume, ranks)
+        run = _run_folder(run_path, config, molecule, resume, ranks)
         model = model.to(ranks.device)
         trainer = Trainer(config, run, model, energy, frames, split, molecule, ranks)
         trainer.start(resume)
@@ -105,7 +104,7 @@ def _say_temperatures(config: Config, frames: Frames) -> None:
     if frames.temperature_k not in (None, schedule.data_k):
         log.warning(
             "%s was simulated at %g K, but config key data.temperature_k says %g K",
-            frames.path,
+            _words(frames),
             frames.temperature_k,
             schedule.data_k,
         )
@@ -115,12 +114,16 @@ def _say_temperatures(config: Config, frames: Frames) -> None:
         log.warning(
             "the flow stays at %g K, where %s was simulated: training.energy_fraction is 0",
             schedule.data_k,
-            frames.path,
+            _words(frames),
         )
     else:
         log.info(
             "from %g K, the frames', to %g K by energies alone", schedule.data_k, schedule.final_k
         )
+
+
+def _words(frames: Frames) -> str:
+    return ", ".join(map(str, frames.paths))
 
 
 def _frames(config: Config, molecule: Molecule) -> tuple[Frames, Split]:
@@ -144,10 +147,12 @@ def _check_shares(ranks: Ranks, *counts: int) -> None:
         )
 
 
-def _run_folder(path: Path, config: Config, resume: bool, ranks: Ranks) -> RunFolder:
+def _run_folder(
+    path: Path, config: Config, molecule: Molecule, resume: bool, ranks: Ranks
+) -> RunFolder:
     if resume:
         return RunFolder.open(path)
-    return RunFolder.create(path, config) if ranks.is_writer else RunFolder(path)
+    return RunFolder.create(path, config, molecule) if ranks.is_writer else RunFolder(path)
 
 
 @dataclass
@@ -230,11 +235,11 @@ class Trainer:
         self.checkpoint()
 
     def _data_info(self) -> dict[str, object]:
-        if self.frames.path is None:
+        if not self.frames.paths:
             return {"source": "energies alone", "begun_at_k": self.schedule.data_k}
         return {
-            "path": str(self.frames.path),
-            "sha256": sha256(self.frames.path),
+            "path": [str(path) for path in self.frames.paths],
+            "sha256": [sha256(path) for path in self.frames.paths],
             "frames": len(self.frames.positions_nm),
             "heldout": len(self.split.heldout),
             "cis_left_out": self.frames.n_cis,

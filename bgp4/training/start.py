@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from torch import Tensor
 
-from bgp4.coordinates import InternalCoordinates, zmatrix_from_topology
+from bgp4.coordinates import InternalCoordinates
 from bgp4.data import Frames, Made, all_trans
 from bgp4.energies.base import Energy
 from bgp4.energies.reference import ReferenceEnergy, torsions_alone
@@ -63,7 +63,7 @@ def conformations_from_energy(
             peptide bond.
     """
     kt = kt_in_kjmol(temperature_k)
-    coordinates = InternalCoordinates(zmatrix_from_topology(molecule.topology))
+    coordinates = InternalCoordinates(molecule.zmatrix)
     energy = ReferenceEnergy(molecule.system_xml, molecule.n_atoms, temperature_k)
     lowest_kjmol, positions_nm = minimised(energy, molecule)
     if trans and not all_trans(positions_nm[None], molecule.topology).all():
@@ -86,7 +86,7 @@ def conformations_from_energy(
         calm_nm=_positions(coordinates, calm[:CALM]),
         n_evaluations=energy.n_evaluations + n_turns,
     )
-    return Frames(None, _positions(coordinates, turned), None, temperature_k, made=made)
+    return Frames((), _positions(coordinates, turned), None, temperature_k, made=made)
 
 
 def minimised(energy: Energy, molecule: Molecule) -> tuple[float, NDArray[np.float64]]:

@@ -32,11 +32,17 @@ def prmtop(solvent: str | None) -> SystemConfig:
     return SystemConfig(prmtop=f"{FOLDER}.prmtop", inpcrd=f"{FOLDER}.crd", implicit_solvent=solvent)
 
 
+def force_field(solvent: str) -> SystemConfig:
+    return SystemConfig(pdb="ala4.pdb", forcefield=("amber14-all.xml", solvent))
+
+
 MOLECULES = {
     "ala2/vacuum": SystemConfig(testsystem="AlanineDipeptideVacuum"),
     "ala2/OBC1": SystemConfig(testsystem="AlanineDipeptideImplicit"),
     "ala2/OBC1 prmtop": prmtop("OBC1"),
     "ala2/OBC2": prmtop("OBC2"),
+    "ala4/OBC1 force field": force_field("implicit/obc1.xml"),
+    "ala4/OBC2 force field": force_field("implicit/obc2.xml"),
     "toluene/vacuum": SystemConfig(testsystem="TolueneVacuum"),
     "toluene/implicit": SystemConfig(testsystem="TolueneImplicit"),
 }

@@ -49,7 +49,7 @@ def small() -> BoltzmannGenerator:
 
 @pytest.fixture(scope="module")
 def model(smoke_config, alanine, smoke_frames) -> BoltzmannGenerator:
-    made = fitted_generator(smoke_config, alanine.topology, smoke_frames.positions_nm)
+    made = fitted_generator(smoke_config, alanine.zmatrix, smoke_frames.positions_nm)
     perturb(made, 3, 0.02)
     return made
 
@@ -157,7 +157,7 @@ def test_the_base_is_normal_on_lines_and_uniform_on_circles(model, generator) ->
 def test_the_same_seed_makes_the_same_weights(smoke_config, alanine, smoke_frames) -> None:
     def weights(config: Config, noise: int) -> dict[str, Tensor]:
         torch.manual_seed(noise)
-        made = fitted_generator(config, alanine.topology, smoke_frames.positions_nm[:100])
+        made = fitted_generator(config, alanine.zmatrix, smoke_frames.positions_nm[:100])
         return made.state_dict()
 
     first, second = weights(smoke_config, 1), weights(smoke_config, 2)

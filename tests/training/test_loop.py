@@ -44,9 +44,9 @@ def trainer(smoke_config, alanine, smoke_frames, tmp_path) -> Callable[..., Trai
     def make(**changes: object) -> Trainer:
         config = with_training(smoke_config, **changes)
         split = split_blocks(len(smoke_frames.positions_nm), 0.1, 0)
-        model = fitted_generator(config, alanine.topology, smoke_frames.positions_nm[split.train])
+        model = fitted_generator(config, alanine.zmatrix, smoke_frames.positions_nm[split.train])
         energy = BatchedEnergy(alanine, config.temperature_k, torch.float32)
-        run = RunFolder.create(tmp_path / "run", config)
+        run = RunFolder.create(tmp_path / "run", config, alanine)
         made = Trainer(config, run, model, energy, smoke_frames, split, alanine)
         made.start(resume=False)
         return made

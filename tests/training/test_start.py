@@ -61,9 +61,9 @@ def chain(bond: float, angle: float, torsion: float) -> Molecule:
     for force in (bonds, angles, torsions):
         system.addForce(force)
     q = torch.tensor([[0.16, 0.14, 0.15, 2.1, 1.8, 0.7]]).double()
-    coordinates = InternalCoordinates(zmatrix_from_topology(topology))
-    start = coordinates.inverse(q)[0].reshape(4, 3).numpy()
-    return Molecule("chain", openmm.XmlSerializer.serialize(system), topology, start)
+    zmatrix = zmatrix_from_topology(topology)
+    start = InternalCoordinates(zmatrix).inverse(q)[0].reshape(4, 3).numpy()
+    return Molecule("chain", openmm.XmlSerializer.serialize(system), topology, start, zmatrix)
 
 
 MINIMUM = torch.tensor([0.15, 0.15, 0.15, 2.0, 2.0, 1.0]).double()
@@ -139,7 +139,7 @@ def made(alanine) -> Frames:
 def test_the_same_torsions_are_circles_as_by_md_frames(made, alanine, smoke_config) -> None:
     trans = load_frames(smoke_config.data.model_copy(update={"peptide_bonds": "trans"}), alanine)
     by_energy, by_frames = (
-        fitted_generator(smoke_config, alanine.topology, frames.positions_nm).standardise
+        fitted_generator(smoke_config, alanine.zmatrix, frames.positions_nm).standardise
         for frames in (made, trans)
     )
     assert by_energy.n_circular == 5

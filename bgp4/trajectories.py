@@ -1,0 +1,156 @@
+"""Trajectories that mdtraj reads, brought to a molecule: its atoms alone, in its order, whole."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from bgp4.errors import UserInputError
+from bgp4.system import Molecule
+
+if TYPE_CHECKING:
+    import mdtraj
+
+__all__ = ["read_trajectory"]
+
+log = logging.getLogger(__name__)
+
+CARRIES_TOPOLOGY = {".h5", ".hdf5", ".lh5", ".pdb", ".pdb.gz", ".cif", ".gro"}
+
+
+def read_trajectory(
+    path: Path, molecule: Molecule, topology_path: Path | None = None
+) -> mdtraj.Trajectory:
+    """All frames of a file, with the molecule's topology and without a box.
+
+    Atoms besides the molecule's are left out, and a molecule that a periodic box cuts is made
+    whole; the log says so.
+
+    Args:
+        topology_path: Of a file that does not name its atoms; the molecule's atoms if None.
+
+    Raises:
+        UserInputError: If the file can't be read, is truncated, or doesn't have the molecule's
+            atoms, once and in its order.
+    """
+    trajectory = _read(path, molecule, topology_path)
+    _check_whole(path, trajectory.n_frames)
+    if trajectory.topology is None:
+        raise UserInputError(
+            f"{path}: expected the {molecule.n_atoms} atoms of {molecule.name}, found no topology"
+        )
+    trajectory = _molecule_alone(path, trajectory, molecule)
+    trajectory.topology = molecule.topology
+    return _made_whole(path, trajectory)
+
+
+def _read(path: Path, molecule: Molecule, topology_path: Path | None) -> mdtraj.Trajectory:
+    import mdtraj
+
+    options = {} if _suffix(path) in CARRIES_TOPOLOGY else {"top": molecule.topology}
+    try:
+        if topology_path is not None and options:
+            options = {"top": mdtraj.load_topology(str(topology_path))}
+        return mdtraj.load(str(path), **options)
+    except Exception as error:  # mdtraj's readers raise whatever their libraries do
+        if "topology" in str(error).lower() or "atoms" in str(error).lower():
+            expected = (
+                f"; expected {molecule.n_atoms} atoms; if it has others too, name a file with its "
+                "topology in config key data.topology"
+            )
+        else:
+            expected = "; expected a whole trajectory in a format that mdtraj reads"
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserInputError(f"{path}: cannot be read ({reason}){expected}") from error
+
+
+def _suffix(path: Path) -> str:
+    return "".join(path.suffixes[-2:] if path.suffix == ".gz" else path.suffixes[-1:]).lower()
+
+
+def _check_whole(path: Path, n_frames: int) -> None:
+    """A truncated DCD file reads as a shorter one; its header says how many frames it had."""
+    if path.suffix.lower() != ".dcd":
+        return
+    with path.open("rb") as file:
+        record, kind, frames = file.read(4), file.read(4), file.read(4)
+    order: Literal["little", "big"] = "little" if record == b"T\0\0\0" else "big"
+    expected = int.from_bytes(frames, order)
+    if kind == b"CORD" and n_frames < expected:
+        raise UserInputError(
+            f"{path}: expected the {expected} frames of its header, found {n_frames}: truncated"
+        )
+
+
+def _molecule_alone(
+    path: Path, trajectory: mdtraj.Trajectory, molecule: Molecule
+) -> mdtraj.Trajectory:
+    """The run of atoms that are the molecule's by name and element."""
+    found = [_identity(atom) for atom in trajectory.topology.atoms]
+    expected = [_identity(atom) for atom in molecule.topology.atoms]
+    n, width = len(found), len(expected)
+    starts = [i for i in range(n - width + 1) if found[i : i + width] == expected]
+    if len(starts) == 1:
+        (first,) = starts
+        if n > width:
+            log.info("%s: left out %s", path, _left_out(trajectory.topology, first, width))
+            return trajectory.atom_slice(range(first, first + width))
+        return trajectory
+    if starts:
+        raise UserInputError(
+            f"{path}: expected {molecule.name} once, found it {len(starts)} times; write one of "
+            "them into a file of its own with mdtraj's atom_slice"
+        )
+    if n != width:
+        raise UserInputError(
+            f"{path}: expected the {width} atoms of {molecule.name}, found {n}, and not these "
+            f"among them: none follow each other as {_words(molecule.topology)} do"
+        )
+    i = next(i for i in range(n) if found[i] != expected[i])
+    atoms, own = list(trajectory.topology.atoms), list(molecule.topology.atoms)
+    raise UserInputError(
+        f"{path}: atoms in another order than {molecule.name}: atom {i} is {atoms[i]}, "
+        f"expected {own[i]}; reorder the trajectory with mdtraj's atom_slice"
+    )
+
+
+def _identity(atom: mdtraj.core.topology.Atom) -> tuple[str, str]:
+    return atom.name, "" if atom.element is None else atom.element.symbol
+
+
+def _words(topology: mdtraj.Topology) -> str:
+    return ", ".join(str(atom) for atom in list(topology.atoms)[:3]) + ", ..."
+
+
+def _left_out(topology: mdtraj.Topology, first: int, width: int) -> str:
+    """How many atoms besides the molecule's, and of which residues."""
+    others = [a for a in topology.atoms if not first <= a.index < first + width]
+    names = dict.fromkeys(a.residue.name for a in others)
+    shown = ", ".join(list(names)[:5]) + (", ..." if len(names) > 5 else "")
+    return f"{len(others)} atoms of {shown}"
+
+
+def _made_whole(path: Path, trajectory: mdtraj.Trajectory) -> mdtraj.Trajectory:
+    """Without a box, and so that no bond crosses it."""
+    if trajectory.unitcell_vectors is None or not np.any(trajectory.unitcell_vectors):
+        return trajectory
+    bonds = [(a.index, b.index) for a, b in trajectory.topology.bonds]
+    half = trajectory.unitcell_lengths.min(axis=1) / 2
+    pairs = np.array(bonds)
+    length = np.linalg.norm(trajectory.xyz[:, pairs[:, 0]] - trajectory.xyz[:, pairs[:, 1]], axis=2)
+    cut = (length > half[:, None]).any(axis=1)
+    if cut.any():
+        trajectory = trajectory.make_molecules_whole(sorted_bonds=_outwards(bonds))
+        log.info("%s: made the molecule whole in %d frames", path, int(cut.sum()))
+    trajectory.unitcell_vectors = None
+    return trajectory
+
+
+def _outwards(bonds: list[tuple[int, int]]) -> np.ndarray:
+    """Bonds such that each begins at an atom that is placed, (atoms - 1, 2)."""
+    import networkx as nx
+
+    return np.array(list(nx.bfs_edges(nx.Graph(bonds), bonds[0][0])), dtype=np.int32)
