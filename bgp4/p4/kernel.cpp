@@ -45,6 +45,13 @@ void add_rows(Rows<R>, int64_t n, const T* X, const T* c, T* __restrict sum) {
     for (int r = 0; r < R; ++r) sum[j] += c[r] * X[r * n + j];
 }
 
+// Y_r += c_r a + b
+template <class T, int R>
+void add_to_rows(Rows<R>, int64_t n, T* __restrict Y, const T* c, const T* a, const T* b) {
+  for (int r = 0; r < R; ++r)
+    for (int64_t j = 0; j < n; ++j) Y[r * n + j] += c[r] * a[j] + b[j];
+}
+
 // Y_r += c_r a
 template <class T, int R>
 void add_to_rows(Rows<R>, int64_t n, T* __restrict Y, const T* c, const T* a) {
@@ -133,8 +140,7 @@ struct P4Forward : Function<P4Forward> {
       T* y_ = write<T>(y);
       over_rows(batch, [&](int64_t i, auto rows) {
         dot_rows(rows, n, x_ + i * n, v_, T(1), k.s + i);
-        add_to_rows(rows, n, y_ + i * n, k.s + i, u_);
-        add_to_rows(rows, n, y_ + i * n, ONE<T>, b_);
+        add_to_rows(rows, n, y_ + i * n, k.s + i, u_, b_);
       });
     });
     ctx->save_for_backward({x, u, v, A, A_inv, kept});

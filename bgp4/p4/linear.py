@@ -90,7 +90,7 @@ class P4InvLinear(Linear):
         context: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """y = (A + u v^T) x + b and log|det(A + u v^T)|."""
-        return self.forward_no_cache(inputs)
+        return p4_forward(inputs, *self._tensors())
 
     def inverse(
         self,
@@ -98,21 +98,16 @@ class P4InvLinear(Linear):
         context: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """x = (A + u v^T)^-1 (y - b) and -log|det(A + u v^T)|."""
-        return self.inverse_no_cache(inputs)
+        return p4_inverse(inputs, *self._tensors())
 
-    def forward_no_cache(
-        self,
-        inputs: Tensor,  # (batch, n)
-    ) -> tuple[Tensor, Tensor]:
-        buffers = self.A, self.A_inv, self.A_logabsdet
-        return p4_forward(inputs, self.u, self.v, self.bias, *buffers)
+    forward_no_cache, inverse_no_cache = forward, inverse
 
-    def inverse_no_cache(
-        self,
-        inputs: Tensor,  # (batch, n)
-    ) -> tuple[Tensor, Tensor]:
-        buffers = self.A, self.A_inv, self.A_logabsdet
-        return p4_inverse(inputs, self.u, self.v, self.bias, *buffers)
+    def _tensors(self) -> tuple[Tensor, ...]:
+        """u, v, b, A, A^-1 and log|det A|, past torch's search for attributes, which is slow."""
+        own: dict[str, Any] = self._parameters
+        buffers: dict[str, Any] = self._buffers
+        A, A_inv, logabsdet = buffers["A"], buffers["A_inv"], buffers["A_logabsdet"]
+        return own["u"], own["v"], own["bias"], A, A_inv, logabsdet
 
     def weight(self) -> Tensor:
         """A + u v^T, (n, n)."""
