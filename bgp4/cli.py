@@ -102,7 +102,10 @@ def report(
 @app.command()
 def simulate(
     config: Config,
-    output: Annotated[Path, typer.Option("-o", help="HDF5 trajectory to write.")] = Path("data.h5"),
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", help="HDF5 trajectory to write; default the config's data.path."),
+    ] = None,
     engine: Annotated[
         str | None, typer.Option(help="auto, openmm or batched; default the config's.")
     ] = None,
@@ -113,6 +116,35 @@ def simulate(
 
     chosen = [] if engine is None else [f"simulate.engine={engine}"]
     simulate_command(config, output, [*(overrides or []), *chosen])
+
+
+@app.command()
+def init(
+    molecule: Annotated[
+        str,
+        typer.Argument(help=".pdb, .cif, .prmtop or .sdf file, or an openmmtools test system."),
+    ],
+    output: Annotated[
+        Path | None, typer.Option("-o", help="Config to write; default MOLECULE.yaml here.")
+    ] = None,
+    forcefield: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="OpenMM force field XML; repeatable; default amber14-all.xml, implicit/obc2.xml."
+        ),
+    ] = None,
+    xml: Annotated[
+        Path | None, typer.Option(help="Serialised OpenMM System, instead of a force field.")
+    ] = None,
+    inpcrd: Annotated[
+        Path | None, typer.Option(help="Positions of a prmtop; default the file beside it.")
+    ] = None,
+    temperature: Annotated[float, typer.Option(help="Of the ensemble, K.")] = 300.0,
+) -> None:
+    """Write a working config for a molecule of your own, and say what it is made of."""
+    from bgp4.commands import init_command
+
+    init_command(molecule, output, tuple(forcefield or ()), xml, inpcrd, temperature)
 
 
 @app.command()

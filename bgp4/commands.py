@@ -14,11 +14,13 @@ from pathlib import Path
 
 from bgp4.config import Config, load_config
 from bgp4.errors import UserInputError
+from bgp4.paths import is_bundled_data
 from bgp4.progress import progress
 from bgp4.run import RunFolder, atomic_write_text
 
 __all__ = [
     "bench_command",
+    "init_command",
     "report_command",
     "reproduce_command",
     "sample_command",
@@ -126,10 +128,37 @@ def _report_samples(run: RunFolder, folder: Path) -> Path:
     return folder / f"samples_{run.path.name}.h5" if run.is_bundled else run.samples_path
 
 
-def simulate_command(config_name: str, output: Path, overrides: Sequence[str]) -> None:
+def init_command(
+    source: str,
+    output: Path | None,
+    forcefield: tuple[str, ...],
+    xml: Path | None,
+    inpcrd: Path | None,
+    temperature_k: float,
+) -> None:
+    """`bgp4 init`."""
+    _set_up_logging()
+    output = output or Path(f"{Path(source).stem}.yaml")
+    if not output.parent.is_dir():
+        raise UserInputError(f"-o {output}: no such folder: {output.parent}")
+    if output.exists():
+        raise UserInputError(f"-o {output}: the file exists; move it away or name another")
+    from bgp4.init import config_text, description, proposed_config
+    from bgp4.system import load_molecule
+
+    config = proposed_config(source, output.stem, forcefield, xml, inpcrd, temperature_k)
+    molecule = load_molecule(config.system)
+    for line in description(molecule):
+        print(line)
+    atomic_write_text(output, config_text(config, molecule, output))
+    print(f"wrote {output}; next: bgp4 simulate --config {output}")
+
+
+def simulate_command(config_name: str, output: Path | None, overrides: Sequence[str]) -> None:
     """`bgp4 simulate`."""
     _set_up_logging()
     config = load_config(config_name, overrides)
+    output = output or _simulated_path(config)
     if output.suffix not in (".h5", ".hdf5"):
         raise UserInputError(f"-o {output}: expected a name that ends in .h5")
     if not output.parent.is_dir():
@@ -147,6 +176,13 @@ def simulate_command(config_name: str, output: Path, overrides: Sequence[str]) -
         f"wrote {output} ({len(simulation.positions_nm)} frames at {config.temperature_k:g} K"
         + (f", exchange acceptance {accepted})" if accepted else ")")
     )
+
+
+def _simulated_path(config: Config) -> Path:
+    """Where a config's frames are expected, unless these came with bgp4."""
+    paths = config.data.paths
+    own = len(paths) == 1 and not is_bundled_data(paths[0])
+    return Path(paths[0]) if own else Path("data.h5")
 
 
 def reproduce_command(

@@ -15,6 +15,7 @@ __all__ = [
     "find_config",
     "find_data",
     "find_model",
+    "is_bundled_data",
     "models_folder",
 ]
 
@@ -50,6 +51,11 @@ def models_folder() -> Path:
 def bundled_models() -> list[str]:
     """Names of the trained models that come with bgp4."""
     return sorted(path.parent.name for path in models_folder().glob("*/config.yaml"))
+
+
+def is_bundled_data(name: str) -> bool:
+    """Whether a data file of that name comes with bgp4."""
+    return Path(name).name == name and (_bundled("data") / name).is_file()
 
 
 def find_model(name: str) -> Path | None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bgp4.errors import UserInputError
-from bgp4.system_checks import check_geometry, check_system, check_topology
+from bgp4.system_checks import check_geometry, check_solvent, check_system, check_topology
 from bgp4.system_files import parametrise
 
 if TYPE_CHECKING:
@@ -87,8 +87,9 @@ def load_molecule(config: SystemConfig) -> Molecule:
     import openmm
 
     made = parametrise(config)
-    check_system(made.system, config.label)
     topology = mdtraj.Topology.from_openmm(made.topology)
+    check_solvent(topology, config.label)
+    check_system(made.system, config.label)
     check_topology(topology, made.system, config.label)
     positions_nm = np.asarray(made.positions.value_in_unit(openmm.unit.nanometer), np.float64)
     zmatrix = _zmatrix(topology, positions_nm, config)

@@ -16,7 +16,7 @@ from bgp4.topology import atom_label, bond_graph, rings, solvent
 if TYPE_CHECKING:
     import networkx as nx
 
-__all__ = ["check_geometry", "check_system", "check_topology"]
+__all__ = ["check_geometry", "check_solvent", "check_system", "check_topology"]
 
 LARGEST_RING = 8
 """Atoms of a ring that the energy can close; a larger one has no place for its torsions to go."""
@@ -47,19 +47,23 @@ def check_system(system: Any, name: str) -> None:
         )
 
 
-def check_topology(topology: mdtraj.Topology, system: Any, name: str) -> None:
-    """Refuse atoms that the System does not have, solvent, names that are not unique."""
-    if topology.n_atoms != system.getNumParticles():
-        raise UserInputError(
-            f"config key system: {name} has {system.getNumParticles()} particles, but its "
-            f"structure {topology.n_atoms} atoms; give the structure that the System was made from"
-        )
+def check_solvent(topology: mdtraj.Topology, name: str) -> None:
+    """Refuse water and ions."""
     if residues := solvent(topology):
         raise UserInputError(
             f"config key system: {name} has {len(residues)} residues of solvent "
             f"(first {residues[0]}); "
             "bgp4 needs one molecule in vacuum or implicit solvent: take the solvent away, and "
             "add implicit/obc2.xml, for example, to system.forcefield"
+        )
+
+
+def check_topology(topology: mdtraj.Topology, system: Any, name: str) -> None:
+    """Refuse atoms that the System does not have, and names that are not unique."""
+    if topology.n_atoms != system.getNumParticles():
+        raise UserInputError(
+            f"config key system: {name} has {system.getNumParticles()} particles, but its "
+            f"structure {topology.n_atoms} atoms; give the structure that the System was made from"
         )
     for residue in topology.residues:
         twice, count = Counter(a.name for a in residue.atoms).most_common(1)[0]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bgp4.errors import UserInputError
 from bgp4.paths import find_data
+from bgp4.system_checks import check_solvent
 
 if TYPE_CHECKING:
     from bgp4.config import SystemConfig
@@ -82,7 +83,10 @@ def _read_prmtop(config: SystemConfig) -> Parametrised:
 
 
 def _read_pdb(config: SystemConfig) -> Parametrised:
+    import mdtraj
+
     structure = _structure(config)
+    check_solvent(mdtraj.Topology.from_openmm(structure.topology), str(config.pdb))
     system = _of_force_field(config, structure.topology, str(config.pdb), config.forcefield)
     return Parametrised(system, structure.topology, structure.getPositions(asNumpy=True))
 
@@ -186,15 +190,18 @@ def _of_force_field(
             rigidWater=False,
         )
     except Exception as error:
-        raise UserInputError(f"{source}: {_missing_parameters(str(error), names)}") from error
+        raise UserInputError(
+            f"{source}: {_missing_parameters(str(error), topology, names)}"
+        ) from error
 
 
-def _missing_parameters(reason: str, names: tuple[str, ...]) -> str:
+def _missing_parameters(reason: str, topology: Any, names: tuple[str, ...]) -> str:
     """OpenMM's words on a residue that no template fits, and what to do."""
     found = re.search(r"No template found for residue (\d+) \((\w*)\)\.\s*(.*)", reason, re.DOTALL)
     if found is None:
         return _one_line(reason)
-    number, residue, rest = found.groups()
+    number, name, rest = found.groups()
+    residue = f"{name}{list(topology.residues())[int(number)].id}"
     why = _one_line(rest.partition("For more information")[0])
     if "hydrogen" in why or re.search(r"missing \d+ H atom", why):
         advice = "add hydrogens: pdbfixer FILE --add-atoms=hydrogen --output=NEW.pdb"
@@ -205,7 +212,7 @@ def _missing_parameters(reason: str, names: tuple[str, ...]) -> str:
             "name a force field that has this residue in system.forcefield, or give a prmtop, a "
             "serialised System or, for a small molecule, an SDF file"
         )
-    return f"residue {number} ({residue}) has no parameters in {', '.join(names)} ({why}); {advice}"
+    return f"residue {residue} has no parameters in {', '.join(names)} ({why}); {advice}"
 
 
 def _app_constant(name: str | None) -> Any:
@@ -232,6 +239,8 @@ def _parsed(parser: Callable[[str], Any], path: Path | None, key: str) -> Any:
     file = _existing_path(path, key)
     try:
         return parser(file)
+    except IndexError as error:
+        raise UserInputError(f"{path}: cannot be read: no atoms or frames found in it") from error
     except Exception as error:
         raise UserInputError(
             f"{path}: cannot be read ({type(error).__name__}: {_one_line(error)})"

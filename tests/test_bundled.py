@@ -152,7 +152,7 @@ def test_no_training_goes_on_from_it(models) -> None:
 REFUSED = {
     "another file's data": ({"data": {"path": "data/my.h5"}}, "data.path"),
     "a molecule of files": (
-        {"system": {"pdb": "my.pdb", "forcefield": ["amber14-all.xml"]}},
+        {"system": {"pdb": "mine/my.pdb", "forcefield": ["amber14-all.xml"]}},
         "my.pdb",
     ),
     "double precision": ({"model": {"precision": "float64"}}, "model.precision"),

@@ -71,7 +71,7 @@ def test_the_order_of_the_bonds_does_not_matter(alanine) -> None:
 
 def test_disconnected_and_small_molecules_are_refused() -> None:
     made = testsystems.HostGuestVacuum(constraints=None)
-    with pytest.raises(UserInputError, match=r"one covalently connected molecule, found 2: 126 .*30"):
+    with pytest.raises(UserInputError, match=r"one covalently connected .*found 2: 126 .*30"):
         zmatrix_from_topology(mdtraj.Topology.from_openmm(made.topology))
     with pytest.raises(UserInputError, match="at least 4 atoms, found 3"):
         zmatrix_from_bonds(["O", "H", "H"], [(0, 1), (0, 2)])
