@@ -190,19 +190,21 @@ def _of_force_field(
             rigidWater=False,
         )
     except Exception as error:
-        raise UserInputError(
-            f"{source}: {_missing_parameters(str(error), topology, names)}"
-        ) from error
+        words = _missing_parameters(str(error), force_field, topology, names)
+        raise UserInputError(f"{source}: {words}") from error
 
 
-def _missing_parameters(reason: str, topology: Any, names: tuple[str, ...]) -> str:
-    """OpenMM's words on a residue that no template fits, and what to do."""
-    found = re.search(r"No template found for residue (\d+) \((\w*)\)\.\s*(.*)", reason, re.DOTALL)
+def _missing_parameters(
+    reason: str, force_field: Any, topology: Any, names: tuple[str, ...]
+) -> str:
+    """OpenMM's words on the first residue that no template fits, all such, and what to do."""
+    found = re.search(r"No template found for residue \d+ \(\w*\)\.\s*(.*)", reason, re.DOTALL)
     if found is None:
         return _one_line(reason)
-    number, name, rest = found.groups()
-    residue = f"{name}{list(topology.residues())[int(number)].id}"
-    why = _one_line(rest.partition("For more information")[0])
+    why = _one_line(found.group(1).partition("For more information")[0])
+    unmatched = [f"{r.name}{r.id}" for r in force_field.getUnmatchedResidues(topology)]
+    shown = ", ".join(unmatched[:5]) + (", ..." if len(unmatched) > 5 else "")
+    which = f"residue {shown} has" if len(unmatched) == 1 else f"residues {shown} have"
     if "hydrogen" in why or re.search(r"missing \d+ H atom", why):
         advice = "add hydrogens: pdbfixer FILE --add-atoms=hydrogen --output=NEW.pdb"
     elif "bond" in why:
@@ -212,7 +214,7 @@ def _missing_parameters(reason: str, topology: Any, names: tuple[str, ...]) -> s
             "name a force field that has this residue in system.forcefield, or give a prmtop, a "
             "serialised System or, for a small molecule, an SDF file"
         )
-    return f"residue {residue} has no parameters in {', '.join(names)} ({why}); {advice}"
+    return f"{which} no parameters in {', '.join(names)} ({why}); {advice}"
 
 
 def _app_constant(name: str | None) -> Any:
