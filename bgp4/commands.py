@@ -20,12 +20,15 @@ from bgp4.run import RunFolder, atomic_write_text
 
 __all__ = [
     "bench_command",
+    "check_device",
+    "default_run",
     "init_command",
     "report_command",
     "reproduce_command",
     "sample_command",
     "simulate_command",
     "train_command",
+    "train_run",
 ]
 
 FREE_ON_RESUME = ("energies", "report")
@@ -40,23 +43,37 @@ def train_command(
 ) -> None:
     """`bgp4 train`."""
     _set_up_logging()
-    _check_device(device)
     config = load_config(config_name, overrides)
-    path = run or Path("runs") / Path(config_name).stem
-    if resume:
-        _check_same_config(RunFolder.open(path).config(), config, path)
-    else:
-        RunFolder.refuse_existing(path)
+    folder = train_run(config, run or default_run(config_name), resume, device)
     from bgp4.distributed import is_writer
-    from bgp4.training.loop import train
 
-    folder = train(config, path, resume, device)
     if not is_writer():
         return
     info = folder.info()
     heldout = info["log_likelihood_heldout"]
     words = "" if heldout is None else f" with held-out log-likelihood {heldout:.2f}"
     print(f"wrote {folder.path} (best model{words} at step {info['best_step']})")
+
+
+def default_run(config_name: str) -> Path:
+    """Where a config's run goes if nothing else is said: runs/NAME."""
+    return Path("runs") / Path(config_name).stem
+
+
+def train_run(config: Config, path: Path, resume: bool, device: str) -> RunFolder:
+    """Train a new run, or go on with one that was begun with the same config.
+
+    Raises:
+        UserInputError: If the folder, the device or the config won't do.
+    """
+    check_device(device)
+    if resume:
+        _check_same_config(RunFolder.open(path).config(), config, path)
+    else:
+        RunFolder.refuse_existing(path)
+    from bgp4.training.loop import train
+
+    return train(config, path, resume, device)
 
 
 def sample_command(
@@ -72,7 +89,7 @@ def sample_command(
 ) -> None:
     """`bgp4 sample`."""
     _set_up_logging()
-    _check_device(device)
+    check_device(device)
     if temperature_k is not None and not (math.isfinite(temperature_k) and temperature_k > 0):
         raise UserInputError(f"--temperature: expected K above 0, found {temperature_k:g}")
     weighing = {
@@ -213,7 +230,8 @@ def bench_command(what: str, output: Path | None, run: Path) -> None:
     print(f"wrote {output}")
 
 
-def _check_device(name: str) -> None:
+def check_device(name: str) -> None:
+    """Raise UserInputError unless it is auto, cpu or cuda."""
     if name not in ("auto", "cpu", "cuda"):
         raise UserInputError(f"--device: expected auto, cpu or cuda, found {name}")
 

@@ -89,13 +89,21 @@ def test_reproduce_is_for_the_command_line(name: str) -> None:
 
 
 @modules
+def test_other_libraries_adapters_are_imported_by_users_alone(name: str) -> None:
+    """Benchmarks compare with bgflow itself."""
+    if not name.startswith("interop/"):
+        assert name.startswith("bench/") or "bgflow" not in tops(imported(MODULES[name]))
+        assert not any(n.startswith("bgp4.interop") for n in imported(MODULES[name]))
+
+
+@modules
 def test_lower_layers_do_not_import_higher_ones(name: str) -> None:
     order = ["p4", "coordinates", "flows", "energies", "training", "sampling", "analysis"]
     level = name.split("/")[0]
     if level not in order:
         return
     higher = {f"bgp4.{other}" for other in order[order.index(level) + 1 :]}
-    higher |= {"bgp4.cli", "bgp4.commands"}
+    higher |= {"bgp4.cli", "bgp4.commands", "bgp4.api", "bgp4.interop"}
     found = {".".join(n.split(".")[:2]) for n in imported(MODULES[name])}
     assert not found & higher
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from bgp4.distributed import Ranks, joined
+from bgp4.distributed import ALONE, Ranks, joined
 from bgp4.energies.base import Energy
 from bgp4.energies.select import CheckedEnergy, weighing_energy
 from bgp4.errors import UserInputError
@@ -24,7 +24,7 @@ from bgp4.sampling.generate import Samples, TrainedRun, generate, load_trained
 from bgp4.sampling.reweight import effective_sample_size
 from bgp4.sampling.unbiased import START, ChainStatistics, MetropolisChain
 
-__all__ = ["Drawn", "draw_samples"]
+__all__ = ["Drawn", "draw_samples", "energy_of_weights", "refuse_without_overlap"]
 
 MIN_EFFECTIVE_SAMPLES = 20
 """Weights at another temperature with fewer effective samples than this are refused."""
@@ -82,14 +82,14 @@ def draw_samples(
             report(sum(map(len, log_weights)), "")
             yield chunk
         if weights and kelvin != trained.config.temperature_k:
-            _refuse_without_overlap(np.concatenate(log_weights), kelvin)
+            refuse_without_overlap(np.concatenate(log_weights), kelvin)
 
     with ExitStack() as stack:
         ranks = stack.enter_context(joined(device))
         trained = load_trained(run, ranks.device)
         kelvin = trained.config.temperature_k if temperature_k is None else temperature_k
         energy = (
-            stack.enter_context(_energy(trained, kelvin, check_energies, ranks))
+            stack.enter_context(energy_of_weights(trained, kelvin, check_energies, ranks))
             if weights
             else None
         )
@@ -123,7 +123,10 @@ def draw_samples(
     return Drawn(files, ess, int(n_rejected), difference, statistics)
 
 
-def _energy(trained: TrainedRun, temperature_k: float, check: bool, ranks: Ranks) -> Energy:
+def energy_of_weights(
+    trained: TrainedRun, temperature_k: float, check: bool = False, ranks: Ranks = ALONE
+) -> Energy:
+    """What weighs a run's samples (see `weighing_energy`), checked on some of these."""
     settings = trained.config.energies
     return weighing_energy(
         settings, trained.molecule, temperature_k, _likely(trained), check, ranks
@@ -139,11 +142,16 @@ def _likely(trained: TrainedRun) -> np.ndarray:
     return likely if len(likely) else trained.molecule.positions_nm[None]
 
 
-def _refuse_without_overlap(log_weight: np.ndarray, temperature_k: float) -> None:
+def refuse_without_overlap(
+    log_weight: np.ndarray,  # (n,)
+    temperature_k: float,
+    asked_by: str = "--temperature",
+) -> None:
+    """Raise UserInputError if weights at another temperature leave next to nothing."""
     ess = effective_sample_size(log_weight)
     if ess * len(log_weight) < MIN_EFFECTIVE_SAMPLES:
         raise UserInputError(
-            f"--temperature {temperature_k:g}: the model does not overlap with this temperature: "
+            f"{asked_by} {temperature_k:g}: the model does not overlap with this temperature: "
             f"ESS {ess:.3%}, {ess * len(log_weight):.1f} of {len(log_weight)} samples; draw more "
             "or choose one nearer to the run's"
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +20,7 @@ from bgp4.system import Molecule
 from bgp4.training.checkpoint import load_state, read_best
 from bgp4.units import kjmol_to_kt
 
-__all__ = ["Samples", "TrainedRun", "generate", "load_trained"]
+__all__ = ["Samples", "TrainedRun", "concatenated", "generate", "load_trained"]
 
 CHUNK = 2048
 """Conformations generated at a time."""
@@ -43,6 +43,11 @@ class Samples(NamedTuple):
     def log_weight(self) -> NDArray[np.float64]:
         """-energy_kt - log_prob, (n,)."""
         return -self.energy_kt - self.log_prob
+
+    @property
+    def strict_log_weight(self) -> NDArray[np.float64]:
+        """log_weight, and -inf where the energy was rejected, (n,)."""
+        return np.where(self.energy_kt < REJECTED_ENERGY_KT, self.log_weight, -np.inf)
 
 
 class TrainedRun(NamedTuple):
@@ -106,6 +111,11 @@ def generate(
             samples = _empty(len(z), model.coordinates.n_atoms)
             ranks.receive([torch.as_tensor(values) for values in samples], maker)
             yield samples
+
+
+def concatenated(parts: Sequence[Samples]) -> Samples:
+    """Chunks of samples as one."""
+    return Samples(*(np.concatenate(values) for values in zip(*parts, strict=True)))
 
 
 def _samples(made: Conformations, energy: Energy | None) -> Samples:

@@ -16,9 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bgp4.energies.base import REJECTED_ENERGY_KT
 from bgp4.errors import UserInputError
-from bgp4.sampling.generate import Samples
+from bgp4.sampling.generate import Samples, concatenated
 from bgp4.sampling.reweight import normalised_weights
 
 __all__ = ["START", "ChainStatistics", "MetropolisChain", "independence_chain"]
@@ -81,8 +80,8 @@ class MetropolisChain:
         pool, rest = _first(samples, START)
         state = _drawn_by_weight(pool, self.rng)
         for proposals in chain([rest], samples):
-            candidates = _joined([state, proposals])
-            index = independence_chain(_log_weight(candidates), self.rng)
+            candidates = concatenated([state, proposals])
+            index = independence_chain(candidates.strict_log_weight, self.rng)
             made = _rows(candidates, index)
             state = _rows(candidates, index[-1:]) if len(index) else state
             self._moves.append(np.diff(index, prepend=0) > 0)
@@ -112,12 +111,12 @@ def _first(samples: Iterator[Samples], n: int) -> tuple[Samples, Samples]:
     taken: list[Samples] = []
     while sum(len(part.energy_kt) for part in taken) < n:
         taken.append(next(samples))
-    whole = _joined(taken)
+    whole = concatenated(taken)
     return _rows(whole, slice(n)), _rows(whole, slice(n, None))
 
 
 def _drawn_by_weight(samples: Samples, rng: np.random.Generator) -> Samples:
-    log_weight = _log_weight(samples)
+    log_weight = samples.strict_log_weight
     if np.isneginf(log_weight).all():
         raise UserInputError(
             f"--unbiased: none of the model's first {len(log_weight)} samples has a weight; "
@@ -127,15 +126,6 @@ def _drawn_by_weight(samples: Samples, rng: np.random.Generator) -> Samples:
     return _rows(samples, index)
 
 
-def _log_weight(samples: Samples) -> NDArray[np.float64]:
-    usable = samples.energy_kt < REJECTED_ENERGY_KT
-    return np.where(usable, samples.log_weight, -np.inf)
-
-
 def _rows(samples: Samples, index: NDArray[np.int64] | slice) -> Samples:
     positions_nm, log_prob, energy_kt = samples
     return Samples(positions_nm[index], log_prob[index], energy_kt[index])
-
-
-def _joined(parts: list[Samples]) -> Samples:
-    return Samples(*(np.concatenate(values) for values in zip(*parts, strict=True)))

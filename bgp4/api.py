@@ -1,0 +1,301 @@
+"""bgp4 in Python: load or train a model, draw weighted conformations, take averages of them.
+
+Lengths are nm, energies kT of the ensemble's temperature, log-densities natural logarithms.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import mdtraj
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from bgp4.commands import check_device, default_run, train_run
+from bgp4.config import Config, load_config, validate_config
+from bgp4.distributed import joined
+from bgp4.energies.base import REJECTED_ENERGY_KT, Energy
+from bgp4.errors import UserInputError
+from bgp4.flows.generator import BoltzmannGenerator
+from bgp4.run import RunFolder
+from bgp4.sampling.draw import energy_of_weights, refuse_without_overlap
+from bgp4.sampling.files import write_samples
+from bgp4.sampling.generate import Samples, TrainedRun, concatenated, generate, load_trained
+from bgp4.sampling.reweight import (
+    FreeEnergy,
+    bootstrap,
+    bootstrap_error,
+    effective_sample_size,
+    free_energy_difference,
+    normalised_weights,
+    weighted_mean,
+)
+from bgp4.system import Molecule
+
+__all__ = ["Ensemble", "Model", "load", "train"]
+
+REPEATS = 200
+"""Bootstrap replicates behind an error."""
+
+
+def load(run: str | Path, device: str = "auto") -> Model:
+    """A trained model: of a run folder or, where there is no such path, the bundled one.
+
+    Args:
+        run: Folder that a training made, or a bundled model's name.
+        device: auto, cpu or cuda.
+
+    Raises:
+        UserInputError: If it is neither, or damaged, or there is no such device.
+    """
+    check_device(device)
+    _silence_imports()
+    folder = RunFolder.find(Path(run))
+    with joined(device) as ranks:
+        return Model(folder, load_trained(folder, ranks.device))
+
+
+def train(
+    config: str | Path | Mapping[str, Any] | Config,
+    run: str | Path | None = None,
+    resume: bool = False,
+    device: str = "auto",
+) -> Model:
+    """Train a model, as `bgp4 train` does, and load it.
+
+    Args:
+        config: A file, the name of a bundled config, a mapping of its keys, or what `load_config`
+            makes of a file and overrides.
+        run: The run's folder, which must not exist; a file's is runs/NAME by default.
+        resume: Go on from the folder's last checkpoint instead.
+        device: auto, cpu or cuda.
+
+    Raises:
+        UserInputError: If the config, the data or the folder won't do; nothing is written then.
+    """
+    if run is None and not isinstance(config, str | Path):
+        raise UserInputError("train: expected run, the folder of a config that has no file name")
+    _silence_imports()
+    path = default_run(str(config)) if run is None else Path(run)
+    return load(train_run(_validated(config), path, resume, device).path, device)
+
+
+def _validated(config: str | Path | Mapping[str, Any] | Config) -> Config:
+    if isinstance(config, Config):
+        return config
+    if isinstance(config, Mapping):
+        return validate_config(dict(config), source="config")
+    return load_config(str(config))
+
+
+def _silence_imports() -> None:
+    """pymbar, which openmmtools imports, warns of what is not about the user's work."""
+    logging.getLogger("pymbar").setLevel(logging.ERROR)
+
+
+class Model:
+    """A trained flow, the molecule that it generates, and the energy that weighs its samples.
+
+    `log_prob` and `energy` take positions as a NumPy array or as a tensor, and answer in kind,
+    in float64. What a tensor gives is differentiable, energies once.
+
+    Attributes:
+        run: The folder that it came from.
+        config: Of its training.
+        molecule: Topology, start positions, OpenMM System.
+        flow: The torch module, in float64.
+    """
+
+    run: RunFolder
+    config: Config
+    molecule: Molecule
+    flow: BoltzmannGenerator
+
+    def __init__(self, run: RunFolder, trained: TrainedRun) -> None:
+        self.run = run
+        self.config, self.molecule, self.flow = trained
+
+    def __repr__(self) -> str:
+        return (
+            f"Model({self.run.path.name}: {self.molecule.name}, {self.molecule.n_atoms} atoms, "
+            f"{self.temperature_k:g} K)"
+        )
+
+    @property
+    def temperature_k(self) -> float:
+        """Of the ensemble that it was trained on, K."""
+        return self.config.temperature_k
+
+    @cached_property
+    def potential(self) -> Energy:
+        """The energy behind `energy` and the weights, checked against OpenMM's.
+
+        Where it is OpenMM's, it has worker processes: a script then needs the guard of
+        `if __name__ == "__main__"`.
+        """
+        trained = TrainedRun(self.config, self.molecule, self.flow)
+        return energy_of_weights(trained, self.temperature_k)
+
+    def sample(self, n: int, seed: int = 0) -> Ensemble:
+        """Draw n conformations and weigh them; a seed draws the same as in `bgp4 sample`."""
+        if n < 1:
+            raise UserInputError(f"sample: expected at least one conformation, found {n}")
+        drawn = concatenated(list(generate(self.flow, n, seed, self.potential)))
+        energies = type(self.potential).__name__
+        origin = {"run": self.run.path.name, "seed": seed, "energies": energies}
+        return Ensemble(*drawn, self.temperature_k, self.molecule.topology, origin)
+
+    def log_prob(
+        self,
+        positions_nm: Any,  # (batch, atoms, 3)
+    ) -> Any:  # (batch,)
+        """Log-density of conformations, rigid motion factored out, in nm^-(3 atoms - 6)."""
+        return self._of_positions(self.flow.log_prob_xyz, positions_nm)
+
+    def energy(
+        self,
+        positions_nm: Any,  # (batch, atoms, 3)
+    ) -> Any:  # (batch,)
+        """Energies in kT; 1e6 where there is none."""
+        return self._of_positions(self.potential, positions_nm)
+
+    def close(self) -> None:
+        """End OpenMM's worker processes, where there are any; the next energy starts new ones."""
+        potential = self.__dict__.pop("potential", None)
+        if potential is not None:
+            potential.close()
+
+    def _of_positions(self, function: Callable[[Tensor], Tensor], positions_nm: Any) -> Any:
+        expected = (self.molecule.n_atoms, 3)
+        if np.ndim(positions_nm) != 3 or tuple(positions_nm.shape[1:]) != expected:
+            raise UserInputError(
+                f"positions: expected shape (batch, {expected[0]}, 3), in nm, found "
+                f"{tuple(np.shape(positions_nm))}"
+            )
+        if isinstance(positions_nm, Tensor):
+            values = function(positions_nm.to(self.flow.device, torch.float64))
+            return values.to(positions_nm.device)
+        with torch.no_grad():
+            values = function(torch.as_tensor(positions_nm).to(self.flow.device, torch.float64))
+        return values.cpu().numpy()
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Ensemble:
+    """Weighted conformations at a temperature.
+
+    Attributes:
+        positions_nm: (n, atoms, 3), float32, nm; the energies are of exactly these.
+        log_prob: (n,), the flow's log-density, rigid motion factored out.
+        energy_kt: (n,), kT of `temperature_k`; 1e6 where a conformation was rejected.
+        temperature_k: Of the weights, K.
+        topology: mdtraj topology.
+        origin: The run, the seed and the kind of energy; `save` keeps them.
+    """
+
+    positions_nm: NDArray[np.float32]
+    log_prob: NDArray[np.float64]
+    energy_kt: NDArray[np.float64]
+    temperature_k: float
+    topology: mdtraj.Topology
+    origin: Mapping[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.energy_kt)
+
+    def __repr__(self) -> str:
+        n, rejected = len(self), self.n_rejected
+        ess = f"{self.ess:.1%}" if rejected < n else "none"
+        return f"Ensemble({n} at {self.temperature_k:g} K, ESS {ess}, {rejected} rejected)"
+
+    @property
+    def log_weight(self) -> NDArray[np.float64]:
+        """-energy_kt - log_prob, (n,); -inf where rejected."""
+        return self._samples.strict_log_weight
+
+    @property
+    def weights(self) -> NDArray[np.float64]:
+        """Of sum 1, (n,)."""
+        return normalised_weights(self.log_weight)
+
+    @property
+    def n_rejected(self) -> int:
+        """Conformations without an energy, whose weight is zero."""
+        return int(np.isneginf(self.log_weight).sum())
+
+    @property
+    def ess(self) -> float:
+        """Effective sample size, as a fraction of 1."""
+        return effective_sample_size(self.log_weight)
+
+    def average(
+        self,
+        values: ArrayLike,  # (n, ...)
+    ) -> Any:  # (...)
+        """Boltzmann average of an observable's values, one for each conformation."""
+        return weighted_mean(values, self.log_weight)
+
+    def error(
+        self,
+        values: ArrayLike,  # (n, ...)
+        repeats: int = REPEATS,
+        seed: int = 0,
+    ) -> Any:  # (...)
+        """Standard error of `average`, by bootstrap."""
+        weights, observed = self.weights, np.asarray(values, dtype=float)
+        inside, rng = weights > 0, np.random.default_rng(seed)
+
+        def mean(weight: NDArray[np.float64]) -> Any:
+            return np.tensordot(weight / weight.sum(), observed[inside], axes=1)
+
+        return bootstrap_error(bootstrap(mean, weights[inside], repeats, rng))
+
+    def free_energy_difference(
+        self,
+        first: ArrayLike,  # (n,) bool
+        second: ArrayLike,  # (n,) bool
+        repeats: int = REPEATS,
+        seed: int = 0,
+    ) -> FreeEnergy:
+        """-ln(P(first) / P(second)) in kT, with its bootstrap error."""
+        rng = np.random.default_rng(seed)
+        return free_energy_difference(first, second, self.log_weight, repeats, rng)
+
+    def at_temperature(self, temperature_k: float) -> Ensemble:
+        """The same conformations, weighted for another temperature, K.
+
+        Raises:
+            UserInputError: If next to no effective samples are left.
+        """
+        if not (np.isfinite(temperature_k) and temperature_k > 0):
+            raise UserInputError(f"at_temperature: expected K above 0, found {temperature_k:g}")
+        scaled = self.energy_kt * (self.temperature_k / temperature_k)
+        energy_kt = np.where(np.isneginf(self.log_weight), REJECTED_ENERGY_KT, scaled)
+        other = replace(self, energy_kt=energy_kt, temperature_k=float(temperature_k))
+        if temperature_k != self.temperature_k:
+            refuse_without_overlap(other.log_weight, temperature_k, "at_temperature")
+        return other
+
+    def trajectory(self) -> mdtraj.Trajectory:
+        """The conformations for mdtraj, without their weights."""
+        return mdtraj.Trajectory(self.positions_nm.copy(), self.topology)
+
+    def save(self, path: str | Path) -> list[Path]:
+        """Write conformations and weights as `bgp4 sample` does; the files come back.
+
+        Args:
+            path: .h5 (weights inside), or .pdb, .dcd, .xtc (weights in a CSV file beside it).
+        """
+        attributes = {**self.origin, "temperature_k": self.temperature_k, "unbiased": False}
+        return write_samples(Path(path), [self._samples], self.topology, attributes)
+
+    @property
+    def _samples(self) -> Samples:
+        return Samples(self.positions_nm, self.log_prob, self.energy_kt)
