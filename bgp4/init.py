@@ -34,7 +34,7 @@ COORDINATES = (".inpcrd", ".crd", ".rst7", ".rst", ".ncrst")
 HOTTEST = 2.5
 """The last temperature of a ladder, in units of the first: what holds at 300 K passes at 750."""
 
-LOG_RATIO = 0.183
+LOG_RATIO = 0.184
 """Of neighbouring temperatures for `LADDER_ATOMS` atoms, where half of the exchanges are accepted
 (data/README.md); it goes with the inverse root of the number of atoms, as fluctuations do."""
 LADDER_ATOMS = 22

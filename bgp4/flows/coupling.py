@@ -43,7 +43,7 @@ class Conditioner(nn.Module):
     """A perceptron from the untouched variables (and the context) to the coupling's parameters.
 
     Angles enter by their cosine and sine. The last layer starts at zero, so that every coupling
-    starts as the identity.
+    starts as the identity. Where nothing is untouched, a constant takes its place.
     """
 
     def __init__(
@@ -56,7 +56,8 @@ class Conditioner(nn.Module):
     ) -> None:
         super().__init__()
         self.circular = circular
-        widths = [in_features * (2 if circular else 1) + context_features, *hidden]
+        n_features = in_features * (2 if circular else 1) + context_features
+        widths = [max(n_features, 1), *hidden]
         layers: list[nn.Module] = []
         for n_in, n_out in pairwise(widths):
             layers += [nn.Linear(n_in, n_out), nn.SiLU()]
@@ -69,7 +70,10 @@ class Conditioner(nn.Module):
         features = [inputs.cos(), inputs.sin()] if self.circular else [inputs]
         if context is not None:
             features.append(context)
-        parameters: Tensor = self.network(torch.cat(features, dim=1))
+        known = torch.cat(features, dim=1)
+        if not known.shape[1]:
+            known = known.new_ones(len(known), 1)
+        parameters: Tensor = self.network(known)
         return parameters
 
 

@@ -56,7 +56,7 @@ def model(smoke_config, alanine, smoke_frames) -> BoltzmannGenerator:
 
 def test_the_density_integrates_to_one(small) -> None:
     """Importance sampling over internal coordinates, whose volume element is b² sin θ dq."""
-    n, rng = 40_000, np.random.default_rng(4)
+    n, rng = 60_000, np.random.default_rng(4)
     width = torch.tensor([0.014, 0.014, 0.014, 0.14, 0.14]).double() * 1.5
     step = torch.as_tensor(rng.standard_t(4, size=(n, 5)))
     torsion = torch.as_tensor(rng.uniform(-np.pi, np.pi, (n, 1)))
