@@ -157,8 +157,8 @@ def _geometry_headlines(metrics: Metrics) -> list[Headline]:
             format_value("", metrics.get(f"{kind}_tv_mean")),
             f"largest {format_value('', metrics.get(f'{kind}_tv_max'))}, "
             f"{metrics.get(f'{kind}_tv_max_of') or 'of none'}; {_floors(metrics, f'{kind}_tv')}",
-            f"How far the samples' distribution of a {kind} is from MD's, from 0 to 1, on "
-            "average. At its floor it is as good as these data can tell.",
+            f"How far the samples' distributions are from MD's, from 0 to 1, the mean over all "
+            f"{kind}s. At its floor it is as good as these data can tell.",
         )
         for kind in kinds
     ]
