@@ -21,7 +21,7 @@ from bgp4.energies.reference import ReferenceEnergy
 from bgp4.energies.worker import make_context
 from bgp4.errors import UserInputError
 from bgp4.system import Molecule
-from bgp4.topology import atom_label, bond_graph, peptide_torsions, rings
+from bgp4.topology import atom_label, bond_graph, peptide_torsions, rings, rotatable_torsions
 from bgp4.training.start import minimised
 
 __all__ = ["config_text", "description", "proposed_config"]
@@ -204,6 +204,8 @@ def description(molecule: Molecule) -> Iterator[str]:
     found = [len(ring) for ring in rings(bond_graph(topology))]
     if found:
         yield f"rings of {', '.join(map(str, found))} atoms, closed by the energy"
+    turning = [torsion.label for torsion in rotatable_torsions(topology)]
+    yield f"rotatable: {', '.join(turning) or 'nothing but methyl groups'}"
     centres = [atom_label(topology, int(row[0])) for row in stereocentres(topology)]
     if centres:
         yield f"stereocentres, whose hands stay as they are: {', '.join(centres)}"

@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import combinations
+from typing import NamedTuple
 
 import mdtraj
 import networkx as nx
+from mdtraj.geometry import dihedral
 
-__all__ = ["atom_label", "bond_graph", "peptide_torsions", "rings", "solvent"]
+__all__ = [
+    "Torsion",
+    "atom_label",
+    "atoms_label",
+    "bond_graph",
+    "bonded_angles",
+    "distinct",
+    "peptide_torsions",
+    "rings",
+    "rotatable_torsions",
+    "solvent",
+]
 
 IONS = {"Li", "Na", "K", "Rb", "Cs", "Mg", "Ca", "Zn", "F", "Cl", "Br", "I"}
 """Elements of which an atom by itself is an ion."""
+
+CHI = (
+    dihedral.indices_chi1,
+    dihedral.indices_chi2,
+    dihedral.indices_chi3,
+    dihedral.indices_chi4,
+    dihedral.indices_chi5,
+)
 
 
 def atom_label(topology: mdtraj.Topology, index: int) -> str:
@@ -44,6 +66,91 @@ def solvent(topology: mdtraj.Topology) -> list[mdtraj.core.topology.Residue]:
 def _is_ion(residue: mdtraj.core.topology.Residue) -> bool:
     atoms = list(residue.atoms)
     return len(atoms) == 1 and atoms[0].element is not None and atoms[0].element.symbol in IONS
+
+
+class Torsion(NamedTuple):
+    """Four atoms in a row, and what the torsion about the middle two is called."""
+
+    label: str
+    atoms: tuple[int, int, int, int]
+
+
+def bonded_angles(topology: mdtraj.Topology) -> list[tuple[int, int, int]]:
+    """All atoms i-j-k with bonds i-j and j-k, i < k, in order of j."""
+    graph = bond_graph(topology)
+    return [(i, j, k) for j in sorted(graph) for i, k in combinations(sorted(graph[j]), 2)]
+
+
+def rotatable_torsions(topology: mdtraj.Topology) -> list[Torsion]:
+    """One torsion for each bond outside rings whose ends both have a further heavy neighbour.
+
+    Methyl rotations are thus left out. A bond of φ, ψ or χ has mdtraj's four atoms, a peptide bond
+    those of `peptide_torsions`, any other bond the first heavy neighbours. In order of the bonds.
+    """
+    graph = bond_graph(topology)
+    named = _named_torsions(topology)
+    found = []
+    for j, k in sorted((min(bond), max(bond)) for bond in nx.bridges(graph)):
+        before, after = (
+            [i for i in sorted(graph[here]) if i != there and _heavy(topology, i)]
+            for here, there in ((j, k), (k, j))
+        )
+        if before and after:
+            four = (before[0], j, k, after[0])
+            unnamed = Torsion(atoms_label(topology, four), four)
+            found.append(named.get(frozenset((j, k)), unnamed))
+    labels = distinct(torsion.label for torsion in found)
+    return [Torsion(label, t.atoms) for label, t in zip(labels, found, strict=True)]
+
+
+def _heavy(topology: mdtraj.Topology, index: int) -> bool:
+    return bool(topology.atom(index).element.symbol != "H")
+
+
+def _named_torsions(topology: mdtraj.Topology) -> dict[frozenset[int], Torsion]:
+    """φ, ψ, ω and χ by the two atoms of their bond; the residue is that of the α carbon.
+
+    ω, from Cα to the next Cα, counts to the first of its two residues, as in mdtraj.
+    """
+    symbols = {
+        "φ": dihedral.indices_phi(topology),
+        "ψ": dihedral.indices_psi(topology),
+        "ω": [four for four in peptide_torsions(topology) if _between_residues(topology, four)],
+        **{f"χ{i}": indices(topology) for i, indices in enumerate(CHI, 1)},
+    }
+    named = {}
+    for symbol, quadruples in symbols.items():
+        for i, j, k, m in quadruples:
+            four = (int(i), int(j), int(k), int(m))
+            residue = topology.atom(four[2 if symbol == "φ" else 1]).residue
+            named[frozenset(four[1:3])] = Torsion(f"{symbol} {residue}", four)
+    return named
+
+
+def _between_residues(topology: mdtraj.Topology, four: Sequence[int]) -> bool:
+    return bool(topology.atom(four[1]).residue != topology.atom(four[2]).residue)
+
+
+def atoms_label(topology: mdtraj.Topology, indices: Iterable[int]) -> str:
+    """The atoms' names, and their residues if the molecule has several: CA–CB ALA2."""
+    atoms = [topology.atom(int(i)) for i in indices]
+    names = "–".join(atom.name for atom in atoms)
+    residues = "/".join(dict.fromkeys(str(atom.residue) for atom in atoms))
+    return f"{names} {residues}" if topology.n_residues > 1 else names
+
+
+def distinct(labels: Iterable[str]) -> list[str]:
+    """The labels with a number after each one that came before.
+
+    >>> distinct(["ALA2", "GLY3", "ALA2"])
+    ['ALA2', 'GLY3', 'ALA2 (2)']
+    """
+    seen: dict[str, int] = {}
+    found = []
+    for label in labels:
+        seen[label] = seen.get(label, 0) + 1
+        found.append(label if seen[label] == 1 else f"{label} ({seen[label]})")
+    return found
 
 
 def peptide_torsions(topology: mdtraj.Topology) -> list[tuple[int, int, int, int]]:

@@ -2,6 +2,19 @@
 
 __all__ = ["DEFINITIONS"]
 
+_MARGINALS = {
+    "mean": "Total variation between the distributions of samples and MD, mean over all {kinds}.",
+    "max": "The largest of these total variations.",
+    "max_of": "Its name.",
+    "mean_reweighted": "{kind}_tv_mean of the reweighted samples.",
+    "max_reweighted": "{kind}_tv_max of the reweighted samples.",
+    "max_of_reweighted": "Its name.",
+    "sampling_floor": "{kind}_tv_mean that N perfect, independent samples would show from counting "
+    "noise alone.",
+    "sampling_floor_reweighted": "The same for N x ess_raw perfect samples.",
+    "noise_floor": "{kind}_tv_mean between the first and second half of the MD frames.",
+}
+
 DEFINITIONS: dict[str, str] = {
     "temperature_k": "Temperature of kT, in K.",
     "n_samples": "Samples drawn from the flow, N.",
@@ -27,7 +40,14 @@ DEFINITIONS: dict[str, str] = {
     "ramachandran_tv_sampling_floor_reweighted": "The same for N x ess_raw perfect samples.",
     "ramachandran_tv_noise_floor": "Total variation between the first and second half of the MD "
     "frames.",
-    "phi_positive_md": "Share of MD frames with phi > 0.",
+    "ramachandran_tv_by_residue": "ramachandran_tv of each residue that has phi and psi.",
+    "ramachandran_tv_reweighted_by_residue": "ramachandran_tv_reweighted of each residue.",
+    "ramachandran_tv_sampling_floor_by_residue": "ramachandran_tv_sampling_floor of each residue.",
+    "ramachandran_tv_sampling_floor_reweighted_by_residue": "The same for N x ess_raw perfect "
+    "samples.",
+    "ramachandran_tv_noise_floor_by_residue": "ramachandran_tv_noise_floor of each residue.",
+    "phi_positive_md": "Share of MD frames with phi > 0. All rows of phi are of the first residue "
+    "that has phi and psi, the first of the _by_residue rows.",
     "phi_positive_samples": "Share of samples with phi > 0; 0 means that this mode is lost.",
     "phi_positive_reweighted": "Share of phi > 0 by weight.",
     "phi_positive_verdict": "phi_positive_samples against phi_positive_md: as in the data, or off "
@@ -52,6 +72,15 @@ DEFINITIONS: dict[str, str] = {
     "delta_f_phi_md_missing": "The side of phi without any MD frame.",
     "delta_f_phi_bar_missing": "The side of phi without any accepted sample or held-out MD frame: "
     "no estimate.",
+    **{
+        f"{kind}_tv_{name}": definition.format(kind=kind, kinds=kinds)
+        for kind, kinds in (
+            ("torsion", "rotatable torsions"),
+            ("bond", "bonds"),
+            ("angle", "angles"),
+        )
+        for name, definition in _MARGINALS.items()
+    },
     "mean_energy_shift_kt": "Mean energy of the accepted samples minus MD's, in kT.",
     "mean_energy_shift_kjmol": "mean_energy_shift_kt in kJ/mol.",
     "median_energy_shift_kt": "Median energy of the accepted samples minus MD's, in kT.",
@@ -66,6 +95,8 @@ DEFINITIONS: dict[str, str] = {
     "wrong_chirality_fraction": "Share of samples with a stereocentre of the mirrored sign "
     "(against most MD frames).",
     "wrong_chirality_fraction_reweighted": "The same by weight.",
+    "wrong_chirality_by_centre": "Share of samples with the mirrored sign at each stereocentre.",
+    "wrong_chirality_by_centre_reweighted": "The same by weight.",
     "chirality_verdict": "As in the data, or mirrored where any sample is.",
     "n_energy_evaluations": "Energy evaluations that training used.",
     "core_hours": "CPU time of training, in hours; of its own process, not of OpenMM's workers.",

@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from bgp4.analysis.plots import plot_energies, plot_profiles, plot_ramachandran
+from bgp4.analysis.plots import plot_energies, plot_ramachandran
+from bgp4.analysis.plots_marginals import plot_geometry, plot_torsions
+from bgp4.analysis.plots_profiles import plot_profiles
 from bgp4.analysis.plots_training import plot_training, plot_weights
 from bgp4.analysis.result import RunResult
 
@@ -51,10 +53,10 @@ FIGURES = (
         file="ramachandran.png",
         plot=plot_ramachandran,
         title="Backbone torsions",
-        caption="How often each pair of backbone torsions occurs, as −ln p: dark is common, bright "
-        "rare, and white means that no sample fell there. All panels share one colour scale, "
-        "so equal colours mean equal populations. Look for basins that MD has and the samples"
-        " lack, φ > 0 (right half) above all, and for samples where MD has none.",
+        caption="How often each pair of backbone torsions occurs, as −ln p, a row a residue: dark "
+        "is common, bright rare, and white means that no sample fell there. All panels share one "
+        "colour scale, so equal colours mean equal populations. Look for basins that MD has and "
+        "the samples lack, φ > 0 (right half) above all, and for samples where MD has none.",
         alt="Maps of the joint distribution of phi and psi for MD data, samples and reweighted "
         "samples",
     ),
@@ -62,11 +64,34 @@ FIGURES = (
         file="profiles.png",
         plot=plot_profiles,
         title="Free-energy profiles",
-        caption="Free energy −ln p along each torsion, zero at MD's lowest bin. Bands are one "
-        "standard error: from blocks of successive frames for MD, from the weights for the "
+        caption="Free energy −ln p along φ and ψ of each residue, zero at MD's lowest bin. Bands "
+        "are one standard error: from blocks of successive frames for MD, from the weights for the "
         "reweighted samples. Solid and black should agree within the bands; the dotted line is the "
         "flow's own density without weights. A gap in a line is a bin without samples.",
         alt="Free-energy profiles along phi and psi with error bands",
+    ),
+    FigureEntry(
+        file="torsions.png",
+        plot=plot_torsions,
+        title="All rotatable torsions",
+        caption="The distribution of the torsion about each bond outside rings that turns more "
+        "than a methyl group, each on a scale of its own: grey is MD, the dotted line the samples, "
+        "the solid one the samples by weight. TV, the total variation, is the share of samples "
+        "that would have to move for the two to agree; at its floor it is counting noise alone, "
+        "and MD itself is as uncertain as its halves differ. Look for peaks of MD that the samples "
+        "lack.",
+        alt="Distributions of every rotatable torsion for MD data, samples and reweighted samples",
+    ),
+    FigureEntry(
+        file="geometry.png",
+        plot=plot_geometry,
+        title="Worst bonds and angles",
+        caption="The bonds and angles, up to twelve, whose distributions are the farthest from "
+        "MD's, the worst first; all others are closer. Grey is MD, the dotted line the samples, "
+        "the solid one the samples by weight. Shaded at both ends is all that lies beyond 99.8 % "
+        "of the MD frames. TV, the total variation, is counting noise alone where it is at its "
+        "floor, and MD itself is as uncertain as its halves differ.",
+        alt="Distributions of the bonds and angles that differ most between MD data and samples",
     ),
     FigureEntry(
         file="weights.png",

@@ -19,8 +19,9 @@ from bgp4.analysis.distributions import (
     sampling_total_variation,
     total_variation,
 )
+from bgp4.analysis.metrics_marginals import marginal_metrics
 from bgp4.analysis.result import RunResult
-from bgp4.analysis.torsions import BackboneTorsions, stereocentres
+from bgp4.analysis.torsions import BackboneTorsions
 from bgp4.collapse import chirality_verdict, share_verdict
 from bgp4.sampling.bennett import End, two_ended_difference
 from bgp4.sampling.reweight import (
@@ -31,6 +32,7 @@ from bgp4.sampling.reweight import (
     effective_sample_size_clipped,
     free_energy_difference,
 )
+from bgp4.topology import atoms_label, distinct
 from bgp4.units import kt_to_kjmol
 
 __all__ = ["compute_metrics", "json_ready", "low_energy_fraction"]
@@ -59,7 +61,9 @@ def compute_metrics(run: RunResult) -> Metrics:
         **weight_metrics(run),
         "log_likelihood_heldout": _heldout_log_likelihood(run),
         **ramachandran_metrics(run),
+        **ramachandran_metrics_by_residue(run),
         **phi_metrics(run),
+        **marginal_metrics(run),
         **energy_metrics(run),
         **chirality_metrics(run),
         "n_energy_evaluations": run.run_info.get("n_energy_evaluations"),
@@ -96,7 +100,22 @@ def weight_metrics(run: RunResult) -> Metrics:
 
 def ramachandran_metrics(run: RunResult) -> Metrics:
     """Distances of (phi, psi) histograms from MD's, averaged over residues, and their floors."""
-    n_eff = round(run.n_samples * weight_metrics(run)["ess_raw"])
+    values = {f"ramachandran_{k}": _mean(of_all) for k, of_all in _ramachandran_values(run).items()}
+    return {"ramachandran_bins": run.bins, **values}
+
+
+def ramachandran_metrics_by_residue(run: RunResult) -> Metrics:
+    """Total variations and their floors by the residues' labels, {} where none has phi and psi."""
+    labels = [torsions.residue for torsions in run.data_torsions]
+    return {
+        f"ramachandran_{name}_by_residue": dict(zip(labels, values, strict=True))
+        for name, values in _ramachandran_values(run).items()
+        if name.startswith("tv")
+    }
+
+
+def _ramachandran_values(run: RunResult) -> dict[str, list[float]]:
+    """Each distance and floor, by its name in metrics.json, for all residues."""
     measures: dict[str, Callable[[Array, Array, Array], float]] = {
         "tv": lambda md, raw, weighted: total_variation(md, raw),
         "kl": lambda md, raw, weighted: kl_divergence(md, raw),
@@ -105,15 +124,12 @@ def ramachandran_metrics(run: RunResult) -> Metrics:
         "kl_reweighted": lambda md, raw, weighted: kl_divergence(md, weighted),
         "js_reweighted": lambda md, raw, weighted: js_divergence(md, weighted),
         "tv_sampling_floor": lambda md, *_: _sampling_floor(md, run.n_samples, run),
-        "tv_sampling_floor_reweighted": lambda md, *_: _sampling_floor(md, n_eff, run),
+        "tv_sampling_floor_reweighted": lambda md, *_: _sampling_floor(md, run.n_effective, run),
     }
     histograms = ramachandran_histograms(run)
-    values = {
-        f"ramachandran_{name}": _mean([measure(*three) for three in histograms])
-        for name, measure in measures.items()
-    }
-    floor = _mean([halves_total_variation(torsions, run.bins) for torsions in run.data_torsions])
-    return {"ramachandran_bins": run.bins, **values, "ramachandran_tv_noise_floor": floor}
+    values = {name: [measure(*three) for three in histograms] for name, measure in measures.items()}
+    halves = [halves_total_variation(torsions, run.bins) for torsions in run.data_torsions]
+    return {**values, "tv_noise_floor": halves}
 
 
 def ramachandran_histograms(run: RunResult) -> list[tuple[Array, Array, Array]]:
@@ -162,8 +178,7 @@ def phi_positive_shares(run: RunResult) -> Metrics:
     if not run.data_torsions:
         return dict.fromkeys(keys, NAN)
     md, own = run.data_torsions[0].phi > 0, run.sample_torsions[0].phi > 0
-    weighted = float(run.sample_weights_in_space @ own) if run.accepted.any() else NAN
-    return dict(zip(keys, (_share(md), _share(own), weighted), strict=True))
+    return dict(zip(keys, (_share(md), _share(own), _share_by_weight(run, own)), strict=True))
 
 
 def phi_verdicts(run: RunResult) -> Metrics:
@@ -268,21 +283,31 @@ def low_energy_fraction(
 
 
 def chirality_metrics(run: RunResult) -> Metrics:
-    """Share of samples with a stereocentre of the wrong sign; NaN for molecules without one."""
+    """Shares of samples with the wrong sign, at any stereocentre and at each; NaN without one."""
     raw = weighted = NAN
-    if len(stereocentres(run.topology)):
-        wrong = run.wrong_chirality
-        raw = _share(wrong)
-        weighted = float(run.sample_weights_in_space @ wrong) if run.accepted.any() else NAN
+    if len(run.stereocentres):
+        mirrored: NDArray[np.bool_] = np.any(run.wrong_chirality, axis=1)
+        raw, weighted = _share(mirrored), _share_by_weight(run, mirrored)
+    labels = distinct(atoms_label(run.topology, centre[:1]) for centre in run.stereocentres)
+    by_centre = {label: run.wrong_chirality[:, i] for i, label in enumerate(labels)}
     return {
         "wrong_chirality_fraction": raw,
         "wrong_chirality_fraction_reweighted": weighted,
+        "wrong_chirality_by_centre": {label: _share(wrong) for label, wrong in by_centre.items()},
+        "wrong_chirality_by_centre_reweighted": {
+            label: _share_by_weight(run, wrong) for label, wrong in by_centre.items()
+        },
         "chirality_verdict": chirality_verdict(raw),
     }
 
 
 def _share(mask: NDArray[np.bool_]) -> float:
     return float(np.mean(mask)) if len(mask) else NAN
+
+
+def _share_by_weight(run: RunResult, mask: NDArray[np.bool_]) -> float:
+    """Weight of the samples in space that the mask takes."""
+    return float(run.sample_weights_in_space @ mask) if run.accepted.any() else NAN
 
 
 def _mean(values: list[float]) -> float:

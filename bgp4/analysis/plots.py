@@ -1,11 +1,11 @@
-"""Pictures of the ensemble: energies, (phi, psi) histograms, free-energy profiles.
+"""Pictures of the ensemble: energies and (phi, psi) histograms.
 
 Each function takes the runs to show side by side and returns a matplotlib `Figure`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +16,6 @@ from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
-from bgp4.analysis.distributions import (
-    bin_centres,
-    free_energy_profile,
-    free_energy_profile_error,
-)
 from bgp4.analysis.metrics import low_energy_fraction, ramachandran_histograms
 from bgp4.analysis.result import RunResult
 from bgp4.analysis.style import (
@@ -36,20 +31,20 @@ from bgp4.analysis.style import (
 )
 
 __all__ = [
+    "FEW",
     "FULL_KT",
     "draw_energies",
     "draw_histogram",
     "minus_log",
     "plot_energies",
-    "plot_profiles",
     "plot_ramachandran",
     "same_data",
 ]
 
 Array = NDArray[np.float64]
 
-MAX_RESIDUES = 4
-"""Residues of a longer chain that the torsion pictures show."""
+FEW = 4
+"""Rows up to which each is drawn large."""
 
 FULL_KT = 4.0
 """Least height of the colour scale, kT."""
@@ -57,8 +52,10 @@ FULL_KT = 4.0
 
 def same_data(one: RunResult, other: RunResult) -> bool:
     """Whether two runs have the same MD data, so that one column can stand for both."""
-    return one.temperature_k == other.temperature_k and np.array_equal(
-        one.data_energy_kt, other.data_energy_kt
+    return (
+        one.temperature_k == other.temperature_k
+        and np.array_equal(one.data_energy_kt, other.data_energy_kt)
+        and one.topology == other.topology
     )
 
 
@@ -130,7 +127,7 @@ def _energy_columns(runs: Sequence[RunResult], index: int) -> list[_Column]:
     if any(same_data(run, earlier) for earlier in runs[:index]):
         return columns
     md, noisy = run.data_energy_kt, run.noisy_energy_kt[np.isfinite(run.noisy_energy_kt)]
-    at = f"\n{run.temperature_k:g} K" if several and not same_data(runs[0], runs[-1]) else ""
+    at = "" if all(same_data(run, other) for other in runs) else f"\n{_of_data(runs, run)}"
     return [
         _Column(f"MD data{at}", md, np.ones(len(md)), DATA_COLOUR, low_energy_fraction(md, bar)),
         _Column(
@@ -142,6 +139,13 @@ def _energy_columns(runs: Sequence[RunResult], index: int) -> list[_Column]:
         ),
         *columns,
     ]
+
+
+def _of_data(runs: Sequence[RunResult], run: RunResult) -> str:
+    """What tells a run's MD data from the others': the temperature, or the run's name."""
+    temperatures = {other.temperature_k for other in runs}
+    alike = len(temperatures) == 1 or any(run.topology != other.topology for other in runs)
+    return f"of {short_name(run.name)}" if alike else f"{run.temperature_k:g} K"
 
 
 def _energy_limits(runs: Sequence[RunResult], columns: Sequence[_Column]) -> tuple[float, float]:
@@ -225,23 +229,28 @@ def plot_ramachandran(runs: Sequence[RunResult]) -> Figure | None:
     rows = [row for run in runs for row in _ramachandran_rows(run, several=len(runs) > 1)]
     if not rows:
         return None
-    figure, axes = new_figure(
-        len(rows), 3, 9.0, 0.6 + 2.5 * len(rows), layout="compressed", sharex=True, sharey=True
-    )
+    many = len(rows) > FEW
+    size = (7.2, 1.0 + 2.1 * len(rows)) if many else (9.0, 0.6 + 2.5 * len(rows))
+    figure, axes = new_figure(len(rows), 3, *size, layout="compressed", sharex=True, sharey=True)
     shown = np.concatenate(
         [panel[np.isfinite(panel)] for _, panels in rows for panel in panels[:2]]
     )
     lowest = float(shown.min())
     high = max(float(shown.max()) - lowest, FULL_KT)
+    for which in "xy":
+        angle_axis(axes[0, 0], which, "", step=120)  # which all panels share
     for row, (label, panels) in enumerate(rows):
         for ax, panel in zip(axes[row], panels, strict=True):
             image = draw_histogram(ax, panel - lowest, high)
-            angle_axis(ax, "x", "φ" if row == len(rows) - 1 else "", step=120)
-            angle_axis(ax, "y", "", step=120)
         axes[row, 0].set_ylabel(f"{label}ψ")
+    for ax in axes[-1]:
+        ax.set_xlabel("φ")
     for ax, title in zip(axes[0], ("MD data", "samples", "reweighted samples"), strict=True):
         ax.set_title(title)
-    bar = figure.colorbar(image, ax=axes, aspect=12 + 12 * len(rows), extend="max", extendfrac=0.03)
+    place: Any = {"aspect": 12 + 12 * len(rows)}
+    if many:
+        place = {"location": "top", "aspect": 40, "pad": 0.15 / size[1]}
+    bar = figure.colorbar(image, ax=axes, extend="max", extendfrac=0.03, **place)
     bar.set_label("$-\\ln\\,p$ / kT, above the fullest bin")
     return figure
 
@@ -252,9 +261,7 @@ def _ramachandran_rows(run: RunResult, several: bool) -> list[tuple[str, list[Ar
     prefix = short_name(run.name) if several else ""
     panels = [[minus_log(p) for p in three] for three in ramachandran_histograms(run)]
     heads = [" ".join(filter(None, (prefix, label))) for label in labels]
-    return [
-        (f"{head}\n" if head else "", three) for head, three in zip(heads, panels, strict=True)
-    ][:MAX_RESIDUES]
+    return [(f"{head}\n" if head else "", three) for head, three in zip(heads, panels, strict=True)]
 
 
 def minus_log(probabilities: Array) -> Array:
@@ -279,103 +286,3 @@ def draw_histogram(ax: Axes, energy_kt: Array, high: float) -> AxesImage:
         interpolation="nearest",
         zorder=2,
     )
-
-
-@styled
-def plot_profiles(runs: Sequence[RunResult]) -> Figure | None:
-    """Free energy along phi and psi in kT, with bands of one bootstrap standard error.
-
-    It is -ln p of each bin, and zero is the lowest bin of the run's MD data. `None` for molecules
-    without phi and psi.
-    """
-    n_residues = min(max(len(run.data_torsions) for run in runs), MAX_RESIDUES)
-    if n_residues == 0:
-        return None
-    figure, axes = new_figure(n_residues, 2, 9.0, 0.7 + 3.1 * n_residues, sharey=True)
-    for row in range(n_residues):
-        for column, name in enumerate(("phi", "psi")):
-            ax = axes[row, column]
-            for index, run in enumerate(runs):
-                if row < len(run.data_torsions):
-                    _draw_run_profiles(ax, runs, index, row, name)
-            residue = runs[0].data_torsions[row].residue
-            symbol = "φ" if name == "phi" else "ψ"
-            angle_axis(ax, "x", f"{symbol}({residue})" if n_residues > 1 else symbol)
-            if column == 0:
-                ax.set_ylabel("free energy / kT")
-    axes[0, 0].set_ylim(-0.3, _highest_md_profile(runs) + 1.5)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=3)
-    return figure
-
-
-def _highest_md_profile(runs: Sequence[RunResult]) -> float:
-    profiles = [
-        free_energy_profile(angle, run.bins)
-        for run in runs
-        for residue in run.data_torsions
-        for angle in (residue.phi, residue.psi)
-    ]
-    return max(float(p[np.isfinite(p)].max() - p.min()) for p in profiles)
-
-
-@dataclass(frozen=True)
-class _Curve:
-    """A line of a free-energy profile, and whether it has a band."""
-
-    label: str
-    angles: Array
-    weights: Array
-    colour: str | tuple[float, float, float]
-    linestyle: Any = "-"
-    blocks: int | None = None
-    band: bool = True
-
-
-def _draw_run_profiles(
-    ax: Axes, runs: Sequence[RunResult], index: int, row: int, angle: str
-) -> None:
-    run = runs[index]
-    md = getattr(run.data_torsions[row], angle)
-    zero = float(free_energy_profile(md, run.bins).min())
-    for curve in _profile_curves(runs, index, md, getattr(run.sample_torsions[row], angle)):
-        _draw_profile(ax, run, curve, zero)
-
-
-def _profile_curves(
-    runs: Sequence[RunResult], index: int, md: Array, own: Array
-) -> Iterator[_Curve]:
-    run, colour = runs[index], run_colour(index)
-    prefix = f"{short_name(run.name)} " if len(runs) > 1 else ""
-    if not any(same_data(run, earlier) for earlier in runs[:index]):
-        label, style = ("MD data", "-") if index == 0 else (f"{prefix}MD data", (0, (4, 2)))
-        yield _Curve(label, md, np.ones(len(md)), DATA_COLOUR, style, run.data_blocks)
-    faint = lighter(colour, 0.35)
-    yield _Curve(f"{prefix}samples", own, np.ones(len(own)), faint, ":", band=False)
-    if run.sample_weights_in_space.sum() > 0:
-        label = f"{prefix}reweighted" if prefix else "reweighted samples"
-        yield _Curve(label, own, run.sample_weights_in_space, colour)
-
-
-def _draw_profile(ax: Axes, run: RunResult, curve: _Curve, zero: float) -> None:
-    centres = bin_centres(run.bins)
-    value = free_energy_profile(curve.angles, run.bins, curve.weights) - zero
-    style = {"color": curve.colour, "linestyle": curve.linestyle, "linewidth": 1.6}
-    ax.plot(centres, _gaps(value), label=curve.label, **style)
-    if not curve.band:
-        return
-    error = free_energy_profile_error(
-        curve.angles, run.bins, curve.weights, run.bootstrap, run.rng(), curve.blocks
-    )
-    error = np.where(np.isfinite(error), error, UNKNOWN_ERROR_KT)
-    low, high = _gaps(value - error), _gaps(value + error)
-    ax.fill_between(centres, low, high, color=curve.colour, alpha=0.22, linewidth=0)
-
-
-UNKNOWN_ERROR_KT = 3.0
-"""Half width of the band where so few samples carry a bin that some replicates miss it."""
-
-
-def _gaps(values: Array) -> Array:
-    """NaN, which matplotlib leaves out, for the infinite free energy of an empty bin."""
-    return np.where(np.isfinite(values), values, np.nan)

@@ -11,8 +11,14 @@ import mdtraj
 import numpy as np
 from numpy.typing import NDArray
 
-from bgp4.analysis.torsions import BackboneTorsions, backbone_torsions, wrong_chirality
-from bgp4.sampling.reweight import normalised_weights
+from bgp4.analysis.marginals import Marginals, internal_coordinates, marginals
+from bgp4.analysis.torsions import (
+    BackboneTorsions,
+    backbone_torsions,
+    stereocentres,
+    wrong_chirality,
+)
+from bgp4.sampling.reweight import effective_sample_size, normalised_weights
 
 __all__ = ["DATA_BLOCKS", "REJECTED_ENERGY_KT", "RunResult"]
 
@@ -126,13 +132,40 @@ class RunResult:
         return self.weights[self.in_space]
 
     @cached_property
-    def wrong_chirality(self) -> NDArray[np.bool_]:
-        """Samples in `in_space` with a stereocentre of the wrong sign."""
+    def n_effective(self) -> int:
+        """Samples times the effective sample size's share, rounded."""
+        if not self.accepted.any():
+            return 0
+        return round(self.n_samples * effective_sample_size(self.safe_log_weight))
+
+    @cached_property
+    def marginals(self) -> dict[str, Marginals]:
+        """Distributions of each "bond", "angle" and rotatable "torsion", by these kinds."""
+        return {
+            kind: marginals(
+                coordinates,
+                self.topology,
+                self.data_positions_nm,
+                self.sample_positions_nm[self.in_space],
+                self.sample_weights_in_space,
+                self.bins,
+            )
+            for kind, coordinates in internal_coordinates(self.topology).items()
+        }
+
+    @cached_property
+    def stereocentres(self) -> NDArray[np.int64]:  # (centres, 5)
+        """As `bgp4.analysis.torsions.stereocentres` finds them."""
+        return stereocentres(self.topology)
+
+    @cached_property
+    def wrong_chirality(self) -> NDArray[np.bool_]:  # (samples in space, centres)
+        """Which stereocentres of the samples in `in_space` have the wrong sign."""
         return wrong_chirality(
             self.sample_positions_nm[self.in_space],
             self.data_positions_nm,
             self.reference_positions_nm,
-            self.topology,
+            self.stereocentres,
         )
 
     @property

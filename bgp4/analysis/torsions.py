@@ -12,11 +12,14 @@ import mdtraj
 import numpy as np
 from numpy.typing import NDArray
 
+from bgp4.topology import distinct
+
 __all__ = [
     "BackboneTorsions",
     "backbone_torsions",
     "chirality_signs",
     "stereocentres",
+    "wrapped",
     "wrong_chirality",
 ]
 
@@ -48,9 +51,11 @@ def backbone_torsions(
     frames = mdtraj.Trajectory(np.asarray(positions_nm, dtype=np.float32), topology)
     phi = _by_residue(topology, mdtraj.compute_phi(frames, periodic=False), alpha_carbon=2)
     psi = _by_residue(topology, mdtraj.compute_psi(frames, periodic=False), alpha_carbon=1)
+    residues = sorted(phi.keys() & psi.keys())
+    labels = distinct(str(topology.residue(index)) for index in residues)
     return [
-        BackboneTorsions(str(topology.residue(index)), phi[index], psi[index])
-        for index in sorted(phi.keys() & psi.keys())
+        BackboneTorsions(label, phi[index], psi[index])
+        for label, index in zip(labels, residues, strict=True)
     ]
 
 
@@ -62,15 +67,15 @@ def _by_residue(
     """Angles by the index of the residue that the torsion's alpha carbon belongs to."""
     atoms, angles = torsions
     return {
-        topology.atom(int(four[alpha_carbon])).residue.index: _wrap(angles[:, i])
+        topology.atom(int(four[alpha_carbon])).residue.index: wrapped(angles[:, i])
         for i, four in enumerate(atoms)
     }
 
 
-def _wrap(angles: NDArray[np.floating]) -> Array:
+def wrapped(angles: NDArray[np.floating]) -> Array:
     """To [-pi, pi); mdtraj's float32 angles reach a rounding error beyond pi."""
-    wrapped = np.mod(angles.astype(np.float64) + np.pi, 2 * np.pi) - np.pi
-    return np.where(wrapped >= np.pi, -np.pi, wrapped)
+    within = np.mod(angles.astype(np.float64) + np.pi, 2 * np.pi) - np.pi
+    return np.where(within >= np.pi, -np.pi, within)
 
 
 def stereocentres(topology: mdtraj.Topology) -> NDArray[np.int64]:
@@ -127,14 +132,13 @@ def wrong_chirality(
     positions_nm: NDArray[np.floating],  # (n, atoms, 3)
     data_positions_nm: NDArray[np.floating],  # (frames, atoms, 3)
     reference_positions_nm: NDArray[np.floating],  # (atoms, 3)
-    topology: mdtraj.Topology,
-) -> NDArray[np.bool_]:  # (n,)
-    """Samples of which at least one stereocentre has not the sign of most MD frames.
+    centres: NDArray[np.int64],  # (centres, 5)
+) -> NDArray[np.bool_]:  # (n, centres)
+    """Which stereocentres of which samples have not the sign of most MD frames.
 
     Where the frames are evenly split, or there are none, the reference positions decide.
     """
-    centres = stereocentres(topology)
     majority = np.sign(chirality_signs(data_positions_nm, centres).sum(axis=0))
     reference = chirality_signs(reference_positions_nm[None], centres)[0]
     expected = np.where(majority == 0, reference, majority)
-    return (chirality_signs(positions_nm, centres) != expected).any(axis=1)
+    return chirality_signs(positions_nm, centres) != expected

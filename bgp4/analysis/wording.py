@@ -54,12 +54,17 @@ def format_value(key: str, value: Any) -> str:
     if value is None:
         return NOTHING
     if isinstance(value, Mapping):
-        return (
-            ", ".join(f"{stage} {_plain(seconds)} s" for stage, seconds in value.items()) or NOTHING
-        )
+        return _format_parts(key, value) or NOTHING
     if key.startswith(SHARES) and not isinstance(value, str):
         return percent(value)
     return _plain(value)
+
+
+def _format_parts(key: str, parts: Mapping[str, Any]) -> str:
+    """Wall times on one line, what is by residue or by stereocentre on a line each."""
+    if key == "wall_time_s":
+        return ", ".join(f"{stage} {_plain(seconds)} s" for stage, seconds in parts.items())
+    return "\n".join(f"{label}  {format_value(key, value)}" for label, value in parts.items())
 
 
 def percent(share: float | None) -> str:
@@ -95,7 +100,7 @@ def _with_error(value: float | None, error: float | None, sign: str = "") -> str
 
 
 def headlines(metrics: Metrics) -> list[Headline]:
-    """The four numbers that say most about a run."""
+    """The four numbers that say most about a run; two of them depend on the molecule."""
     get = metrics.get
     return [
         Headline(
@@ -104,21 +109,7 @@ def headlines(metrics: Metrics) -> list[Headline]:
             f"{percent(get('ess_clipped'))} with the largest weights clipped",
             "What share of the samples counts once each is weighted; 100 % would be perfect.",
         ),
-        Headline(
-            "Ramachandran total variation",
-            format_value("", get("ramachandran_tv")),
-            _floors(metrics),
-            "How far the samples' (φ, ψ) map is from MD's, from 0 to 1. At its floor it is as "
-            "good as these data can tell.",
-        ),
-        Headline(
-            "ΔF of φ > 0",
-            _with_error(get("delta_f_phi_kt"), get("delta_f_phi_error_kt")),
-            f"MD {_with_error(get('delta_f_phi_md_kt'), get('delta_f_phi_md_error_kt'))}; "
-            f"both ends {_with_error(get('delta_f_phi_bar_kt'), get('delta_f_phi_bar_error_kt'))}",
-            "Free energy of the rare φ > 0 side against φ < 0, from the reweighted samples; it "
-            "should agree within the errors with MD's, and with that of samples and MD together.",
-        ),
+        *(_backbone_headlines(metrics) if _has_backbone(metrics) else _geometry_headlines(metrics)),
         Headline(
             "Mean energy error, reweighted",
             _with_error(
@@ -130,6 +121,51 @@ def headlines(metrics: Metrics) -> list[Headline]:
             "Mean energy of the reweighted samples minus MD's; zero within its error is right.",
         ),
     ]
+
+
+def _has_backbone(metrics: Metrics) -> bool:
+    return metrics.get("ramachandran_tv_noise_floor") is not None
+
+
+def _backbone_headlines(metrics: Metrics) -> list[Headline]:
+    get = metrics.get
+    return [
+        Headline(
+            "Ramachandran total variation",
+            format_value("", get("ramachandran_tv")),
+            _floors(metrics, "ramachandran_tv"),
+            "How far the samples' (φ, ψ) map is from MD's, from 0 to 1. At its floor it is as "
+            "good as these data can tell.",
+        ),
+        Headline(
+            "ΔF of φ > 0",
+            _with_error(get("delta_f_phi_kt"), get("delta_f_phi_error_kt")),
+            f"MD {_with_error(get('delta_f_phi_md_kt'), get('delta_f_phi_md_error_kt'))}; "
+            f"both ends {_with_error(get('delta_f_phi_bar_kt'), get('delta_f_phi_bar_error_kt'))}",
+            "Free energy of the rare φ > 0 side against φ < 0, from the reweighted samples; it "
+            "should agree within the errors with MD's, and with that of samples and MD together.",
+        ),
+    ]
+
+
+def _geometry_headlines(metrics: Metrics) -> list[Headline]:
+    """Of a molecule without φ and ψ: its torsions or else its bonds, and its angles."""
+    kinds = ("torsion" if _has_torsions(metrics) else "bond", "angle")
+    return [
+        Headline(
+            f"Total variation of {kind}s",
+            format_value("", metrics.get(f"{kind}_tv_mean")),
+            f"largest {format_value('', metrics.get(f'{kind}_tv_max'))}, "
+            f"{metrics.get(f'{kind}_tv_max_of') or 'of none'}; {_floors(metrics, f'{kind}_tv')}",
+            f"How far the samples' distributions are from MD's, from 0 to 1, the mean over all "
+            f"{kind}s. At its floor it is as good as these data can tell.",
+        )
+        for kind in kinds
+    ]
+
+
+def _has_torsions(metrics: Metrics) -> bool:
+    return metrics.get("torsion_tv_noise_floor") is not None
 
 
 def collapse_check(metrics: Metrics) -> list[StateShares]:
@@ -146,17 +182,37 @@ def collapse_check(metrics: Metrics) -> list[StateShares]:
     if get("chirality_verdict"):
         own, by_weight = _mirrored_shares(metrics)
         rows.append(StateShares("mirrored", NOTHING, own, by_weight, str(get("chirality_verdict"))))
+        rows += _mirrored_centres(metrics)
     return rows
 
 
-def _floors(metrics: Metrics) -> str:
-    halves, floor, weighted, weighted_floor = (
-        format_value("", metrics.get(f"ramachandran_tv_{key}"))
-        for key in ("noise_floor", "sampling_floor", "reweighted", "sampling_floor_reweighted")
+def _mirrored_centres(metrics: Metrics) -> list[StateShares]:
+    """A row for each stereocentre that any sample has mirrored, where there are several."""
+    raw = metrics.get("wrong_chirality_by_centre") or {}
+    weighted = metrics.get("wrong_chirality_by_centre_reweighted") or {}
+    return [
+        StateShares(
+            f"mirrored at {label}",
+            NOTHING,
+            percent(share),
+            percent(weighted.get(label)),
+            str(Verdict.MIRRORED),
+        )
+        for label, share in raw.items()
+        if share and len(raw) > 1
+    ]
+
+
+def _floors(metrics: Metrics, tv: str) -> str:
+    """The floors of a total variation, and its value by weight, whatever that one's key is."""
+    halves, floor, weighted_floor = (
+        format_value("", metrics.get(f"{tv}_{key}"))
+        for key in ("noise_floor", "sampling_floor", "sampling_floor_reweighted")
     )
+    by_weight = metrics.get(f"{tv}_reweighted", metrics.get(f"{tv}_mean_reweighted"))
     return (
         f"noise floor {floor} from counting alone, {halves} between MD's halves; "
-        f"reweighted {weighted}, with a floor of {weighted_floor}"
+        f"reweighted {format_value('', by_weight)}, with a floor of {weighted_floor}"
     )
 
 
@@ -237,11 +293,17 @@ def _off_by(own: float, md: float) -> str:
     return f"{max(own / md, md / own):.2g}: {percent(own)}, where MD has {percent(md)}"
 
 
-def _no_torsions(metrics: Metrics) -> str | None:
+def _no_backbone(metrics: Metrics) -> str | None:
+    """What is shown of a molecule without φ and ψ instead."""
+    if _has_backbone(metrics):
+        return None
+    if _has_torsions(metrics):
+        return "The molecule has no residue with φ and ψ; all its rotatable torsions are shown."
+    if metrics.get("bond_tv_noise_floor") is None:
+        return "The molecule has no bonds; numbers and pictures of its geometry are left out."
     return (
-        "The molecule has no residue with φ and ψ; numbers and pictures of these are left out."
-        if metrics["ramachandran_tv_noise_floor"] is None
-        else None
+        "The molecule has no residue with φ and ψ and no rotatable torsion; its bonds and angles "
+        "are shown."
     )
 
 
@@ -290,5 +352,5 @@ _WARNINGS = (
     _one_heavy,
     _energy_off,
     _high_energies,
-    _no_torsions,
+    _no_backbone,
 )

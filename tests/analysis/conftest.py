@@ -1,14 +1,18 @@
 """Runs made of alanine dipeptide frames: bonds vibrate, phi and psi are drawn at random."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import mdtraj
+import networkx as nx
 import numpy as np
 import pytest
-from openmmtools.testsystems import AlanineDipeptideImplicit
+from openmmtools.testsystems import AlanineDipeptideImplicit, TolueneVacuum
 
 from bgp4.analysis.result import RunResult
+from bgp4.bench.peptides import alanine_peptide
+from bgp4.topology import rotatable_torsions
 
 PHI = (6, 8)
 PSI = (8, 14)
@@ -106,4 +110,67 @@ def good_run(molecule: Any, frames_with: Any) -> RunResult:
         bins=16,
         bootstrap=20,
         data_log_prob=np.where(np.arange(N_FRAMES) < 400, np.nan, data_work - data_energy),
+    )
+
+
+def frames_of(
+    topology: mdtraj.Topology,
+    start: np.ndarray,  # (atoms, 3)
+    turns: dict[str, np.ndarray],  # by the torsion's label, (n,), rad from the start
+    seed: int,
+    n: int,
+) -> np.ndarray:  # (n, atoms, 3)
+    """Frames with torsions turned, and thermal-like noise."""
+    frames = np.repeat(start[None], n, axis=0)
+    graph = nx.Graph([(a.index, b.index) for a, b in topology.bonds])
+    atoms = {torsion.label: torsion.atoms for torsion in rotatable_torsions(topology)}
+    for label, angles in turns.items():
+        _, j, k, _ = atoms[label]
+        cut = nx.restricted_view(graph, [], [(j, k)])
+        beyond = np.array(sorted(nx.node_connected_component(cut, k) - {k}))
+        frames = np.array(
+            [rotated(x, (j, k), beyond, a) for x, a in zip(frames, angles, strict=True)]
+        )
+    noise = np.random.default_rng(seed).normal(0, 0.002, frames.shape)
+    return (frames + noise).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def peptide_run(good_run: RunResult) -> RunResult:
+    """Ace-(Ala)3-NMe, φ and ψ of MD and samples alike, but for ψ of the third residue, ALA4."""
+    molecule = alanine_peptide(3)
+    rng = np.random.default_rng(11)
+
+    def frames(n: int, shift: float, seed: int) -> np.ndarray:
+        turns = {f"{x} ALA{i}": rng.normal(0, 0.4, n) for x in "φψ" for i in (2, 3, 4)}
+        turns["ψ ALA4"] += shift
+        return frames_of(molecule.topology, molecule.positions_nm, turns, seed, n)
+
+    return replace(
+        good_run,
+        name="peptide",
+        topology=molecule.topology,
+        reference_positions_nm=molecule.positions_nm,
+        data_positions_nm=frames(N_FRAMES, 0.0, 1),
+        sample_positions_nm=frames(N_SAMPLES, 2.0, 2),
+    )
+
+
+@pytest.fixture(scope="session")
+def toluene_run(good_run: RunResult) -> RunResult:
+    """No torsion but a methyl group's; the bond C6-C7 of the samples is too long."""
+    made = TolueneVacuum(constraints=None)
+    topology = mdtraj.Topology.from_openmm(made.topology)
+    start = np.asarray(made.positions._value)
+    samples = frames_of(topology, start, {}, 2, N_SAMPLES)
+    samples[:, [6, 12, 13, 14]] += (
+        0.02 * (start[6] - start[5]) / np.linalg.norm(start[6] - start[5])
+    )
+    return replace(
+        good_run,
+        name="toluene",
+        topology=topology,
+        reference_positions_nm=start,
+        data_positions_nm=frames_of(topology, start, {}, 1, N_FRAMES),
+        sample_positions_nm=samples.astype(np.float32),
     )

@@ -224,6 +224,80 @@ def test_low_energy_fraction_is_strict() -> None:
     assert low_energy_fraction(np.array([1.0, 2.0, 3.0, np.nan]), 3.0) == 0.5
 
 
+def test_total_variation_by_residue(peptide_run: RunResult) -> None:
+    """The mean over residues, of which one alone is off."""
+    metrics = compute_metrics(peptide_run)
+    for name in ("tv", "tv_reweighted", "tv_sampling_floor", "tv_noise_floor"):
+        by_residue = metrics[f"ramachandran_{name}_by_residue"]
+        assert list(by_residue) == ["ALA2", "ALA3", "ALA4"]
+        assert metrics[f"ramachandran_{name}"] == pytest.approx(np.mean(list(by_residue.values())))
+    tv = metrics["ramachandran_tv_by_residue"]
+    assert tv["ALA4"] > 0.9
+    assert max(tv["ALA2"], tv["ALA3"]) < 0.6
+    last = peptide_run.data_torsions[2], peptide_run.sample_torsions[2]
+    counts = [np.histogram2d(t.phi, t.psi, 16, [(-np.pi, np.pi)] * 2)[0] for t in last]
+    expected = 0.5 * np.abs(counts[0] / counts[0].sum() - counts[1] / counts[1].sum()).sum()
+    assert tv["ALA4"] == pytest.approx(expected)
+
+
+def test_the_worst_torsion_is_named(peptide_run: RunResult) -> None:
+    metrics = compute_metrics(peptide_run)
+    assert metrics["torsion_tv_max_of"] == metrics["torsion_tv_max_of_reweighted"] == "ψ ALA4"
+    assert metrics["torsion_tv_max"] > 0.9
+    others = peptide_run.marginals["torsion"].tv[np.arange(10) != 8]
+    assert len(others) == 9  # φ, ψ and ω of three residues, and ω of the cap
+    assert metrics["torsion_tv_mean"] == pytest.approx(
+        (others.sum() + metrics["torsion_tv_max"]) / 10
+    )
+    assert others.max() < 4 * metrics["torsion_tv_sampling_floor"]
+    for kind in ("bond", "angle"):
+        assert metrics[f"{kind}_tv_mean"] < 2.5 * metrics[f"{kind}_tv_sampling_floor"]
+
+
+def test_a_bond_that_is_off_is_named(toluene_run: RunResult) -> None:
+    metrics = compute_metrics(toluene_run)
+    assert metrics["bond_tv_max_of"] == "C6–C7"
+    assert metrics["bond_tv_max"] == pytest.approx(1, abs=0.01)
+    assert metrics["angle_tv_max"] < 0.3
+    assert np.isnan(metrics["torsion_tv_mean"])
+    assert metrics["torsion_tv_max_of"] is None
+    assert metrics["ramachandran_tv_by_residue"] == metrics["wrong_chirality_by_centre"] == {}
+
+
+def test_weights_mend_a_torsion(good_run: RunResult, frames_with: Any) -> None:
+    """ψ of half the samples is off, and these have no weight."""
+    n = 400
+    off = np.arange(n) % 2 == 0
+    psi = good_run.data_torsions[0].psi[:n] + np.where(off, np.pi, 0.0)
+    biased = replace(
+        good_run,
+        sample_positions_nm=frames_with(good_run.data_torsions[0].phi[:n], psi, seed=3),
+        energy_kt=np.full(n, 10.0),
+        log_prob=np.full(n, -10.0),
+        log_weight=np.where(off, -1e5, 0.0),
+    )
+    metrics = compute_metrics(biased)
+    assert metrics["torsion_tv_max_of"] == "ψ ALA2"
+    assert metrics["torsion_tv_max"] > 0.25
+    assert metrics["torsion_tv_max_reweighted"] < 0.15
+    raw, weighted = "torsion_tv_sampling_floor", "torsion_tv_sampling_floor_reweighted"
+    assert metrics[weighted] == pytest.approx(np.sqrt(2) * metrics[raw], rel=0.2)
+
+
+def test_chirality_by_centre(peptide_run: RunResult) -> None:
+    """Mirrored samples are so at every centre; by weight as their weights are."""
+    samples = peptide_run.sample_positions_nm.copy()
+    samples[:30] *= [1, 1, -1]
+    weights = np.where(np.arange(300) < 30, 9.0, 1.0)
+    run = replace(peptide_run, sample_positions_nm=samples, log_weight=np.log(weights))
+    metrics = compute_metrics(run)
+    centres = ["CA ALA2", "CA ALA3", "CA ALA4"]
+    assert metrics["wrong_chirality_by_centre"] == dict.fromkeys(centres, 0.1)
+    by_weight = metrics["wrong_chirality_by_centre_reweighted"]
+    assert by_weight == pytest.approx(dict.fromkeys(centres, 0.5))
+    assert metrics["wrong_chirality_fraction"] == 0.1
+
+
 def test_json_has_no_nan(metrics: dict[str, Any]) -> None:
     values = json_ready(
         {**metrics, "a": np.float32("nan"), "b": [np.inf, np.int64(3)], "c": Path("x")}

@@ -5,9 +5,12 @@ from dataclasses import replace
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bgp4.analysis.plots import plot_energies, plot_profiles, plot_ramachandran, same_data
+from bgp4.analysis.plots import plot_energies, plot_ramachandran, same_data
+from bgp4.analysis.plots_marginals import plot_geometry, plot_torsions
+from bgp4.analysis.plots_profiles import by_molecule, looks, plot_profiles
 from bgp4.analysis.plots_training import plot_training, plot_weights, switch_step
 from bgp4.analysis.result import RunResult
 from bgp4.analysis.style import png_bytes
@@ -77,6 +80,97 @@ def test_profiles_have_bands_for_md_and_weights(good_run: RunResult) -> None:
     for ax in figure.axes:
         assert len(ax.lines) == 3
         assert len(ax.collections) == 2
+
+
+def shown_axes(figure: Figure | None) -> list[Axes]:
+    assert figure is not None
+    return [ax for ax in figure.axes if ax.axison]
+
+
+def titles(figure: Figure | None) -> list[str]:
+    return [ax.get_title() for ax in shown_axes(figure)]
+
+
+def test_every_residue_has_a_row(peptide_run: RunResult) -> None:
+    run = peptide_run
+    many = replace(run)
+    many.__dict__["data_torsions"] = run.data_torsions * 10
+    many.__dict__["sample_torsions"] = run.sample_torsions * 10
+    for shown, residues in ((run, 3), (many, 30)):
+        figure = plot_ramachandran([shown])
+        assert figure is not None
+        assert len(figure.axes) == 3 * residues + 1
+        assert len(plot_profiles([shown]).axes) == 2 * residues
+    labels = [ax.get_ylabel() for ax in plot_ramachandran([run]).axes[:9:3]]
+    assert labels == ["ALA2\nψ", "ALA3\nψ", "ALA4\nψ"]
+
+
+def test_all_torsions_are_shown(peptide_run: RunResult) -> None:
+    figure = plot_torsions([peptide_run])
+    assert titles(figure) == peptide_run.marginals["torsion"].labels
+    worst = shown_axes(figure)[8]
+    tv, tv_reweighted = (
+        getattr(peptide_run.marginals["torsion"], k)[8] for k in ("tv", "tv_reweighted")
+    )
+    assert f"TV {tv:.3f} (floor" in worst.texts[0].get_text()
+    assert f"by weight {tv_reweighted:.3f}" in worst.texts[0].get_text()
+    for ax in shown_axes(figure):
+        lines = {
+            patch.get_label(): patch.get_data() for patch in ax.patches if not patch.get_fill()
+        }
+        assert list(lines) == ["MD data", "samples", "reweighted samples"]
+        for density, edges, _ in lines.values():
+            assert density @ np.diff(edges) == pytest.approx(1)
+
+
+def test_worst_bonds_and_angles_come_first(toluene_run: RunResult) -> None:
+    figure = plot_geometry([toluene_run])
+    names = titles(figure)
+    assert len(names) == 12
+    assert names[0] == "C6–C7"
+    kinds = [toluene_run.marginals[kind] for kind in ("bond", "angle")]
+    tv = {label: x for found in kinds for label, x in zip(found.labels, found.tv, strict=True)}
+    assert [tv[name] for name in names] == sorted(tv.values(), reverse=True)[:12]
+    assert {ax.get_xlabel() for ax in shown_axes(figure)} == {"nm", "degrees"}
+    assert plot_torsions([toluene_run]) is None
+
+
+def test_runs_of_one_molecule_share_panels(
+    good_run: RunResult, peptide_run: RunResult, toluene_run: RunResult
+) -> None:
+    runs = [good_run, toluene_run, peptide_run, replace(good_run, name="again")]
+    assert by_molecule(runs) == [[0, 3], [1], [2]]
+    assert by_molecule(runs[::-1]) == [[0, 3], [1], [2]]
+    torsions, profiles = plot_torsions(runs), plot_profiles(runs)
+    assert len(titles(torsions)) == 4 + 10
+    assert len(shown_axes(profiles)) == 2 * (1 + 3)
+    assert titles(torsions)[0] == "ω ACE1  ala2, again"
+    assert titles(torsions)[4] == "ω ACE1  peptide"
+    colours = [{p.get_edgecolor() for p in ax.patches} for ax in shown_axes(torsions)]
+    own = matplotlib.colors.to_rgba(looks(runs, 2)["reweighted"].colour)
+    assert [own in found for found in colours] == [False] * 4 + [True] * 10
+    assert len(titles(plot_geometry(runs))) == 12
+    assert len(plot_energies(runs).axes[0].get_xticks()) == 4 * 3 + 2
+
+
+def test_runs_at_two_temperatures_have_bins_of_their_own(good_run: RunResult) -> None:
+    hotter = replace(
+        good_run,
+        temperature_k=1000.0,
+        data_positions_nm=good_run.data_positions_nm * np.float32(1.1),
+    )
+    figure = plot_geometry([good_run, hotter])
+    ax = next(ax for ax in shown_axes(figure) if ax.get_xlabel() == "nm")
+    ends = [patch.get_data().edges[[0, -1]] for patch in ax.patches]
+    assert len({tuple(pair) for pair in ends}) == 2
+    assert ax.get_xlim() == (np.min(ends), np.max(ends))
+
+
+def test_samples_out_of_space_have_no_curve(good_run: RunResult) -> None:
+    lost = replace(good_run, sample_positions_nm=np.full_like(good_run.sample_positions_nm, np.nan))
+    text = shown_axes(plot_geometry([lost]))[0].texts[0].get_text()
+    assert text.startswith("TV – (floor 0.")
+    assert png_bytes(plot_torsions([lost])).startswith(b"\x89PNG")
 
 
 def test_training_marks_the_switch(good_run: RunResult) -> None:

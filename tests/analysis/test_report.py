@@ -1,6 +1,7 @@
 """The report's files, its page parsed with html.parser, and its words."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -13,9 +14,10 @@ import pytest
 
 from bgp4.analysis.metrics import compute_metrics, json_ready
 from bgp4.analysis.report import RunResult, write_report
-from bgp4.analysis.wording import format_value, percent, warnings
+from bgp4.analysis.wording import collapse_check, format_value, percent, warnings
 
-PNGS = {"energies.png", "ramachandran.png", "profiles.png", "weights.png", "training.png"}
+ANY_MOLECULE = {"energies.png", "geometry.png", "weights.png", "training.png"}
+PNGS = ANY_MOLECULE | {"ramachandran.png", "profiles.png", "torsions.png"}
 HOSTILE = "<script>alert('x')</script> & \"quoted\""
 
 
@@ -160,8 +162,58 @@ def test_molecule_without_torsions(good_run: RunResult, tmp_path: Path) -> None:
     assert metrics["ramachandran_tv"] is metrics["delta_f_phi_kt"] is None
     assert metrics["wrong_chirality_fraction"] is None
     assert metrics["phi_positive_verdict"] is metrics["chirality_verdict"] is None
+    assert metrics["bond_tv_mean"] is metrics["bond_tv_max_of"] is None
+    assert metrics["wrong_chirality_by_centre"] == metrics["ramachandran_tv_by_residue"] == {}
     assert "Collapse check" not in page.text
+    assert "The molecule has no bonds" in page.text
     assert metrics["ess_raw"] > 0.8
+
+
+def test_molecule_without_rotatable_torsions(toluene_run: RunResult, tmp_path: Path) -> None:
+    page = Page(write_report([toluene_run], tmp_path))
+    assert {path.name for path in tmp_path.glob("*.png")} == ANY_MOLECULE
+    text = " ".join(page.text.split())
+    assert (
+        "no residue with φ and ψ and no rotatable torsion; its bonds and angles are shown" in text
+    )
+    assert "Total variation of bonds 0.1" in text
+    assert re.search(r"largest (1|0\.99\d*), C6–C7; noise floor", text)
+    assert "ΔF of" not in text
+    assert page.source.count('class="card"') == 4
+
+
+def test_molecule_with_torsions_but_no_backbone(good_run: RunResult, tmp_path: Path) -> None:
+    """Alanine dipeptide under names that say nothing."""
+    topology = good_run.topology.copy()
+    for atom in topology.atoms:
+        atom.name = f"{atom.element.symbol}{atom.index}"
+    page = Page(write_report([replace(good_run, topology=topology)], tmp_path))
+    assert {path.name for path in tmp_path.glob("*.png")} == ANY_MOLECULE | {"torsions.png"}
+    assert "no residue with φ and ψ; all its rotatable torsions are shown" in page.text
+    assert "Total variation of torsions" in page.text
+
+
+def test_numbers_by_residue_have_a_line_each(peptide_run: RunResult, tmp_path: Path) -> None:
+    page = Page(write_report([peptide_run], tmp_path))
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    lines = [
+        f"{name}  {format_value('', value)}"
+        for name, value in metrics["ramachandran_tv_by_residue"].items()
+    ]
+    assert len(lines) == 3
+    assert "\n".join(lines) in page.text
+    assert "CA ALA2  0 %\nCA ALA3  0 %\nCA ALA4  0 %" in page.text
+
+
+def test_collapse_check_names_the_mirrored_centre(peptide_run: RunResult) -> None:
+    samples = peptide_run.sample_positions_nm.copy()
+    index = {str(atom): atom.index for atom in peptide_run.topology.atoms}
+    pair = [index["ALA3-HA"], index["ALA3-CB"]]
+    samples[:30, pair] = samples[:30, pair[::-1]]
+    metrics = json_ready(compute_metrics(replace(peptide_run, sample_positions_nm=samples)))
+    rows = {row.state: row for row in collapse_check(metrics)}
+    assert list(rows) == ["φ > 0", "mirrored", "mirrored at CA ALA3"]
+    assert rows["mirrored at CA ALA3"].samples == rows["mirrored"].samples == "10 %"
 
 
 def test_no_runs(tmp_path: Path) -> None:
@@ -227,6 +279,10 @@ def test_warnings_name_what_is_off(good_run: RunResult, frames_with: Any) -> Non
         ("log_likelihood_heldout", 171.2345, "171.2"),
         ("wall_time_s", {"ml": 12.5, "kl": 1200.0}, "ml 12.5 s, kl 1,200 s"),
         ("wall_time_s", {}, "–"),
+        ("ramachandran_tv_by_residue", {"ALA2": 0.0512, "ALA3": None}, "ALA2  0.0512\nALA3  –"),
+        ("wrong_chirality_by_centre", {"CA ALA2": 0.1}, "CA ALA2  10 %"),
+        ("wrong_chirality_by_centre", {}, "–"),
+        ("torsion_tv_max_of", "ψ ALA2", "ψ ALA2"),
     ],
 )
 def test_number_formats(key: str, value: Any, text: str) -> None:

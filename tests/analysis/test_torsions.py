@@ -81,8 +81,8 @@ def test_mirror_image_has_the_other_sign(good_run: Any) -> None:
     mirrored = frames * [1, 1, -1]
     assert np.array_equal(chirality_signs(mirrored, centres), -chirality_signs(frames, centres))
     mixed = np.concatenate([frames[:30], mirrored[:10]])
-    wrong = wrong_chirality(mixed, frames, good_run.reference_positions_nm, good_run.topology)
-    assert wrong.tolist() == [False] * 30 + [True] * 10
+    wrong = wrong_chirality(mixed, frames, good_run.reference_positions_nm, centres)
+    assert wrong.tolist() == [[False]] * 30 + [[True]] * 10
 
 
 def test_md_majority_decides_and_the_reference_where_it_is_split(good_run: Any) -> None:
@@ -91,3 +91,17 @@ def test_md_majority_decides_and_the_reference_where_it_is_split(good_run: Any) 
     assert d_form.wrong_chirality.all()
     split = replace(good_run, data_positions_nm=np.concatenate([frames, frames * [1, 1, -1]]))
     assert not split.wrong_chirality.any()
+
+
+def test_each_stereocentre_has_a_hand_of_its_own(peptide_run: Any) -> None:
+    """Hα and Cβ of one residue, changed for each other, mirror this residue alone."""
+    samples = peptide_run.sample_positions_nm.copy()
+    index = {str(atom): atom.index for atom in peptide_run.topology.atoms}
+    pair = [index["ALA3-HA"], index["ALA3-CB"]]
+    samples[:30, pair] = samples[:30, pair[::-1]]
+    samples[:3] *= [1, 1, -1]
+    wrong = replace(peptide_run, sample_positions_nm=samples).wrong_chirality
+    expected = np.zeros((len(samples), 3), dtype=bool)
+    expected[:3] = [True, False, True]
+    expected[3:30, 1] = True
+    assert np.array_equal(wrong, expected)
