@@ -25,7 +25,7 @@ from bgp4 import __version__
 from bgp4.config import Config, dump_config, load_config
 from bgp4.errors import UserInputError
 from bgp4.paths import bundled_models, find_model, models_folder
-from bgp4.system import Molecule, load_molecule, molecule_from_json
+from bgp4.system import Molecule, load_molecule, read_molecule
 
 __all__ = ["RunFolder", "atomic_write_bytes", "atomic_write_text", "provenance", "versions"]
 
@@ -129,7 +129,7 @@ class RunFolder:
         path = self.path / "molecule.json"
         if not path.is_file():
             return load_molecule(self.config().system)
-        return molecule_from_json(path.read_text(encoding="utf-8"), path)
+        return read_molecule(path)
 
     def info(self) -> dict[str, Any]:
         """run.json, or an empty mapping before there is one."""

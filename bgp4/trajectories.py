@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -19,6 +21,12 @@ __all__ = ["read_trajectory"]
 log = logging.getLogger(__name__)
 
 CARRIES_TOPOLOGY = {".h5", ".hdf5", ".lh5", ".pdb", ".pdb.gz", ".cif", ".gro"}
+
+
+TRUSTING = {".xtc", ".trr"}
+"""Formats whose readers trust sizes in the file, and crash where these are wrong."""
+
+LONGEST_READ_S = 600
 
 
 def read_trajectory(
@@ -50,6 +58,8 @@ def read_trajectory(
 def _read(path: Path, molecule: Molecule, topology_path: Path | None) -> mdtraj.Trajectory:
     import mdtraj
 
+    if _suffix(path) in TRUSTING:
+        _try_apart(path)
     options = {} if _suffix(path) in CARRIES_TOPOLOGY else {"top": molecule.topology}
     try:
         if topology_path is not None and options:
@@ -65,6 +75,22 @@ def _read(path: Path, molecule: Molecule, topology_path: Path | None) -> mdtraj.
             expected = "; expected a whole trajectory in a format that mdtraj reads"
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserInputError(f"{path}: cannot be read ({reason}){expected}") from error
+
+
+def _try_apart(path: Path) -> None:
+    """Refuse a file at which mdtraj's reader crashes or hangs, by reading it in a process apart."""
+    code = "import sys, mdtraj; mdtraj.open(sys.argv[1]).read()"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(path)], capture_output=True, timeout=LONGEST_READ_S
+        )
+    except subprocess.TimeoutExpired:
+        reason = f"its reader hung for {LONGEST_READ_S} s"
+    else:
+        if done.returncode >= 0:
+            return
+        reason = "its reader crashed"
+    raise UserInputError(f"{path}: cannot be read ({reason}): the file is damaged; write it anew")
 
 
 def _suffix(path: Path) -> str:

@@ -24,7 +24,7 @@ from bgp4.sampling.generate import Samples, TrainedRun, load_trained
 from bgp4.system import Molecule
 from bgp4.units import kjmol_to_kt
 
-__all__ = ["collect_run"]
+__all__ = ["collect_run", "read_history"]
 
 NOISY_FRAMES = 5_000
 
@@ -77,7 +77,7 @@ def collect_run(run: RunFolder, samples_path: Path | None = None) -> RunResult:
         energy_kt=samples.energy_kt,
         log_prob=samples.log_prob,
         log_weight=samples.log_weight,
-        history=_read_history(run.history_path),
+        history=read_history(run.history_path),
         config_yaml=run.config_path.read_text(encoding="utf-8"),
         run_info=run.info(),
         bins=config.report.bins,
@@ -148,16 +148,20 @@ def _heldout_log_prob(trained: TrainedRun, frames: Frames) -> NDArray[np.float64
     return log_prob
 
 
-def _read_history(path: Path) -> dict[str, NDArray]:
+def read_history(path: Path) -> dict[str, NDArray]:
     """Columns of history.csv; `phase` as text, the others as numbers, NaN where empty."""
     if not path.is_file():
         return {}
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    names = rows[0].keys() if rows else ()
-    return {
-        name: np.array([row[name] for row in rows])
-        if name == "phase"
-        else np.array([float(row[name] or "nan") for row in rows])
-        for name in names
-    }
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file, strict=True))
+        names = rows[0].keys() if rows else ()
+        return {
+            name: np.array([row[name] for row in rows])
+            if name == "phase"
+            else np.array([float(row[name] or "nan") for row in rows])
+            for name in names
+        }
+    except (ValueError, TypeError, csv.Error) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserInputError(f"{path}: expected a training's history: {reason}") from error
