@@ -115,6 +115,7 @@ class SimulateConfig(Section):
     engine: Literal["auto", "batched", "openmm"] = "auto"
     platform: str = "Reference"
     processes: Count = 2
+    checkpoint_s: NonNegative = 60.0
 
     @field_validator("temperatures_k")
     @classmethod
@@ -160,15 +161,20 @@ class TrainingConfig(Section):
     refine_every: Count = 50
     det_penalty: NonNegative = 0.0
     threads: Count | None = None
+    checkpoint_s: NonNegative = 60.0
     tensorboard: bool = False
 
 
 class EnergyConfig(Section):
-    """Energies by `method`: batched where it serves (auto), or OpenMM's workers."""
+    """Energies by `method`: batched where it serves (auto), or OpenMM's workers.
+
+    A worker without an answer after `timeout_s` is replaced.
+    """
 
     method: Literal["auto", "batched", "openmm"] = "auto"
     platform: str = "CPU"
     workers: Count | None = None
+    timeout_s: Positive = 60.0
 
 
 class ReportConfig(Section):

@@ -1,6 +1,6 @@
-"""The one error that is the user's to mend."""
+"""The errors that the command line tells in one line."""
 
-__all__ = ["UserInputError"]
+__all__ = ["RunError", "UserInputError"]
 
 
 class UserInputError(ValueError):
@@ -8,4 +8,12 @@ class UserInputError(ValueError):
 
     The message is one line: which file, key or frame, what was expected, what was found and what
     to do. The command line prints it and exits with 2.
+    """
+
+
+class RunError(RuntimeError):
+    """Something failed on the way, and the input alone is not to blame.
+
+    The message is one line: what failed, where, and how to go on. The command line prints it and
+    exits with 1.
     """
