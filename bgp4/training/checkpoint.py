@@ -1,8 +1,8 @@
 """Checkpoints: one safetensors file, written whole or not at all, read without running code.
 
 It holds the model (P4's buffers in mid-cycle included), the best model so far, the optimizer's
-moments, every generator's state and the counters. A bundled model's holds the best model and the
-counters alone.
+moments, every generator's state, what the next row of history needs of the steps before, and the
+counters. A bundled model's holds the best model and the counters alone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from bgp4.errors import UserInputError
-from bgp4.run import atomic_write_bytes
+from bgp4.files import atomic_write_bytes
 from bgp4.training.schedule import PHASES
 from bgp4.training.step import Generators
 
@@ -38,8 +38,10 @@ class Counters:
 
     step: int = 0
     skipped_steps: int = 0
+    skipped_in_a_row: int = 0
     energy_evaluations: int = 0
     rejected_energies: int = 0
+    replaced_workers: int = 0
     p4_merges: int = 0
     p4_rejected: int = 0
     p4_nonfinite: int = 0
@@ -57,6 +59,7 @@ def save_checkpoint(
     best: dict[str, Tensor],
     optimizer: torch.optim.Optimizer,
     generators: Generators,
+    window: dict[str, Tensor],
     counters: Counters,
 ) -> None:
     """Write everything that a resumed run needs to go on as if it had never stopped."""
@@ -66,6 +69,7 @@ def save_checkpoint(
         tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
     for name, generator in _named(generators).items():
         tensors[f"generator.{name}"] = generator.get_state()
+    tensors |= {f"window.{k}": v for k, v in window.items()}
     _write(path, tensors, counters)
 
 
@@ -84,8 +88,8 @@ def load_checkpoint(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     generators: Generators,
-) -> tuple[dict[str, Tensor], Counters]:
-    """Restore all in place; returns the best model's state and the counters.
+) -> tuple[dict[str, Tensor], dict[str, Tensor], Counters]:
+    """Restore all in place; returns the best model's state, the window's, and the counters.
 
     Raises:
         UserInputError: If the file is damaged, belongs to another model, or has the best alone.
@@ -104,7 +108,7 @@ def load_checkpoint(
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
     for name, generator in _named(generators).items():
         generator.set_state(tensors[f"generator.{name}"])
-    return _with_prefix(tensors, "best."), counters
+    return _with_prefix(tensors, "best."), _with_prefix(tensors, "window."), counters
 
 
 def read_best(path: Path) -> dict[str, Tensor]:

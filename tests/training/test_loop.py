@@ -19,13 +19,14 @@ from bgp4.analysis.collect import collect_run
 from bgp4.config import Config, SystemConfig
 from bgp4.data import split_blocks
 from bgp4.energies.batched import BatchedEnergy
-from bgp4.errors import UserInputError
+from bgp4.errors import RunError, UserInputError
 from bgp4.flows.generator import Conformations
 from bgp4.run import RunFolder
 from bgp4.system import load_molecule
 from bgp4.training.history import COLUMNS
-from bgp4.training.loop import MAX_SKIPPED_IN_A_ROW, Trainer, fitted_generator, train
+from bgp4.training.loop import fitted_generator, train
 from bgp4.training.monitor import PhiMonitor
+from bgp4.training.trainer import MAX_SKIPPED_IN_A_ROW, Trainer
 
 
 def history(run: RunFolder) -> list[dict[str, str]]:
@@ -135,7 +136,7 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted(trainer, monkeypatch) 
 def test_many_such_steps_in_a_row_stop_the_run(trainer) -> None:
     made = trainer(steps=500, evaluate_every=1000)
     made.x_train[:] = torch.nan
-    with pytest.raises(FloatingPointError, match=r"50 steps in a row.*learning_rate"):
+    with pytest.raises(RunError, match=r"50 steps in a row.*likelihood.*learning_rate"):
         made.fit()
     assert made.counters.skipped_steps == MAX_SKIPPED_IN_A_ROW == made.counters.step
 
@@ -337,7 +338,7 @@ def test_phi_monitor(alanine, smoke_frames, by_phi, caplog, share: float, warns:
     monitor = PhiMonitor(alanine.topology, smoke_frames.positions_nm)
     assert monitor.data_share == pytest.approx(0.12, abs=0.03)
     with caplog.at_level("WARNING", logger="bgp4"):
-        assert monitor.share([by_phi(share)]) == pytest.approx(share, abs=1e-6)
+        assert monitor.share(*monitor.count([by_phi(share)])) == pytest.approx(share, abs=1e-6)
     assert ("of the generated conformations" in caplog.text) == warns
 
 
@@ -345,13 +346,13 @@ def test_phi_monitor_looks_at_valid_samples_alone(alanine, smoke_frames, by_phi)
     monitor = PhiMonitor(alanine.topology, smoke_frames.positions_nm)
     half = by_phi(0.5)
     valid = torch.arange(400) < 200  # the positive ones
-    assert monitor.share([half._replace(possible=valid)]) == 1
-    assert math.isnan(monitor.share([half._replace(possible=valid & False)]))
-    assert math.isnan(monitor.share([]))
+    assert monitor.share(*monitor.count([half._replace(possible=valid)])) == 1
+    assert math.isnan(monitor.share(*monitor.count([half._replace(possible=valid & False)])))
+    assert math.isnan(monitor.share(*monitor.count([])))
 
 
 def test_a_molecule_without_phi() -> None:
     toluene = load_molecule(SystemConfig(testsystem="TolueneVacuum"))
     positions = np.repeat(toluene.positions_nm[None].astype(np.float32), 3, axis=0)
     monitor = PhiMonitor(toluene.topology, positions)
-    assert math.isnan(monitor.share([conformations(torch.as_tensor(positions))]))
+    assert math.isnan(monitor.share(*monitor.count([conformations(torch.as_tensor(positions))])))
