@@ -16,7 +16,8 @@ from bgp4.config import Config, SystemConfig, load_config
 from bgp4.data import load_frames
 from bgp4.errors import UserInputError
 from bgp4.replicas import ENGINES, BatchedReplicas, DynamicsSettings
-from bgp4.simulate import _engine, _Job, exchange, run_stacks, simulate, write_trajectory
+from bgp4.simulate import _engine, simulate, write_trajectory
+from bgp4.stacks import Job, exchange, run_stacks
 from bgp4.system import Molecule, load_molecule
 
 R = 8.31446261815324e-3
@@ -138,7 +139,7 @@ def test_permute_moves_configurations_within_their_stack(engine, chain) -> None:
 @engines
 def test_the_same_seed_makes_the_same_frames(engine, chain) -> None:
     def run(seed: int) -> NDArray:
-        job = _Job(engine, settings(chain, stacks=2, seed=seed), 3, 2, 20)
+        job = Job(engine, settings(chain, stacks=2, seed=seed), 3, 2, 20)
         return run_stacks(ENGINES[engine](job.dynamics), job)[0]
 
     frames = run(1)
@@ -153,7 +154,7 @@ def test_engines_agree_on_a_molecule(plain_openmm) -> None:
     means = {}
     for engine in sorted(ENGINES):
         dynamics = settings(molecule, temperatures_k=(300.0,), stacks=16)
-        job = _Job(engine, dynamics, frames=15, equilibration_frames=8, steps_per_frame=50)
+        job = Job(engine, dynamics, frames=15, equilibration_frames=8, steps_per_frame=50)
         frames, acceptance = run_stacks(ENGINES[engine](dynamics), job)
         assert acceptance.shape == (0,)
         energies, _ = plain_openmm(molecule.system_xml, frames.reshape(-1, 22, 3))
@@ -206,7 +207,7 @@ def test_engines_agree_on_energies_and_backbone_torsions(alanine, plain_openmm) 
         dynamics = settings(
             alanine, temperatures_k=(1000.0,), stacks=stacks, friction_per_ps=2.0, platform="CPU"
         )
-        job = _Job(engine, dynamics, frames, equilibration_frames=5, steps_per_frame=400)
+        job = Job(engine, dynamics, frames, equilibration_frames=5, steps_per_frame=400)
         positions = run_stacks(ENGINES[engine](dynamics), job)[0].reshape(-1, 22, 3)
         trajectory = mdtraj.Trajectory(positions, alanine.topology)
         angles = [f(trajectory)[1][:, 0] for f in (mdtraj.compute_phi, mdtraj.compute_psi)]
