@@ -5,9 +5,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
+from types import ModuleType
 from typing import Any, NamedTuple
 
 __all__ = ["Child", "end_with_parent", "start_child", "stop_children"]
@@ -35,13 +38,29 @@ class Child(NamedTuple):
 
 
 def start_child(target: Callable[..., None], *arguments: Any) -> Child:
-    """Start `target(pipe, *arguments)`, which calls `end_with_parent` first."""
+    """Start `target(pipe, *arguments)`, a function of a module, which calls `end_with_parent`."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=target, args=(theirs, *arguments), daemon=True)
-    process.start()
+    with _without_main():
+        process.start()
     theirs.close()
     return Child(process, ours)
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Hide `__main__`, which spawn would run again in the new process.
+
+    What runs there is imported by its own name. A notebook's `__main__` is no file that could be
+    run again, and a script's may have no guard against it.
+    """
+    hidden = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = hidden
 
 
 def end_with_parent() -> None:

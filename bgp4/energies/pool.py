@@ -62,6 +62,7 @@ class WorkerPool:
         self.timeout_s = timeout_s
         self.n_replaced = 0
         self._failures_in_a_row = 0
+        self._known: Array | None = None
         self._arguments = [(system_xml, platform, core) for core in _cores(workers)]
         self.children: list[Child] = []
         try:
@@ -97,13 +98,14 @@ class WorkerPool:
 
     def _answer(self, i: int, part: Array, deadline: float) -> Evaluation:
         """To a part that worker i was sent."""
-        for _ in range(MAX_FAILURES):
+        for attempt in range(MAX_FAILURES):
+            if attempt:
+                self._send(i, part)
+                deadline = time.monotonic() + self.timeout_s
             try:
                 return self._received(i, part, deadline)
             except _Failure as failure:
                 self._replace(i, f"{failure}; its {len(part)} conformations are done again")
-            self._send(i, part)
-            deadline = time.monotonic() + self.timeout_s
         return _joined([self._alone(i, part[k : k + 1]) for k in range(len(part))])
 
     def _alone(self, i: int, conformation: Array) -> Evaluation:
@@ -127,7 +129,10 @@ class WorkerPool:
         if isinstance(answer, str):
             raise _Failure(answer)
         self._failures_in_a_row = 0
-        return Evaluation(*answer)
+        evaluation = Evaluation(*answer)
+        if self._known is None and len(evaluation.rejected) < len(part):
+            self._known = part[int(np.isfinite(evaluation.energy_kjmol).argmax())]
+        return evaluation
 
     def _replace(self, i: int, why: str) -> None:
         """A new worker in the place of one that failed.
@@ -145,7 +150,7 @@ class WorkerPool:
             )
         self.children[i].process.kill()
         stop_children([self.children[i]])
-        self.children[i] = start_child(serve_energies, *self._arguments[i])
+        self.children[i] = start_child(serve_energies, *self._arguments[i], self._known)
         _await_start(self.children[i])
 
 
@@ -167,10 +172,7 @@ def _await_start(child: Child) -> None:
             raise RunError(f"an OpenMM worker has not started in {START_TIMEOUT_S:g} s")
         error = child.pipe.recv()
     except (EOFError, OSError) as lost:
-        raise RunError(
-            f"an OpenMM worker {child.fate} as it started; a script that uses bgp4 needs "
-            "`if __name__ == '__main__':` around what it runs"
-        ) from lost
+        raise RunError(f"an OpenMM worker {child.fate} as it started") from lost
     if error is not None:
         raise UserInputError(f"config key energies.platform: {error}")
 

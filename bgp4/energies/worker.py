@@ -41,14 +41,19 @@ def make_context(system_xml: str, platform: str, integrator: Any = None) -> Any:
 
 
 def serve_energies(
-    pipe: Connection, system_xml: str, platform: str, core: int | None = None
+    pipe: Connection,
+    system_xml: str,
+    platform: str,
+    core: int | None = None,
+    known: np.ndarray | None = None,
 ) -> None:
     """Answer batches of positions with energies and forces until the pipe closes.
 
     A request is positions in nm, (batch, atoms, 3); an answer is energies in kJ/mol (batch,),
     forces in kJ/mol/nm (batch, atoms, 3) and a dict of conformation index to what OpenMM said of
     those it rejected, whose energy is NaN and forces zero. Where the Context is no longer to be
-    trusted (see `Witness`), the answer is a text that says so.
+    trusted (see `Witness`; `known` is a conformation that has an energy), the answer is a text that
+    says so.
 
     OpenMM hands each evaluation to a thread of its own and sleeps meanwhile; on one core the two
     take turns without waking another.
@@ -62,7 +67,7 @@ def serve_energies(
         pipe.send(error)
         return
     pipe.send(None)
-    witness = Witness()
+    witness = Witness(known)
     while True:
         try:
             positions = pipe.recv()
@@ -80,11 +85,11 @@ class Witness:
 
     DENIAL = "finds NaN where it found an energy before"
 
-    def __init__(self) -> None:
-        self.conformation: np.ndarray | None = None
+    def __init__(self, conformation: np.ndarray | None = None) -> None:
+        self.conformation = conformation
 
     def agrees(self, context: Any, positions: np.ndarray, answer: Answer) -> bool:
-        """Whether the answer can be believed; the first energy of all is taken for known."""
+        """Whether the answer can be believed; the first that has an energy is the witness."""
         energies, _, rejected = answer
         if self.conformation is None and len(rejected) < len(energies):
             self.conformation = positions[int(np.isfinite(energies).argmax())].copy()

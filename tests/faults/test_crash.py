@@ -1,0 +1,201 @@
+"""SIGKILL at random moments of every command: nothing half-written, and the same result after all.
+
+The moments come from a recorded seed. A few of them are in every test run; thirty of each command,
+by `pytest -m slow tests/faults/test_crash.py -s`, which prints what it did.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+import shutil
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from crash import check_whole, run
+from safetensors.torch import load_file
+
+from bgp4.run import RunFolder
+
+SEED = 4
+SMOKE = ("--config", "ala2_smoke.yaml")
+
+
+def sets(*overrides: str) -> tuple[str, ...]:
+    return tuple(part for override in overrides for part in ("--set", override))
+
+
+class Command(ABC):
+    """One that is killed: how it begins, how it goes on, and what it must have made in the end."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.restart()
+
+    def restart(self) -> None:
+        """An empty folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+
+    @abstractmethod
+    def arguments(self) -> tuple[str, ...]:
+        """To begin, or to go on with what is there."""
+
+    @abstractmethod
+    def result(self) -> object:
+        """What must be the same whether it was killed or not."""
+
+
+class Train(Command):
+    """With a checkpoint after each step, so that many a moment is in the middle of one."""
+
+    options = sets("training.steps=60", "training.checkpoint_s=0")
+
+    def arguments(self) -> tuple[str, ...]:
+        begun = (self.folder / "run" / "checkpoint.safetensors").is_file()
+        return ("train", *SMOKE, "--run", "run", *self.options, *["--resume"] * begun)
+
+    def result(self) -> object:
+        run = RunFolder(self.folder / "run")
+        names = {path.name for path in run.path.iterdir()}
+        assert names == {"config.yaml", "run.json", "history.csv", "checkpoint.safetensors"}
+        with run.history_path.open() as file:
+            rows = [{k: v for k, v in row.items() if k != "wall_s"} for row in csv.DictReader(file)]
+        tensors = {k: v.tolist() for k, v in load_file(run.checkpoint_path).items()}
+        info = {k: v for k, v in run.info().items() if k not in VARYING}
+        return rows, tensors, info
+
+
+VARYING = ("started", "wall_time_s", "core_hours", "source")
+
+
+class TrainByClock(Train):
+    """With OpenMM's workers and few checkpoints, by the clock alone."""
+
+    options = sets(
+        "training.steps=60",
+        "training.checkpoint_s=0.2",
+        "training.evaluate_every=25",
+        "energies.method=openmm",
+    )
+
+
+class Sample(Command):
+    """Into the run's folder, whose sidecar-less file it is."""
+
+    name = "run/samples.h5"
+
+    def restart(self) -> None:
+        super().restart()
+        shutil.copytree(self.run, self.folder / "run")
+
+    def __init__(self, folder: Path, run: RunFolder) -> None:
+        self.run = run.path
+        super().__init__(folder)
+
+    def arguments(self) -> tuple[str, ...]:
+        return ("sample", "run", "-n", "20000")
+
+    def result(self) -> object:
+        with h5py.File(self.folder / self.name) as file:
+            return [np.asarray(file[key]).tobytes() for key in ("coordinates", "bgp4/log_weight")]
+
+
+class Report(Sample):
+    """Samples and the report from them."""
+
+    def arguments(self) -> tuple[str, ...]:
+        return ("report", "run")
+
+    def result(self) -> object:
+        metrics = json.loads((self.folder / "run/report/metrics.json").read_text())
+        return super().result(), {k: v for k, v in metrics.items() if "wall_time" not in k}
+
+
+class Simulate(Command):
+    """The engine of its own, parallel tempering by two processes."""
+
+    options = sets(
+        *("simulate.frames=400", "simulate.stacks=4", "simulate.processes=2"),
+        *("simulate.temperatures_k=[1000, 1100]", "simulate.checkpoint_s=0.05"),
+    )
+    engine = "batched"
+
+    def arguments(self) -> tuple[str, ...]:
+        begun = (self.folder / ".made.h5.simulation/config.yaml").is_file()
+        engine = ("--engine", self.engine)
+        return ("simulate", *SMOKE, "-o", "made.h5", *self.options, *engine, *["--resume"] * begun)
+
+    def result(self) -> object:
+        assert {path.name for path in self.folder.iterdir()} == {"made.h5"}
+        with h5py.File(self.folder / "made.h5") as file:
+            keys = ("coordinates", "potentialEnergy", "time", "temperature")
+            acceptance = file["bgp4"].attrs["exchange_acceptance"].tolist()
+            return [np.asarray(file[key]).tobytes() for key in keys], acceptance
+
+
+class SimulateByOpenMM(Simulate):
+    """OpenMM's Contexts on the Reference platform."""
+
+    engine = "openmm"
+    options = (*Simulate.options, *sets("simulate.frames=60"))
+
+
+def survive(command: Command, kills: int) -> None:
+    """Kill it so often, at moments spread over the time it takes, and compare what it makes."""
+    whole = run(*command.arguments(), cwd=command.folder)
+    assert whole.code == 0, whole.err
+    expected = command.result()
+    command.restart()
+    rng, killed, runs = random.Random(SEED), 0, 0
+    while killed < kills:
+        moment = rng.uniform(0.1, 1.0) * whole.seconds
+        outcome = run(*command.arguments(), cwd=command.folder, kill_after_s=moment)
+        check_whole(command.folder)
+        if outcome.code is None:
+            killed += 1
+            continue
+        runs += finish(command, expected, outcome.code, outcome.err)
+    last = run(*command.arguments(), cwd=command.folder)
+    runs += finish(command, expected, last.code, last.err)
+    print(f"\n{type(command).__name__}: {killed} kills survived, {runs} runs the same to the bit")
+
+
+def finish(command: Command, expected: object, code: int | None, err: str) -> int:
+    """Compare, and begin anew."""
+    assert code == 0, err
+    assert command.result() == expected
+    command.restart()
+    return 1
+
+
+def made(name: str, folder: Path, smoke_run: RunFolder) -> Command:
+    alone: dict[str, type[Command]] = {
+        "train": Train,
+        "train by the clock": TrainByClock,
+        "simulate": Simulate,
+        "simulate by openmm": SimulateByOpenMM,
+    }
+    if name in alone:
+        return alone[name](folder)
+    return {"sample": Sample, "report": Report}[name](folder, smoke_run)
+
+
+@pytest.mark.parametrize(
+    ("name", "kills"), [("train", 4), ("simulate", 2), ("sample", 2), ("report", 2)]
+)
+def test_a_few_kills(name: str, kills: int, smoke_run, tmp_path) -> None:
+    survive(made(name, tmp_path / "work", smoke_run), kills)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    ["train", "train by the clock", "simulate", "simulate by openmm", "sample", "report"],
+)
+def test_thirty_kills(name: str, smoke_run, tmp_path) -> None:
+    survive(made(name, tmp_path / "work", smoke_run), 30)
