@@ -17,6 +17,9 @@ __all__ = ["coordinate_names", "diagnose"]
 LOOKED_AT = 4096
 """Frames, or samples, at most."""
 
+USUAL = 6.0
+"""Standard deviations within which a coordinate is not to blame."""
+
 
 def coordinate_names(model: BoltzmannGenerator, topology: mdtraj.Topology) -> list[str]:
     """Of the columns of x, such as `angle ACE1-H1, ACE1-CH3, ACE1-H2`."""
@@ -70,14 +73,23 @@ def _where(model: BoltzmannGenerator, topology: mdtraj.Topology, x_train: Tensor
     else:
         z = model.draw_latent(LOOKED_AT, torch.Generator().manual_seed(0))
         x, kind = model.transform.inverse(z)[0], "samples"
-        positions = model.conformations(x.double(), x.new_zeros(len(x)).double()).positions_nm
-        bad = ~positions.isfinite().all(2).all(1)
+        bad = ~model.conformations(x.double(), x.new_zeros(len(x)).double()).possible
     if not bad.any():
         return ""
     size = x[bad].double().abs().nan_to_num(nan=math.inf).mean(0)
+    counted = f": of {int(bad.sum())} of {len(x)} {kind}, "
+    if size.max() < USUAL:
+        return f"{counted}with {_largest(model)}"
     name = coordinate_names(model, topology)[int(size.argmax())]
-    wrong = "not finite" if size.max().isinf() else f"{size.max():.3g} standard deviations off"
-    return f": of {int(bad.sum())} of {len(x)} {kind}, {name} is {wrong}"
+    off = "not finite" if size.max().isinf() else f"{size.max():.3g} standard deviations off"
+    return f"{counted}{name} is {off}"
+
+
+def _largest(model: BoltzmannGenerator) -> str:
+    """The parameter that has the largest value."""
+    sizes = {name: float(p.abs().max()) for name, p in model.named_parameters() if p.numel()}
+    name = max(sizes, key=sizes.__getitem__)
+    return f"values up to {sizes[name]:.3g} in {name}"
 
 
 def _finite(tensor: Tensor) -> bool:

@@ -19,6 +19,7 @@ from bgp4.energies.base import Energy
 from bgp4.errors import RunError
 from bgp4.flows.generator import BoltzmannGenerator
 from bgp4.interrupt import deferred_interrupt
+from bgp4.p4 import SingularMatrixError
 from bgp4.progress import progress
 from bgp4.provenance import provenance
 from bgp4.run import RunFolder
@@ -196,22 +197,32 @@ class Trainer:
         )
 
     def step(self, step: int) -> StepResult:
-        """One optimizer step at its temperature, counted."""
+        """One optimizer step at its temperature, counted.
+
+        Raises:
+            RunError: If a P4 matrix has become singular.
+        """
         kelvin = self.schedule.temperature_k(step)
         self.energy.temperature_k = kelvin
         self.model.set_base_std(math.sqrt(kelvin / self.schedule.data_k))
-        result = train_step(
-            self.model,
-            self.optimizer,
-            self.x_train,
-            self.energy,
-            step,
-            self.settings,
-            self.schedule,
-            self.generators,
-            self.ranks,
-            kjmol_to_kt(self.typical_kjmol, kelvin),
-        )
+        try:
+            result = train_step(
+                self.model,
+                self.optimizer,
+                self.x_train,
+                self.energy,
+                step,
+                self.settings,
+                self.schedule,
+                self.generators,
+                self.ranks,
+                kjmol_to_kt(self.typical_kjmol, kelvin),
+            )
+        except SingularMatrixError as error:
+            raise RunError(
+                f"step {step}: a P4 layer's matrix has become singular, or is not finite; "
+                "begin anew with a lower training.learning_rate or training.merge_every"
+            ) from error
         self.counters.step = step
         self.counters.skipped_steps += result.skipped
         in_a_row = self.counters.skipped_in_a_row

@@ -16,7 +16,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from crash import check_whole, run
+from crash import Outcome, check_whole, run
 from safetensors.torch import load_file
 
 from bgp4.run import RunFolder
@@ -30,16 +30,26 @@ def sets(*overrides: str) -> tuple[str, ...]:
 
 
 class Command(ABC):
-    """One that is killed: how it begins, how it goes on, and what it must have made in the end."""
+    """One that is killed: how it begins, how it goes on, and what it must have made in the end.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    Args:
+        folder: Where it works.
+        scale: How much more it has to do than the least.
+    """
+
+    def __init__(self, folder: Path, scale: int, smoke_run: RunFolder) -> None:
+        self.folder, self.scale, self.smoke_run = folder, scale, smoke_run.path
         self.restart()
 
     def restart(self) -> None:
         """An empty folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
+
+    def written(self) -> dict[Path, int]:
+        """When each file was last written, but for locks."""
+        files = (path for path in self.folder.rglob("*") if not path.name.endswith("lock"))
+        return {path: path.stat().st_mtime_ns for path in files if path.is_file()}
 
     @abstractmethod
     def arguments(self) -> tuple[str, ...]:
@@ -53,11 +63,12 @@ class Command(ABC):
 class Train(Command):
     """With a checkpoint after each step, so that many a moment is in the middle of one."""
 
-    options = sets("training.steps=60", "training.checkpoint_s=0")
+    options = sets("training.checkpoint_s=0")
 
     def arguments(self) -> tuple[str, ...]:
         begun = (self.folder / "run" / "checkpoint.safetensors").is_file()
-        return ("train", *SMOKE, "--run", "run", *self.options, *["--resume"] * begun)
+        steps = sets(f"training.steps={60 * self.scale}")
+        return ("train", *SMOKE, "--run", "run", *self.options, *steps, *["--resume"] * begun)
 
     def result(self) -> object:
         run = RunFolder(self.folder / "run")
@@ -77,9 +88,7 @@ class TrainByClock(Train):
     """With OpenMM's workers and few checkpoints, by the clock alone."""
 
     options = sets(
-        "training.steps=60",
-        "training.checkpoint_s=0.2",
-        "training.evaluate_every=25",
+        *("training.checkpoint_s=0.2", "training.evaluate_every=50"),
         "energies.method=openmm",
     )
 
@@ -91,14 +100,10 @@ class Sample(Command):
 
     def restart(self) -> None:
         super().restart()
-        shutil.copytree(self.run, self.folder / "run")
-
-    def __init__(self, folder: Path, run: RunFolder) -> None:
-        self.run = run.path
-        super().__init__(folder)
+        shutil.copytree(self.smoke_run, self.folder / "run")
 
     def arguments(self) -> tuple[str, ...]:
-        return ("sample", "run", "-n", "20000")
+        return ("sample", "run", "-n", str(20_000 * self.scale))
 
     def result(self) -> object:
         with h5py.File(self.folder / self.name) as file:
@@ -120,15 +125,16 @@ class Simulate(Command):
     """The engine of its own, parallel tempering by two processes."""
 
     options = sets(
-        *("simulate.frames=400", "simulate.stacks=4", "simulate.processes=2"),
-        *("simulate.temperatures_k=[1000, 1100]", "simulate.checkpoint_s=0.05"),
+        *("simulate.stacks=4", "simulate.processes=2", "simulate.checkpoint_s=0.05"),
+        "simulate.temperatures_k=[1000, 1100]",
     )
-    engine = "batched"
+    engine, frames = "batched", 400
 
     def arguments(self) -> tuple[str, ...]:
         begun = (self.folder / ".made.h5.simulation/config.yaml").is_file()
         engine = ("--engine", self.engine)
-        return ("simulate", *SMOKE, "-o", "made.h5", *self.options, *engine, *["--resume"] * begun)
+        options = (*self.options, *sets(f"simulate.frames={self.frames * self.scale}"), *engine)
+        return ("simulate", *SMOKE, "-o", "made.h5", *options, *["--resume"] * begun)
 
     def result(self) -> object:
         assert {path.name for path in self.folder.iterdir()} == {"made.h5"}
@@ -141,8 +147,7 @@ class Simulate(Command):
 class SimulateByOpenMM(Simulate):
     """OpenMM's Contexts on the Reference platform."""
 
-    engine = "openmm"
-    options = (*Simulate.options, *sets("simulate.frames=60"))
+    engine, frames = "openmm", 80
 
 
 def survive(command: Command, kills: int) -> None:
@@ -151,51 +156,39 @@ def survive(command: Command, kills: int) -> None:
     assert whole.code == 0, whole.err
     expected = command.result()
     command.restart()
-    rng, killed, runs = random.Random(SEED), 0, 0
+    rng, killed, at_work, runs = random.Random(SEED), 0, 0, 0
     while killed < kills:
-        moment = rng.uniform(0.1, 1.0) * whole.seconds
+        moment, before = rng.uniform(0.1, 1.0) * whole.seconds, command.written()
         outcome = run(*command.arguments(), cwd=command.folder, kill_after_s=moment)
         check_whole(command.folder)
         if outcome.code is None:
             killed += 1
-            continue
-        runs += finish(command, expected, outcome.code, outcome.err)
-    last = run(*command.arguments(), cwd=command.folder)
-    runs += finish(command, expected, last.code, last.err)
-    print(f"\n{type(command).__name__}: {killed} kills survived, {runs} runs the same to the bit")
+            at_work += command.written() != before
+        else:
+            runs += finish(command, expected, outcome)
+    runs += finish(command, expected, run(*command.arguments(), cwd=command.folder))
+    name = type(command).__name__
+    print(f"\n{name}: {killed} kills survived ({at_work} while it wrote), {runs} runs the same")
 
 
-def finish(command: Command, expected: object, code: int | None, err: str) -> int:
+def finish(command: Command, expected: object, outcome: Outcome) -> int:
     """Compare, and begin anew."""
-    assert code == 0, err
+    assert outcome.code == 0, outcome.err
     assert command.result() == expected
     command.restart()
     return 1
 
 
-def made(name: str, folder: Path, smoke_run: RunFolder) -> Command:
-    alone: dict[str, type[Command]] = {
-        "train": Train,
-        "train by the clock": TrainByClock,
-        "simulate": Simulate,
-        "simulate by openmm": SimulateByOpenMM,
-    }
-    if name in alone:
-        return alone[name](folder)
-    return {"sample": Sample, "report": Report}[name](folder, smoke_run)
+COMMANDS = {c.__name__: c for c in (Train, Simulate, Sample, Report)}
+VARIANTS = {c.__name__: c for c in (TrainByClock, SimulateByOpenMM)}
 
 
-@pytest.mark.parametrize(
-    ("name", "kills"), [("train", 4), ("simulate", 2), ("sample", 2), ("report", 2)]
-)
-def test_a_few_kills(name: str, kills: int, smoke_run, tmp_path) -> None:
-    survive(made(name, tmp_path / "work", smoke_run), kills)
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_few_kills(name: str, smoke_run, tmp_path) -> None:
+    survive(COMMANDS[name](tmp_path / "work", 1, smoke_run), 4 if name == "Train" else 2)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name",
-    ["train", "train by the clock", "simulate", "simulate by openmm", "sample", "report"],
-)
+@pytest.mark.parametrize("name", COMMANDS | VARIANTS)
 def test_thirty_kills(name: str, smoke_run, tmp_path) -> None:
-    survive(made(name, tmp_path / "work", smoke_run), 30)
+    survive((COMMANDS | VARIANTS)[name](tmp_path / "work", 10, smoke_run), 30)

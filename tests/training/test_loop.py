@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import mdtraj
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -141,10 +144,14 @@ def test_many_such_steps_in_a_row_stop_the_run(trainer) -> None:
     assert made.counters.skipped_steps == MAX_SKIPPED_IN_A_ROW == made.counters.step
 
 
+@pytest.mark.parametrize("checkpoint_s", [60.0, 0.0])
 @pytest.mark.parametrize("stop_at", [8, 18])
-def test_resuming_is_exact(smoke_config, smoke_run, tmp_path, monkeypatch, stop_at) -> None:
-    """Stopped in either phase, between merges and after the last checkpoint."""
-    real = Trainer.step
+def test_resuming_is_exact(
+    smoke_config, smoke_run, tmp_path, monkeypatch, stop_at, checkpoint_s
+) -> None:
+    """Stopped in either phase, between merges; from the last evaluation, or from the step before,
+    with a row of history half-way."""
+    real, config = Trainer.step, with_training(smoke_config, checkpoint_s=checkpoint_s)
 
     def interrupted(self: Trainer, step: int) -> object:
         if step == stop_at:
@@ -155,16 +162,44 @@ def test_resuming_is_exact(smoke_config, smoke_run, tmp_path, monkeypatch, stop_
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "step", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            train(smoke_config, path, device="cpu")
+            train(config, path, device="cpu")
+    assert saved_step(RunFolder(path)) == (stop_at - 1 if checkpoint_s == 0 else stop_at // 5 * 5)
     assert len(history(RunFolder(path))) == stop_at // 5
-    resumed = train(smoke_config, path, resume=True, device="cpu")
+    resumed = train(config, path, resume=True, device="cpu")
     assert history(resumed) == history(smoke_run)
     same_tensors(resumed.checkpoint_path, smoke_run.checkpoint_path)
     ours, expected = resumed.info(), smoke_run.info()
-    for varying in ("started", "wall_time_s", "core_hours"):
+    for varying in ("started", "wall_time_s", "core_hours", "sha256", "source"):
         assert ours.pop(varying) is not None
         expected.pop(varying)
     assert ours == expected
+
+
+def saved_step(run: RunFolder) -> int:
+    with safe_open(str(run.checkpoint_path), framework="pt") as file:
+        return json.loads(file.metadata()["counters"])["step"]
+
+
+def test_ctrl_c_saves_the_step_that_it_came_in(
+    smoke_config, smoke_run, tmp_path, monkeypatch, caplog
+) -> None:
+    real = Trainer.step
+
+    def interrupted(self: Trainer, step: int) -> object:
+        if step == 13:
+            os.kill(os.getpid(), signal.SIGINT)
+        return real(self, step)
+
+    path = tmp_path / "run"
+    with monkeypatch.context() as patch, caplog.at_level("INFO", logger="bgp4"):
+        patch.setattr(Trainer, "step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(smoke_config, path, device="cpu")
+    assert saved_step(RunFolder(path)) == 13
+    assert "stopped after step 13; go on by --resume" in caplog.text
+    resumed = train(smoke_config, path, resume=True, device="cpu")
+    assert history(resumed) == history(smoke_run)
+    same_tensors(resumed.checkpoint_path, smoke_run.checkpoint_path)
 
 
 def same_tensors(a: Path, b: Path) -> None:
