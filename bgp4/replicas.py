@@ -106,10 +106,7 @@ class OpenMMReplicas:
                 self._set_temperature(self.contexts[s][t], int(row[t]), int(t))
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """OpenMM's own checkpoints, which hold the Reference platform's random numbers.
-
-        Of other platforms the noise goes on anew: as good, but not the same.
-        """
+        """OpenMM's own checkpoints, random numbers included, for the same platform and machine."""
         return {
             f"{s}.{t}": np.frombuffer(context.createCheckpoint(), np.uint8)
             for s, stack in enumerate(self.contexts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import count
 
 import h5py
 import mdtraj
@@ -17,7 +18,7 @@ from bgp4.data import load_frames
 from bgp4.errors import UserInputError
 from bgp4.replicas import ENGINES, BatchedReplicas, DynamicsSettings
 from bgp4.simulate import _engine, simulate, write_trajectory
-from bgp4.stacks import Job, exchange, run_stacks
+from bgp4.stacks import Job, Kept, exchange, run_stacks
 from bgp4.system import Molecule, load_molecule
 
 R = 8.31446261815324e-3
@@ -147,6 +148,43 @@ def test_the_same_seed_makes_the_same_frames(engine, chain) -> None:
     np.testing.assert_allclose(frames.mean(axis=2), 0, atol=1e-7)
     np.testing.assert_array_equal(frames, run(1))
     assert not np.array_equal(frames, run(2))
+
+
+@pytest.mark.parametrize("stop_after", [1, 4])
+@pytest.mark.parametrize(
+    ("engine", "platform"), [("batched", "Reference"), ("openmm", "Reference"), ("openmm", "CPU")]
+)
+def test_stacks_go_on_where_they_stopped(chain, tmp_path, engine, platform, stop_after) -> None:
+    """To the bit; in equilibration or later, and whatever was written after the state."""
+    dynamics = settings(chain, stacks=3, platform=platform)
+    whole = Job(engine, dynamics, frames=5, equilibration_frames=2, steps_per_frame=10)
+    expected, acceptance = run_stacks(ENGINES[engine](dynamics), whole)
+    kept = Kept.in_folder(tmp_path, 0)
+    job, rounds = replace(whole, kept=kept), count()
+    stopped = run_stacks(
+        ENGINES[engine](dynamics), job, stopping=lambda: next(rounds) == stop_after - 1
+    )
+    assert stopped is None
+    with kept.frames_path.open("ab") as file:
+        file.write(b"half a frame")
+    for _ in range(2):
+        frames, accepted = run_stacks(ENGINES[engine](dynamics), job)
+        np.testing.assert_array_equal(frames, expected)
+        np.testing.assert_array_equal(accepted, acceptance)
+
+
+@pytest.mark.parametrize("damage", ["state", "frames", "other replicas"])
+def test_damaged_states_are_said_to_be(chain, tmp_path, damage: str) -> None:
+    dynamics, kept = settings(chain, stacks=2), Kept.in_folder(tmp_path, 0)
+    job = Job("batched", dynamics, 3, 0, 2, kept)
+    run_stacks(BatchedReplicas(dynamics), job)
+    if damage == "other replicas":
+        job = replace(job, dynamics=settings(chain, stacks=3))
+    else:
+        path = kept.state_path if damage == "state" else kept.frames_path
+        path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(UserInputError, match=r"cannot go on from it .*remove the folder"):
+        run_stacks(BatchedReplicas(job.dynamics), job)
 
 
 def test_engines_agree_on_a_molecule(plain_openmm) -> None:
