@@ -29,14 +29,13 @@ __all__ = [
     "train_command",
 ]
 
+log = logging.getLogger(__name__)
+
 FREE_ON_RESUME = {
     "train": ("energies", "report", "training.checkpoint_s"),
     "simulate": ("data", "model", "training", "energies", "report", "simulate.checkpoint_s"),
 }
 """Config sections and keys that may differ when a command goes on: its result stays the same."""
-
-
-log = logging.getLogger(__name__)
 
 BENCHES = ("linear", "energy", "simulation", "sampling")
 

@@ -67,7 +67,7 @@ class Train(Command):
 
     def arguments(self) -> tuple[str, ...]:
         begun = (self.folder / "run" / "checkpoint.safetensors").is_file()
-        steps = sets(f"training.steps={60 * self.scale}")
+        steps = sets(f"training.steps={150 * self.scale}")
         return ("train", *SMOKE, "--run", "run", *self.options, *steps, *["--resume"] * begun)
 
     def result(self) -> object:
@@ -191,4 +191,4 @@ def test_a_few_kills(name: str, smoke_run, tmp_path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS | VARIANTS)
 def test_thirty_kills(name: str, smoke_run, tmp_path) -> None:
-    survive((COMMANDS | VARIANTS)[name](tmp_path / "work", 10, smoke_run), 30)
+    survive((COMMANDS | VARIANTS)[name](tmp_path / "work", 4, smoke_run), 30)
