@@ -32,11 +32,10 @@ def environment() -> dict[str, str]:
 
 @dataclass
 class Outcome:
-    """How a process ended: its exit code, or None if it was killed; what it said; how long."""
+    """How a process ended: its exit code, or None if it was killed; what it said."""
 
     code: int | None
     err: str
-    seconds: float
 
 
 def start(*args: str, cwd: Path) -> subprocess.Popen[str]:
@@ -60,7 +59,6 @@ def _hear_interrupts() -> None:
 
 def run(*args: str, cwd: Path, kill_after_s: float | None = None) -> Outcome:
     """A command to its end, or to SIGKILL; none of its processes is left."""
-    started = time.monotonic()
     with start(*args, cwd=cwd) as process:
         try:
             _, err = process.communicate(timeout=kill_after_s)
@@ -69,10 +67,9 @@ def run(*args: str, cwd: Path, kill_after_s: float | None = None) -> Outcome:
             process.kill()
             _, err = process.communicate()
             code = None
-        seconds = time.monotonic() - started
         left = remaining(process.pid)
     assert not left, f"processes {left} have outlived {args}"
-    return Outcome(code, err, seconds)
+    return Outcome(code, err)
 
 
 def remaining(group: int) -> list[int]:

@@ -133,7 +133,7 @@ def python(*args: str, cwd: Path, stdin: str = "") -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
-@pytest.mark.parametrize("main", ["-", "script.py"])
+@pytest.mark.parametrize("main", ["-", pytest.param("script.py", marks=pytest.mark.slow)])
 def test_in_a_notebook_or_a_script(folder, positions, energy, main: str) -> None:
     """Whose `__main__` is no file, or has no guard; and nobody closes the energy."""
     (folder / "script.py").write_text(SCRIPT)
