@@ -134,7 +134,7 @@ class Simulate(Command):
         *("simulate.stacks=4", "simulate.processes=2", "simulate.checkpoint_s=0.05"),
         "simulate.temperatures_k=[1000, 1100]",
     )
-    engine, frames = "batched", 400
+    engine, frames = "batched", 4000
 
     def arguments(self) -> tuple[str, ...]:
         begun = (self.folder / ".made.h5.simulation/config.yaml").is_file()
