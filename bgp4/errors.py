@@ -1,11 +1,13 @@
-"""The one error that is the user's to mend."""
+"""Errors that the command line tells the user about."""
 
 __all__ = ["UserInputError"]
 
 
-class UserInputError(ValueError):
-    """Something in the user's input is wrong.
+class UserInputError(Exception):
+    """The user's input is wrong: what, where, what was expected, what to do; exit code 2.
 
-    The message is one line: which file, key or frame, what was expected, what was found and what
-    to do. The command line prints it and exits with 2.
+    The message is one line, whatever names and values it quotes.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("\\n".join(message.splitlines()) or message)

@@ -17,6 +17,7 @@ from bgp4.data import Frames, load_frames, split_blocks
 from bgp4.energies.base import REJECTED_ENERGY_KT
 from bgp4.energies.openmm import OpenMMEnergy
 from bgp4.errors import UserInputError
+from bgp4.lock import locked_output
 from bgp4.run import RunFolder
 from bgp4.sampling.draw import draw_samples
 from bgp4.sampling.files import read_attributes, read_samples
@@ -52,7 +53,8 @@ def collect_run(run: RunFolder, samples_path: Path | None = None) -> RunResult:
     path = samples_path or run.samples_path
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        draw_samples(run, config.report.samples, path, seed=config.seed)
+        with locked_output(path):
+            draw_samples(run, config.report.samples, path, seed=config.seed)
     started = time.perf_counter()
     samples = read_samples(path)
     _check_samples(run, path, samples, config.temperature_k)
@@ -116,8 +118,9 @@ def _energies(
     chosen = rng.choice(len(frames.positions_nm), NOISY_FRAMES)
     noisy = frames.positions_nm[chosen].astype(np.float64)
     noisy += rng.normal(0, config.report.noise_nm, noisy.shape)
+    settings = config.energies
     with OpenMMEnergy(
-        molecule, config.temperature_k, config.energies.platform, config.energies.workers
+        molecule, config.temperature_k, settings.platform, settings.workers, settings.timeout_s
     ) as energy:
         noisy_kjmol = energy.evaluate(noisy).energy_kjmol
         data_kjmol = frames.energy_kjmol
