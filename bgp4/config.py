@@ -7,6 +7,7 @@ file exists, a bundled config of that name.
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -361,8 +362,13 @@ def _explain(error: Any) -> str:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    """Of a few elements of what may be nested without end, by aliases."""
+    text = SHORT.repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+SHORT = reprlib.Repr()
+SHORT.maxstring = SHORT.maxother = SHORT.maxlong = 60
 
 
 def _suggestion(key: str) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from bgp4.errors import UserInputError
+from bgp4.hdf5 import check_hdf5
 from bgp4.system import Molecule
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 
 CARRIES_TOPOLOGY = {".h5", ".hdf5", ".lh5", ".pdb", ".pdb.gz", ".cif", ".gro"}
 
+
+HDF5 = {".h5", ".hdf5", ".lh5"}
 
 TRUSTING = {".xtc", ".trr"}
 """Formats whose readers trust sizes in the file, and crash where these are wrong."""
@@ -58,6 +61,8 @@ def read_trajectory(
 def _read(path: Path, molecule: Molecule, topology_path: Path | None) -> mdtraj.Trajectory:
     import mdtraj
 
+    if _suffix(path) in HDF5:
+        check_hdf5(path)
     if _suffix(path) in TRUSTING:
         _try_apart(path)
     options = {} if _suffix(path) in CARRIES_TOPOLOGY else {"top": molecule.topology}

@@ -12,6 +12,7 @@ import numpy as np
 from bgp4 import __version__
 from bgp4.errors import UserInputError
 from bgp4.files import replacing
+from bgp4.hdf5 import check_hdf5
 from bgp4.sampling.generate import Samples
 
 __all__ = ["FORMATS", "read_attributes", "read_samples", "sidecar", "write_samples"]
@@ -74,6 +75,7 @@ def read_samples(path: Path) -> Samples:
     """
     import h5py
 
+    check_hdf5(path)
     try:
         with h5py.File(path) as file:
             group = file["bgp4"]
