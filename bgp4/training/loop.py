@@ -23,7 +23,7 @@ from bgp4.run import RunFolder
 from bgp4.system import Molecule, load_molecule
 from bgp4.training.schedule import Schedule
 from bgp4.training.start import conformations_from_energy
-from bgp4.training.trainer import Trainer
+from bgp4.training.trainer import FRAMES_AT_A_TIME, Trainer
 
 __all__ = ["fitted_generator", "train"]
 
@@ -37,7 +37,8 @@ def fitted_generator(
 ) -> BoltzmannGenerator:
     """The untrained generator, standardised by the training frames."""
     coordinates = InternalCoordinates(zmatrix)
-    q, _ = coordinates(torch.as_tensor(positions_nm).double().flatten(1))
+    parts = torch.as_tensor(positions_nm).split(FRAMES_AT_A_TIME)
+    q = torch.cat([coordinates(part.double().flatten(1))[0] for part in parts])
     standardise = fit_standardise(q, zmatrix.n_atoms - 3, config.model.torsions)
     return build_generator(config, zmatrix, standardise)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from bgp4.config import Config
@@ -39,6 +40,8 @@ log = logging.getLogger(__name__)
 
 MAX_SKIPPED_IN_A_ROW = 50
 
+FRAMES_AT_A_TIME = 50_000
+
 TYPICAL_FRAMES = 100
 """Frames whose mean energy is taken for typical."""
 
@@ -64,11 +67,9 @@ class Trainer:
         self.optimizer = torch.optim.Adam(
             self.model.parameters(), self.settings.learning_rate, fused=True
         )
-        positions = torch.as_tensor(self.frames.positions_nm, device=self.model.device)
-        x, logabsdet = self.model.standardised(positions)
-        self.x_train = x[self.split.train].to(self.model.dtype)
+        self.x_train, _ = self._standardised(self.split.train, self.model.dtype)
         heldout = self.split.heldout[self.ranks.share(len(self.split.heldout))]
-        self.x_heldout, self.logabsdet_heldout = x[heldout], logabsdet[heldout]
+        self.x_heldout, self.logabsdet_heldout = self._standardised(heldout, torch.float64)
         self.best = self._snapshot()
         self.saved_s = time.monotonic()
         self.typical_kjmol = self._typical_kjmol()
@@ -81,6 +82,21 @@ class Trainer:
         self.history = History(
             self.run.history_path, self.run.path / "tensorboard" if wanted else None
         )
+
+    @torch.no_grad()
+    def _standardised(
+        self,
+        index: NDArray[np.int64],  # of frames
+        dtype: torch.dtype,
+    ) -> tuple[Tensor, Tensor]:  # (frames, features), (frames,)
+        """Standardised variables and log-determinants of frames, a part at a time."""
+        parts = []
+        for some in np.array_split(index, -(-max(len(index), 1) // FRAMES_AT_A_TIME)):
+            positions = torch.as_tensor(self.frames.positions_nm[some], device=self.model.device)
+            x, logabsdet = self.model.standardised(positions)
+            parts.append((x.to(dtype), logabsdet))
+        xs, logabsdets = zip(*parts, strict=True)
+        return torch.cat(xs), torch.cat(logabsdets)
 
     def _typical_kjmol(self) -> float:
         """Mean energy of (some of) the training frames, were they a simulation's."""
