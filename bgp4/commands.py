@@ -209,10 +209,22 @@ def simulate_command(
         raise UserInputError(f"-o {output}: expected a name that ends in .h5")
     if not output.parent.is_dir():
         raise UserInputError(f"-o {output}: no such folder: {output.parent}")
-    if output.exists():
+    if output.exists() and not resume:
         raise UserInputError(f"-o {output}: the file exists; move it away or name another")
     with locked_output(output):
-        _simulate(config, output, resume)
+        if output.exists():
+            _finish_simulation(config, output)
+        else:
+            _simulate(config, output, resume)
+
+
+def _finish_simulation(config: Config, output: Path) -> None:
+    """It was ended after its trajectory was written: there is nothing left to do but this."""
+    from bgp4.simulate import config_of, remove_folder
+
+    _check_same_config(config_of(output), config, f"-o {output}", "simulate", "move the file away")
+    remove_folder(output)
+    print(f"{output} is complete")
 
 
 def _simulate(config: Config, output: Path, resume: bool) -> None:

@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 
 from bgp4 import __version__
-from bgp4.config import Config, dump_config
+from bgp4.config import Config, dump_config, validate_config
 from bgp4.errors import RunError, UserInputError
 from bgp4.files import atomic_write_text, replacing
 from bgp4.processes import Child, end_with_parent, start_child, stop_children
@@ -33,6 +34,7 @@ from bgp4.system import Molecule, load_molecule
 __all__ = [
     "Simulation",
     "begin_folder",
+    "config_of",
     "remove_folder",
     "simulate",
     "work_folder",
@@ -136,6 +138,22 @@ def write_trajectory(
         attributes.provenance = json.dumps(provenance(config, molecule))
         attributes.engine = simulation.engine
         attributes.exchange_acceptance = simulation.acceptance
+
+
+def config_of(path: Path) -> Config:
+    """That of a trajectory which `write_trajectory` wrote.
+
+    Raises:
+        UserInputError: If it did not.
+    """
+    import h5py
+
+    try:
+        with h5py.File(path) as file:
+            text = file["bgp4"].attrs["config"]
+        return validate_config(yaml.safe_load(text), source=str(path))
+    except (OSError, KeyError, AttributeError, yaml.YAMLError) as error:
+        raise UserInputError(f"{path}: not a simulation of bgp4 ({error})") from error
 
 
 def work_folder(output: Path) -> Path:

@@ -137,7 +137,8 @@ class Simulate(Command):
     engine, frames = "batched", 4000
 
     def arguments(self) -> tuple[str, ...]:
-        begun = (self.folder / ".made.h5.simulation/config.yaml").is_file()
+        signs = (".made.h5.simulation/config.yaml", "made.h5")
+        begun = any((self.folder / sign).is_file() for sign in signs)
         engine = ("--engine", self.engine)
         options = (*self.options, *sets(f"simulate.frames={self.frames * self.scale}"), *engine)
         return ("simulate", *SMOKE, "-o", "made.h5", *options, *["--resume"] * begun)

@@ -147,3 +147,21 @@ def test_simulations_that_can_not_go_on(tmp_path) -> None:
     (begun / "state_0.safetensors").touch()
     with pytest.raises(UserInputError, match=r"an interrupted simulation is there.*--resume"):
         simulate_command(SMOKE, output, False, [])
+
+
+def test_a_simulation_that_is_complete_is_gone_on_with(tmp_path, capsys) -> None:
+    """One that was killed with its trajectory written and its work folder not yet removed."""
+    output, left = tmp_path / "made.h5", tmp_path / ".made.h5.simulation"
+    simulate_command(SMOKE, output, False, [])
+    content = output.read_bytes()
+    left.mkdir()
+    (left / "state_0.safetensors").touch()
+    simulate_command(SMOKE, output, True, [])
+    assert capsys.readouterr().out.endswith("made.h5 is complete\n")
+    assert list(tmp_path.iterdir()) == [output]
+    assert output.read_bytes() == content
+    with pytest.raises(UserInputError, match="seed was 1 and is now 2"):
+        simulate_command(SMOKE, output, True, ["seed=2"])
+    output.write_text("something else")
+    with pytest.raises(UserInputError, match=r"made\.h5: not a simulation of bgp4"):
+        simulate_command(SMOKE, output, True, [])
