@@ -79,7 +79,9 @@ class Train(Command):
     def result(self) -> object:
         run = RunFolder(self.folder / "run")
         names = {path.name for path in run.path.iterdir()}
-        assert names == {"config.yaml", "run.json", "history.csv", "checkpoint.safetensors"}
+        assert names == {
+            *("config.yaml", "molecule.json", "run.json", "history.csv", "checkpoint.safetensors")
+        }
         with run.history_path.open() as file:
             rows = [{k: v for k, v in row.items() if k != "wall_s"} for row in csv.DictReader(file)]
         tensors = {k: v.tolist() for k, v in load_file(run.checkpoint_path).items()}

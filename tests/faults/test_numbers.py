@@ -42,9 +42,9 @@ def trainer(smoke_config: Config, alanine, smoke_frames, tmp_path) -> Callable[.
         training = smoke_config.training.model_copy(update={"steps": 200, **changes})
         config = smoke_config.model_copy(update={"training": training})
         split = split_blocks(len(smoke_frames.positions_nm), 0.1, 0)
-        model = fitted_generator(config, alanine.topology, smoke_frames.positions_nm[split.train])
+        model = fitted_generator(config, alanine.zmatrix, smoke_frames.positions_nm[split.train])
         energy = BatchedEnergy(alanine, config.temperature_k, torch.float32)
-        run = RunFolder.create(tmp_path / "run", config)
+        run = RunFolder.create(tmp_path / "run", config, alanine)
         made = Trainer(config, run, model, energy, smoke_frames, split, alanine)
         made.start(resume=False)
         return made
