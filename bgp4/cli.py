@@ -7,6 +7,7 @@ Heavy libraries are imported inside the commands, so that `--help` answers at on
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -206,12 +207,25 @@ def _global(
     pass
 
 
+CANNOT_WRITE = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.ENAMETOOLONG, errno.ENOTDIR),
+}
+"""What a disk or folder may object to a file."""
+
+
 def main() -> None:
     """Entry point of the `bgp4` command."""
     try:
         app()
     except UserInputError as error:
         print(f"bgp4: error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except OSError as error:
+        if error.errno not in CANNOT_WRITE:
+            raise
+        where = error.filename or "a file"
+        print(f"bgp4: error: {where}: cannot be written: {error.strerror}", file=sys.stderr)
         raise SystemExit(2) from None
     except RunError as error:
         print(f"bgp4: error: {error}", file=sys.stderr)

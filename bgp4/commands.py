@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bgp4.config import Config, load_config
 from bgp4.errors import UserInputError
-from bgp4.files import atomic_write_text
+from bgp4.files import atomic_write_text, written_by_others
 from bgp4.lock import locked_output
 from bgp4.paths import is_bundled_data
 from bgp4.progress import progress
@@ -194,7 +194,8 @@ def init_command(
     molecule = load_molecule(config.system)
     for line in description(molecule):
         print(line)
-    atomic_write_text(output, config_text(config, molecule, output))
+    with written_by_others(output):
+        atomic_write_text(output, config_text(config, molecule, output))
     print(f"wrote {output}; next: bgp4 simulate --config {output}")
 
 

@@ -11,14 +11,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bgp4.errors import UserInputError
+
 __all__ = [
     "append_text",
     "atomic_write_bytes",
     "atomic_write_text",
+    "check_whole_hdf5",
     "part_of",
     "put_in_place",
     "remove_leftovers",
     "replacing",
+    "written_by_others",
 ]
 
 
@@ -58,6 +62,29 @@ def atomic_write_bytes(path: Path, content: bytes) -> None:
     """Write a whole file or none of it."""
     with replacing(path) as part:
         part.write_bytes(content)
+
+
+@contextmanager
+def written_by_others(path: Path) -> Iterator[None]:
+    """What a library raises while it writes a file, in one line.
+
+    Raises:
+        UserInputError: Whatever it raised; libraries have no common error for a full disk.
+    """
+    try:
+        yield
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserInputError(
+            f"{path}: cannot be written ({reason}); is the disk full, or the folder read-only?"
+        ) from error
+
+
+def check_whole_hdf5(path: Path) -> None:
+    """Raise OSError if a file ends before it should, which its writer may not have noticed."""
+    import h5py
+
+    h5py.File(path).close()
 
 
 def append_text(path: Path, text: str) -> None:

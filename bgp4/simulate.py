@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from bgp4 import __version__
 from bgp4.config import Config, dump_config, validate_config
 from bgp4.errors import RunError, UserInputError
-from bgp4.files import atomic_write_text, replacing
+from bgp4.files import atomic_write_text, check_whole_hdf5, replacing, written_by_others
 from bgp4.processes import Child, end_with_parent, start_child, stop_children
 from bgp4.provenance import provenance
 from bgp4.replicas import ENGINES, DynamicsSettings
@@ -118,12 +118,15 @@ def write_trajectory(
     path: Path, simulation: Simulation, molecule: Molecule, config: Config
 ) -> None:
     """Write an HDF5 trajectory (mdtraj's format; float32 nm, energies in kJ/mol), atomically."""
+    with written_by_others(path), replacing(path) as part:
+        _write_frames(part, simulation, molecule, config)
+        check_whole_hdf5(part)
+
+
+def _write_frames(path: Path, simulation: Simulation, molecule: Molecule, config: Config) -> None:
     import mdtraj
 
-    with (
-        replacing(path) as part,
-        mdtraj.formats.HDF5TrajectoryFile(str(part), "w") as file,
-    ):
+    with mdtraj.formats.HDF5TrajectoryFile(str(path), "w") as file:
         file.topology = molecule.topology
         file.title = f"{molecule.name} at {config.temperature_k:g} K"
         file.application = f"bgp4 {__version__}"
@@ -273,6 +276,8 @@ def _results(children: Sequence[Child], progress: Callable[[int], None]) -> list
                 message = pipe.recv()
             except (EOFError, OSError) as error:
                 raise RunError(f"a simulation process {waiting[pipe].fate}{GO_ON}") from error
+            if isinstance(message, OSError):  # what it had saved before is kept
+                raise OSError(message.errno, f"{message.strerror}{GO_ON}", "the simulation's state")
             if isinstance(message, Exception):
                 raise UserInputError(f"simulation failed: {message}") from message
             if isinstance(message, int):
@@ -305,7 +310,7 @@ def _serve_job(pipe: Connection, job: Job) -> None:
         result = run_stacks(ENGINES[job.engine](job.dynamics), job, pipe.send, stop.is_set)
         if result is not None:
             pipe.send(result)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         pipe.send(error)
     except openmm.OpenMMException as error:
         pipe.send(ValueError(f"{' '.join(str(error).split())}; shorten simulate.timestep_fs"))

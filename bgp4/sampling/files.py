@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from bgp4 import __version__
 from bgp4.errors import UserInputError
-from bgp4.files import replacing
+from bgp4.files import check_whole_hdf5, replacing, written_by_others
 from bgp4.hdf5 import check_hdf5
 from bgp4.sampling.generate import Samples
 
@@ -55,9 +56,11 @@ def write_samples(
     """
     check_format(path)
     with replacing(path) as part:
-        fields = _write_frames(part, chunks, topology)
+        fields = _write_frames(part, chunks, topology, path)
         if path.suffix.lower() == ".h5":
-            _append_fields(part, fields, attributes)
+            with written_by_others(path):
+                _append_fields(part, fields, attributes)
+                check_whole_hdf5(part)
             return [path]
         beside = sidecar(path)
         with replacing(beside) as weights:
@@ -97,20 +100,29 @@ def read_attributes(path: Path) -> dict[str, Any]:
 
 
 def _write_frames(
-    path: Path, chunks: Iterable[Samples], topology: mdtraj.Topology
+    part: Path, chunks: Iterable[Samples], topology: mdtraj.Topology, path: Path
 ) -> list[np.ndarray]:
-    """Frames to the file; the per-frame fields come back, in the order of FIELDS."""
+    """Frames to the part of a path; the per-frame fields come back, in the order of FIELDS."""
     kept: list[list[np.ndarray]] = [[] for _ in FIELDS]
-    with _open_writer(path, topology) as write:
+    with written_by_others(path):
+        writer = _Writer(part, topology)
+    try:
         for chunk in chunks:
-            write(chunk.positions_nm)
+            with written_by_others(path):
+                writer.write(chunk.positions_nm)
             for values, name in zip(kept, FIELDS, strict=True):
                 values.append(getattr(chunk, name))
+    except BaseException:
+        with suppress(Exception):  # of what could not be written, closing says the same again
+            writer.file.close()
+        raise
+    with written_by_others(path):
+        writer.file.close()
     return [np.concatenate(values) for values in kept]
 
 
-class _open_writer:
-    """mdtraj's file of the suffix, as a function that appends positions in nm."""
+class _Writer:
+    """mdtraj's file of the suffix, to which `write` appends positions in nm."""
 
     def __init__(self, path: Path, topology: mdtraj.Topology) -> None:
         self.topology = topology
@@ -125,13 +137,7 @@ class _open_writer:
             self.file.topology = topology
         self.frames = 0
 
-    def __enter__(self):
-        return self._write
-
-    def __exit__(self, *_: object) -> None:
-        self.file.close()
-
-    def _write(self, positions_nm: np.ndarray) -> None:
+    def write(self, positions_nm: np.ndarray) -> None:
         if self.suffix == ".pdb":
             for i, frame in enumerate(positions_nm):
                 self.file.write(10 * frame, self.topology, modelIndex=self.frames + i + 1)
