@@ -15,6 +15,8 @@ import typer
 from bgp4 import __version__
 from bgp4.errors import UserInputError
 
+INTERRUPTED = 130
+
 app = typer.Typer(
     help="Boltzmann generators for molecules: from MD frames to weighted samples and a report.",
     no_args_is_help=True,
@@ -44,12 +46,16 @@ def train(
         bool, typer.Option("--resume", help="Go on from the last checkpoint.")
     ] = False,
     device: Device = "auto",
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Event files too, in RUN/tensorboard.")
+    ] = False,
     overrides: Sets = None,
 ) -> None:
     """Train a flow on a molecule's MD frames and energies."""
     from bgp4.commands import train_command
 
-    train_command(config, run, resume, device, overrides or [])
+    chosen = ["training.tensorboard=true"] if tensorboard else []
+    train_command(config, run, resume, device, [*(overrides or []), *chosen])
 
 
 @app.command()
@@ -209,9 +215,13 @@ def main() -> None:
     except UserInputError as error:
         print(f"bgp4: error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except SystemExit as ended:  # typer's own, of a KeyboardInterrupt too
+        if ended.code == INTERRUPTED:
+            print("bgp4: interrupted", file=sys.stderr)
+        raise
     except KeyboardInterrupt:
         print("bgp4: interrupted", file=sys.stderr)
-        raise SystemExit(130) from None
+        raise SystemExit(INTERRUPTED) from None
 
 
 if __name__ == "__main__":

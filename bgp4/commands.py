@@ -31,8 +31,8 @@ __all__ = [
     "train_run",
 ]
 
-FREE_ON_RESUME = ("energies", "report")
-"""Config sections that may differ when a run is resumed: they do not change what is trained."""
+FREE_ON_RESUME = ("energies", "report", "training.tensorboard")
+"""What of a config may differ when a run is resumed: it does not change what is trained."""
 
 
 BENCHES = ("linear", "energy", "simulation", "sampling")
@@ -240,7 +240,7 @@ def _check_same_config(old: Config, new: Config, path: Path) -> None:
     """A resumed run goes on with the config that it was begun with."""
     differing = _differences(old.model_dump(mode="json"), new.model_dump(mode="json"))
     for key, (was, now) in differing.items():
-        if key.split(".")[0] not in FREE_ON_RESUME:
+        if not {key, key.split(".")[0]} & set(FREE_ON_RESUME):
             raise UserInputError(
                 f"{path}: cannot resume: config key {key} was {was!r} and is now {now!r}; "
                 "leave it as it was or begin a new run by --run"
@@ -257,9 +257,17 @@ def _differences(old: dict, new: dict, prefix: str = "") -> dict[str, tuple[obje
     return found
 
 
+class _ToStderr(logging.StreamHandler):  # type: ignore[type-arg]
+    """To what is stderr at the time: a live view puts lines above itself."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
+
 def _set_up_logging() -> None:
     """Our log on stderr; other libraries' notices, which are not about the user's work, off."""
-    logging.basicConfig(level=logging.ERROR, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.ERROR, format="%(message)s", handlers=[_ToStderr()])
     logging.getLogger("bgp4").setLevel(logging.INFO)
     warnings.filterwarnings("ignore", module=r"(mdtraj|openmmtools|pymbar|nflows)")
     os.environ.setdefault("PYTHONWARNINGS", "ignore")  # for the worker processes

@@ -6,6 +6,10 @@ import csv
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 __all__ = ["COLUMNS", "History"]
 
@@ -36,22 +40,25 @@ class History:
     Args:
         path: history.csv.
         tensorboard: Folder of its event files, or None.
+
+    Attributes:
+        last: The row that was appended last, by the names of `COLUMNS`; empty before there is one.
     """
 
     def __init__(self, path: Path, tensorboard: Path | None = None) -> None:
         self.path = path
-        self._tensorboard = None
-        if tensorboard is not None:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._tensorboard = SummaryWriter(str(tensorboard))
+        self.last: Mapping[str, object] = {}
+        self._folder = tensorboard
+        self._tensorboard: SummaryWriter | None = None
 
     def begin(self) -> None:
         """A new file, with its head."""
         self._write([COLUMNS], mode="w")
+        self._open_tensorboard(None)
 
     def append(self, row: Mapping[str, object]) -> None:
         """A row by the names of `COLUMNS`; NaN is an empty cell."""
+        self.last = row
         self._write([[_cell(row[name]) for name in COLUMNS]], mode="a")
         if self._tensorboard is not None:
             for name, value in row.items():
@@ -63,6 +70,14 @@ class History:
         lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
         kept = [line for line in lines[1:] if int(line.split(",", 1)[0]) <= step]
         self.path.write_text("".join([lines[0], *kept]), encoding="utf-8")
+        self._open_tensorboard(step + 1)
+
+    def _open_tensorboard(self, first_step: int | None) -> None:
+        """Event files; TensorBoard leaves out what earlier ones have from the first step on."""
+        if self._folder is not None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._tensorboard = SummaryWriter(str(self._folder), purge_step=first_step)
 
     def close(self) -> None:
         if self._tensorboard is not None:

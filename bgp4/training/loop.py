@@ -25,7 +25,6 @@ from bgp4.errors import UserInputError
 from bgp4.flows.build import build_generator
 from bgp4.flows.generator import BoltzmannGenerator
 from bgp4.interrupt import deferred_interrupt
-from bgp4.progress import progress
 from bgp4.run import RunFolder, provenance
 from bgp4.system import Molecule, load_molecule
 from bgp4.training.checkpoint import Counters, load_checkpoint, save_checkpoint
@@ -34,6 +33,7 @@ from bgp4.training.monitor import PhiMonitor
 from bgp4.training.schedule import Schedule
 from bgp4.training.start import conformations_from_energy
 from bgp4.training.step import Generators, StepResult, train_step
+from bgp4.training.view import training_view
 from bgp4.units import kjmol_to_kt
 
 __all__ = ["Trainer", "fitted_generator", "train"]
@@ -252,7 +252,9 @@ class Trainer:
         note = ""
         with (
             deferred_interrupt() as check_interrupt,
-            progress("training", self.settings.steps, self.ranks.is_writer) as report,
+            training_view(
+                self.schedule, self.counters, self.energy, self.history, self.ranks
+            ) as show,
         ):
             for step in range(self.counters.step + 1, self.settings.steps + 1):
                 started, cpu = time.perf_counter(), time.process_time()
@@ -272,7 +274,7 @@ class Trainer:
                         f"step {step} (nll {result.nll:g}, energy loss {result.kl:g}); "
                         "lower training.learning_rate or training.energy_learning_rate"
                     )
-                report(step, note)
+                show(step, note, result)
                 check_interrupt()
         if self.ranks.is_writer:
             self._finish()

@@ -56,7 +56,9 @@ def trainer(smoke_config, alanine, smoke_frames, tmp_path) -> Callable[..., Trai
 
 def test_what_a_run_leaves(smoke_run, smoke_config) -> None:
     names = {p.name for p in smoke_run.path.iterdir()}
-    assert names == {"config.yaml", "checkpoint.safetensors", "history.csv", "run.json"}
+    assert names == {
+        *("config.yaml", "molecule.json", "checkpoint.safetensors", "history.csv", "run.json"),
+    }
     assert smoke_run.config() == smoke_config
     with smoke_run.history_path.open(newline="") as file:
         rows = list(csv.DictReader(file))
