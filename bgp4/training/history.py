@@ -62,8 +62,9 @@ class History:
         self._write([[_cell(row[name]) for name in COLUMNS]], mode="a")
         if self._tensorboard is not None:
             for name, value in row.items():
-                if isinstance(value, int | float) and math.isfinite(value):
+                if name != "step" and isinstance(value, int | float) and math.isfinite(value):
                     self._tensorboard.add_scalar(name, value, row["step"])
+            self._tensorboard.flush()
 
     def drop_after(self, step: int) -> None:
         """Rows written after a checkpoint are made again by the run that goes on from it."""

@@ -202,8 +202,7 @@ class TrainingView:
         """Each label, its value, and its curve or nothing."""
         yield "phase", self.phase(), ""
         yield "loss", _number(self.loss.recent, "{:.2f}"), self.loss.blocks()
-        heldout = self.history.last.get("heldout_log_likelihood")
-        yield "held-out log-likelihood", _number(heldout, "{:.2f}"), ""
+        yield "held-out log-likelihood", self.heldout(), ""
         yield "ESS", _number(self.ess.recent, "{:.1%}"), self.ess.blocks()
         yield "merges", self.merges(), ""
         yield "energies", self.energies(), ""
@@ -224,6 +223,12 @@ class TrainingView:
         return (
             f"energies, {kelvin}" if schedule.data_apart else f"likelihood and energies, {kelvin}"
         )
+
+    def heldout(self) -> str:
+        """Of the last evaluation, where held-out frames are of what is learned."""
+        if self.schedule.data_apart and self.schedule.phase(max(self.step, 1)) != "ml":
+            return "no frames of this temperature"
+        return _number(self.history.last.get("heldout_log_likelihood"), "{:.2f}")
 
     def merges(self) -> str:
         """How many of P4Inv's merges were accepted."""

@@ -88,6 +88,7 @@ def test_each_phase(made) -> None:
     assert "20/40  ETA 1:00" in text
     assert re.search(r"energies, 5\d\d K on the way from 1000 to 300 K", text)
     assert "900, 20 per second" in text
+    assert "held-out log-likelihood  no frames of this temperature" in text
     assert "ESS                      100.0%" in text
     made.steps(21, 40, evaluations=60)
     text = made.text()
