@@ -7,6 +7,7 @@ Heavy libraries are imported inside the commands, so that `--help` answers at on
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -14,27 +15,85 @@ import typer
 
 from bgp4 import __version__
 from bgp4.errors import UserInputError
+from bgp4.paths import bundled_configs, bundled_models
 
 INTERRUPTED = 130
 
 app = typer.Typer(
     help="Boltzmann generators for molecules: from MD frames to weighted samples and a report.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=True,
     rich_markup_mode=None,
 )
 
+FIRST_STEPS = """\
+bgp4 {version}: Boltzmann generators for molecules
+
+Alanine dipeptide, whose config and data come along (train: 10 minutes on two cores):
+  bgp4 train  --config ala2.yaml
+  bgp4 sample runs/ala2 -n 10000 -o ala2.pdb
+  bgp4 report runs/ala2
+
+The same without training, from the model that comes along:
+  bgp4 sample ala2 -n 10000 -o ala2.pdb
+
+A molecule of your own, with all hydrogens:
+  bgp4 init     my.pdb
+  bgp4 simulate --config my.yaml
+  bgp4 train    --config my.yaml
+  bgp4 report   runs/my
+
+More: bgp4 --help, bgp4 train --help; bgp4 --install-completion for the shell's TAB key
+"""
+
+
+def _complete_config(incomplete: str) -> list[str]:
+    """Bundled configs, YAML files, and the folders on the way to these."""
+    names = [name for name in bundled_configs() if name.startswith(incomplete)]
+    return [*names, *_paths(incomplete, lambda path: path.suffix in (".yaml", ".yml"))]
+
+
+def _complete_run(incomplete: str) -> list[str]:
+    """Bundled models, run folders, and the folders on the way to these."""
+    names = [name for name in bundled_models() if name.startswith(incomplete)]
+    return [*names, *_paths(incomplete, lambda path: (path / "config.yaml").is_file())]
+
+
+def _paths(incomplete: str, wanted: Callable[[Path], bool]) -> Iterator[str]:
+    """Paths that go on from what was typed: what is wanted, and folders with a slash."""
+    folder, _, start = incomplete.rpartition("/")
+    where = Path(folder or ("/" if incomplete.startswith("/") else "."))
+    for path in sorted(where.glob("*")):
+        if path.name.startswith(start) and (start or not path.name.startswith(".")):
+            name = incomplete[: len(incomplete) - len(start)] + path.name
+            if wanted(path):
+                yield name
+            elif path.is_dir():
+                yield f"{name}/"
+
+
 Config = Annotated[
-    str, typer.Option("--config", help="A config file, or the name of a bundled one.")
+    str,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="A config file, or the name of a bundled one.",
+        autocompletion=_complete_config,
+    ),
 ]
 Sets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY.SUB=VALUE", help="Override a config key; repeatable."),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Device = Annotated[
+    str, typer.Option(help="auto, cpu or cuda.", autocompletion=lambda: ["auto", "cpu", "cuda"])
+]
 Run = Annotated[
-    Path, typer.Argument(help="Run folder that `bgp4 train` made, or a bundled model's name.")
+    Path,
+    typer.Argument(
+        help="Run folder that `bgp4 train` made, or a bundled model's name.",
+        autocompletion=_complete_run,
+    ),
 ]
 
 
@@ -93,7 +152,11 @@ def sample(
 def report(
     runs: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN...", help="Run folders or bundled models, one or several."),
+        typer.Argument(
+            metavar="RUN...",
+            help="Run folders or bundled models, one or several.",
+            autocompletion=_complete_run,
+        ),
     ],
     output: Annotated[
         Path | None, typer.Option("-o", help="Folder of the report; default RUN/report.")
@@ -181,11 +244,20 @@ def reproduce(
 
 @app.command()
 def bench(
-    what: Annotated[str, typer.Argument(help="linear, energy, simulation or sampling.")],
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="linear, energy, simulation or sampling.",
+            autocompletion=lambda: ["linear", "energy", "simulation", "sampling"],
+        ),
+    ],
     output: Annotated[Path | None, typer.Option("-o", help="JSON file to write.")] = None,
-    run: Annotated[Path, typer.Option(help="Trained run or bundled model, for sampling.")] = Path(
-        "runs/ala2"
-    ),
+    run: Annotated[
+        Path,
+        typer.Option(
+            help="Trained run or bundled model, for sampling.", autocompletion=_complete_run
+        ),
+    ] = Path("runs/ala2"),
 ) -> None:
     """Measure speeds side by side, in one run on this machine."""
     from bgp4.commands import bench_command
@@ -199,13 +271,15 @@ def _version(show: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _global(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    pass
+    if context.invoked_subcommand is None:
+        typer.echo(FIRST_STEPS.format(version=__version__), nl=False)
 
 
 def main() -> None:
