@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from bgp4.config import Config, load_config
+from bgp4.config import Config, existing_data, load_config
 from bgp4.errors import UserInputError
 from bgp4.paths import is_bundled_data
 from bgp4.progress import progress
@@ -52,7 +52,10 @@ def train_command(
     info = folder.info()
     heldout = info["log_likelihood_heldout"]
     words = "" if heldout is None else f" with held-out log-likelihood {heldout:.2f}"
-    print(f"wrote {folder.path} (best model{words} at step {info['best_step']})")
+    print(
+        f"wrote {folder.path} (best model{words} at step {info['best_step']}); "
+        f"next: bgp4 report {folder.path}"
+    )
 
 
 def default_run(config_name: str) -> Path:
@@ -71,6 +74,8 @@ def train_run(config: Config, path: Path, resume: bool, device: str) -> RunFolde
         _check_same_config(RunFolder.open(path).config(), config, path)
     else:
         RunFolder.refuse_existing(path)
+    for name in config.data.paths:
+        existing_data(name, "data.path")
     from bgp4.training.loop import train
 
     return train(config, path, resume, device)
@@ -192,6 +197,7 @@ def simulate_command(config_name: str, output: Path | None, overrides: Sequence[
     print(
         f"wrote {output} ({len(simulation.positions_nm)} frames at {config.temperature_k:g} K"
         + (f", exchange acceptance {accepted})" if accepted else ")")
+        + (f"; next: bgp4 train --config {config_name}" if str(output) in config.data.paths else "")
     )
 
 

@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from bgp4.errors import UserInputError
-from bgp4.paths import bundled_configs, find_config
+from bgp4.paths import bundled_configs, find_config, find_data
 
 __all__ = [
     "Config",
@@ -28,6 +28,7 @@ __all__ = [
     "SystemConfig",
     "TrainingConfig",
     "dump_config",
+    "existing_data",
     "load_config",
 ]
 
@@ -280,6 +281,20 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> Config:
     for override in overrides:
         _assign(raw, override)
     return validate_config(raw, source=str(path))
+
+
+def existing_data(name: str, key: str) -> Path:
+    """The data file that a config key names, of the user's or bundled.
+
+    Raises:
+        UserInputError: If there is none.
+    """
+    path = find_data(name)
+    if path is None:
+        raise UserInputError(
+            f"config key {key}: no such file: {name}; make one with `bgp4 simulate`"
+        )
+    return path
 
 
 def validate_config(raw: dict[str, Any], source: str) -> Config:

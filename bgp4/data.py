@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bgp4.config import DataConfig
+from bgp4.config import DataConfig, existing_data
 from bgp4.energies.reference import ReferenceEnergy
 from bgp4.errors import UserInputError
-from bgp4.paths import find_data
 from bgp4.system import Molecule
 from bgp4.topology import peptide_torsions
 from bgp4.trajectories import read_trajectory
@@ -136,20 +135,11 @@ def _existing(config: DataConfig) -> list[Path]:
             "config keys report.reference, data.path: expected frames, found none in either; "
             "name some in report.reference of the run's config.yaml"
         )
-    return [_found(name, "data.path") for name in config.paths]
-
-
-def _found(name: str, key: str) -> Path:
-    path = find_data(name)
-    if path is None:
-        raise UserInputError(
-            f"config key {key}: no such file: {name}; make one with `bgp4 simulate`"
-        )
-    return path
+    return [existing_data(name, "data.path") for name in config.paths]
 
 
 def _part(path: Path, config: DataConfig, molecule: Molecule) -> _Part:
-    topology = None if config.topology is None else _found(config.topology, "data.topology")
+    topology = None if config.topology is None else existing_data(config.topology, "data.topology")
     trajectory = read_trajectory(path, molecule, topology)
     if trajectory.n_frames == 0:
         raise UserInputError(f"{path}: expected frames, found none")

@@ -19,13 +19,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bgp4 import __version__
 from bgp4.config import Config, dump_config, load_config
 from bgp4.errors import UserInputError
 from bgp4.paths import bundled_models, find_model, models_folder
-from bgp4.system import Molecule, load_molecule, molecule_from_json
+
+if TYPE_CHECKING:
+    from bgp4.system import Molecule
 
 __all__ = ["RunFolder", "atomic_write_bytes", "atomic_write_text", "provenance", "versions"]
 
@@ -90,9 +92,10 @@ class RunFolder:
         bundled = find_model(str(path))
         if bundled is None:
             names = ", ".join(bundled_models()) or "none"
+            there = Path("runs") / path
+            advice = f"did you mean {there}?" if there.is_dir() else "make a run with `bgp4 train`"
             raise UserInputError(
-                f"{path}: not a run folder, nor a bundled model (these are: {names}); "
-                "make a run with `bgp4 train`"
+                f"{path}: not a run folder, nor a bundled model (these are: {names}); {advice}"
             )
         return cls.open(bundled)
 
@@ -126,6 +129,8 @@ class RunFolder:
 
     def molecule(self) -> Molecule:
         """The molecule that was trained; in folders without one, that of the config."""
+        from bgp4.system import load_molecule, molecule_from_json
+
         path = self.path / "molecule.json"
         if not path.is_file():
             return load_molecule(self.config().system)
