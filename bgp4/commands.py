@@ -31,9 +31,14 @@ __all__ = [
     "train_run",
 ]
 
+log = logging.getLogger(__name__)
+
 FREE_ON_RESUME = ("energies", "report", "training.tensorboard")
 """What of a config may differ when a run is resumed: it does not change what is trained."""
 
+
+SMALL_ESS = 0.01
+"""Below this share of the samples a user is warned, as in reports."""
 
 BENCHES = ("linear", "energy", "simulation", "sampling")
 
@@ -116,6 +121,12 @@ def sample_command(
     )
     if not drawn.files:
         return
+    if drawn.ess < SMALL_ESS:
+        log.warning(
+            "ESS below %.0f %%: weighted averages rest on a few conformations; train longer, or "
+            "draw more (-n)",
+            100 * SMALL_ESS,
+        )
     words = f", ESS {drawn.ess:.2%}, {drawn.n_rejected} rejected" if weights else ""
     if drawn.chain is not None:
         words += (

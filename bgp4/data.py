@@ -106,7 +106,12 @@ def load_frames(config: DataConfig, molecule: Molecule) -> Frames:
         n_cis = int((~trans).sum())
         keep = keep[trans]
         if n_cis:
-            log.info("%s: left out %d frames with a cis peptide bond", words, n_cis)
+            named = ", ".join(config.paths)
+            log.info(
+                "%s: left out %d of %d frames, which have a cis peptide bond "
+                "(config key data.peptide_bonds: trans)",
+                *(named, n_cis, len(trans)),
+            )
         if not len(keep):
             raise UserInputError(
                 f"{words}: every frame has a cis peptide bond; set data.peptide_bonds to any"
