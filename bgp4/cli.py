@@ -191,7 +191,10 @@ def simulate(
 def init(
     molecule: Annotated[
         str,
-        typer.Argument(help=".pdb, .cif, .prmtop or .sdf file, or an openmmtools test system."),
+        typer.Argument(
+            metavar="MOLECULE",
+            help=".pdb, .cif, .prmtop or .sdf file, or an openmmtools test system.",
+        ),
     ],
     output: Annotated[
         Path | None, typer.Option("-o", help="Config to write; default MOLECULE.yaml here.")

@@ -315,13 +315,22 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
+        if _is_molecule(path):
+            raise UserInputError(
+                f"{path}: expected YAML; make a config of it with `bgp4 init {path}`"
+            ) from error
         line = " ".join(str(error).split())
         raise UserInputError(f"{path}: expected YAML: {line}") from error
     except OSError as error:
         raise UserInputError(f"{path}: cannot be read: {error.strerror}") from error
     if not isinstance(raw, dict):
-        raise UserInputError(f"{path}: expected a mapping of config keys")
+        advice = f"; make a config of it with `bgp4 init {path}`" if _is_molecule(path) else ""
+        raise UserInputError(f"{path}: expected a mapping of config keys{advice}")
     return raw
+
+
+def _is_molecule(path: Path) -> bool:
+    return path.suffix.lower() in (".pdb", ".cif", ".mmcif", ".prmtop", ".parm7", ".sdf", ".mol")
 
 
 def _assign(raw: dict[str, Any], override: str) -> None:

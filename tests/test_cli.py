@@ -476,6 +476,12 @@ def test_wrong_config_files(text, words, in_tmp, call) -> None:
     assert tree(in_tmp) == {"wrong.yaml"}
 
 
+@pytest.mark.parametrize("text", ["ATOM      1  C   ACE A   1\n", "REMARK: x\n\tATOM [\n"])
+def test_a_molecule_in_the_place_of_a_config(text, in_tmp, call) -> None:
+    (in_tmp / "my.pdb").write_text(text)
+    refused(call("train", "--config", "my.pdb"), "my.pdb: expected", "`bgp4 init my.pdb`")
+
+
 def test_a_config_that_is_not_there(in_tmp, call) -> None:
     answer = call("train", "--config", "nothing.yaml")
     refused(answer, "no such file: nothing.yaml", "ala2.yaml", "ala2_smoke.yaml")
