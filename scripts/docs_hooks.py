@@ -44,7 +44,7 @@ def on_files(files: Any, config: Any) -> Any:
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """What lies beside docs/ in the repository lies in it on the site."""
-    return markdown.replace("](../data/", "](data/")
+    return markdown.replace("](../data/", "](data/").replace("tutorial.ipynb)", "tutorial.md)")
 
 
 def pages() -> Iterator[tuple[str, str]]:
@@ -116,7 +116,7 @@ def _values(schema: dict[str, Any]) -> str:
         items = schema.get("items")
         return f"list of {_values(items)}" if items else "list"
     kind = WORDS.get(schema.get("format", schema["type"]), schema["type"])
-    bounds = [f"{sign} {schema[bound]:g}" for bound, sign in SIGNS.items() if bound in schema]
+    bounds = [f"{sign} {schema[bound]:.12g}" for bound, sign in SIGNS.items() if bound in schema]
     return " ".join([kind, ", ".join(bounds)]).strip()
 
 
