@@ -24,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=True,
     rich_markup_mode=None,
+    epilog="`bgp4` alone says how to begin.",
 )
 
 FIRST_STEPS = """\
@@ -142,7 +143,7 @@ def sample(
         typer.Option("--unbiased", help="Equal weights, by Metropolis among the flow's samples."),
     ] = False,
 ) -> None:
-    """Generate conformations with their energies, log-densities and log-weights."""
+    """Generate conformations with energies, densities and weights."""
     from bgp4.commands import sample_command
 
     sample_command(run, n, output, weights, seed, temperature, device, check_energies, unbiased)
@@ -162,7 +163,10 @@ def report(
         Path | None, typer.Option("-o", help="Folder of the report; default RUN/report.")
     ] = None,
 ) -> None:
-    """Write metrics.json, figures and index.html; several runs go side by side."""
+    """Make the report of a run, or of several side by side.
+
+    It writes metrics.json, figures and index.html.
+    """
     from bgp4.commands import report_command
 
     report_command(runs, output)
@@ -213,7 +217,7 @@ def init(
     ] = None,
     temperature: Annotated[float, typer.Option(help="Of the ensemble, K.")] = 300.0,
 ) -> None:
-    """Write a working config for a molecule of your own, and say what it is made of."""
+    """Write a config for a molecule of your own, and describe it."""
     from bgp4.commands import init_command
 
     init_command(molecule, output, tuple(forcefield or ()), xml, inpcrd, temperature)
@@ -236,7 +240,7 @@ def reproduce(
         typer.Option("--download", help="Fetch these (11 MB) first, into --data or ~/.cache/bgp4."),
     ] = False,
 ) -> None:
-    """Make figures of the P4Inv paper, each with its numbers and a verdict on its claim.
+    """Make figures of the P4Inv paper, with numbers and verdicts.
 
     A figure that is there from the same settings and version is kept.
     """

@@ -204,12 +204,14 @@ def test_simulate(tmp_path: Path) -> None:
     assert answer.code == 0, "it trains on what it simulated: " + answer.err
 
 
-def test_help_and_version(call) -> None:
+def test_help_and_version(call, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     answer = call("--help")
     assert answer.code == 0
     for command in ("train", "sample", "report", "simulate", "bench"):
         assert command in answer.out
         assert call(command, "--help").out.startswith("Usage:")
+    assert "..." not in answer.out.partition("Commands:")[2], "no line is cut"
     assert call("--version").out == f"bgp4 {__version__}\n"
 
 
