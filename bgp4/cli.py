@@ -1,6 +1,7 @@
 """The command line: each command parses its arguments and calls one function.
 
-Exit codes: 0 done; 2 wrong input, one line on stderr; 1 anything else; 130 interrupted.
+Exit codes: 0 done; 2 wrong input, one line on stderr; 1 anything else, one line where bgp4 knows
+what failed; 130 interrupted.
 Heavy libraries are imported inside the commands, so that `--help` answers at once.
 """
 
@@ -14,7 +15,7 @@ from typing import Annotated
 import typer
 
 from bgp4 import __version__
-from bgp4.errors import UserInputError
+from bgp4.errors import RunError, UserInputError
 from bgp4.paths import bundled_configs, bundled_models
 
 INTERRUPTED = 130
@@ -182,13 +183,16 @@ def simulate(
     engine: Annotated[
         str | None, typer.Option(help="auto, openmm or batched; default the config's.")
     ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where a simulation stopped.")
+    ] = False,
     overrides: Sets = None,
 ) -> None:
     """Run MD or parallel tempering for training data."""
     from bgp4.commands import simulate_command
 
     chosen = [] if engine is None else [f"simulate.engine={engine}"]
-    simulate_command(config, output, [*(overrides or []), *chosen])
+    simulate_command(config, output, resume, [*(overrides or []), *chosen])
 
 
 @app.command()
@@ -296,6 +300,9 @@ def main() -> None:
     except UserInputError as error:
         print(f"bgp4: error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except RunError as error:
+        print(f"bgp4: error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
     except SystemExit as ended:  # typer's own, of a KeyboardInterrupt too
         if ended.code == INTERRUPTED:
             print("bgp4: interrupted", file=sys.stderr)

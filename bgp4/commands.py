@@ -9,14 +9,17 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from bgp4.config import Config, existing_data, load_config
 from bgp4.errors import UserInputError
+from bgp4.files import atomic_write_text
+from bgp4.lock import locked_output
 from bgp4.paths import is_bundled_data
 from bgp4.progress import progress
-from bgp4.run import RunFolder, atomic_write_text
+from bgp4.run import RunFolder
 
 __all__ = [
     "bench_command",
@@ -33,9 +36,11 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-FREE_ON_RESUME = ("energies", "report", "training.tensorboard")
-"""What of a config may differ when a run is resumed: it does not change what is trained."""
-
+FREE_ON_RESUME = {
+    "train": ("energies", "report", "training.checkpoint_s", "training.tensorboard"),
+    "simulate": ("data", "model", "training", "energies", "report", "simulate.checkpoint_s"),
+}
+"""Config sections and keys that may differ when a command goes on: its result stays the same."""
 
 SMALL_ESS = 0.01
 """Below this share of the samples a user is warned, as in reports."""
@@ -76,7 +81,8 @@ def train_run(config: Config, path: Path, resume: bool, device: str) -> RunFolde
     """
     check_device(device)
     if resume:
-        _check_same_config(RunFolder.open(path).config(), config, path)
+        old = RunFolder.open(path).config()
+        _check_same_config(old, config, str(path), "train", "begin a new run by --run")
     else:
         RunFolder.refuse_existing(path)
     for name in config.data.paths:
@@ -114,11 +120,14 @@ def sample_command(
             )
     run = RunFolder.find(run_path)
     from bgp4.sampling.draw import draw_samples
+    from bgp4.sampling.files import check_format
 
     path = output or (Path("samples.h5") if run.is_bundled else run.samples_path)
-    drawn = draw_samples(
-        run, n, path, weights, seed, temperature_k, device, check_energies, unbiased
-    )
+    check_format(path)
+    with _alone(path, [run] if path == run.samples_path else []):
+        drawn = draw_samples(
+            run, n, path, weights, seed, temperature_k, device, check_energies, unbiased
+        )
     if not drawn.files:
         return
     if drawn.ess < SMALL_ESS:
@@ -152,8 +161,24 @@ def report_command(run_paths: Sequence[Path], output: Path | None) -> None:
     from bgp4.analysis.report import write_report
 
     folder = output or (runs[0].report_path if len(runs) == 1 else Path("report"))
-    results = [collect_run(run, _report_samples(run, folder)) for run in runs]
-    print(f"wrote {write_report(results, folder)}")
+    with _alone(None, [run for run in runs if not run.is_bundled]):
+        results = [collect_run(run, _report_samples(run, folder)) for run in runs]
+        page = write_report(results, folder)
+    print(f"wrote {page}")
+
+
+@contextmanager
+def _alone(output: Path | None, runs: Sequence[RunFolder]) -> Iterator[None]:
+    """The only one to write to a file and into run folders; of several ranks, the writer is."""
+    from bgp4.distributed import is_writer
+
+    with ExitStack() as held:
+        if is_writer():
+            if output is not None:
+                held.enter_context(locked_output(output))
+            for run in {run.path.resolve(): run for run in runs}.values():
+                held.enter_context(run.locked())
+        yield
 
 
 def _report_samples(run: RunFolder, folder: Path) -> Path:
@@ -187,7 +212,9 @@ def init_command(
     print(f"wrote {output}; next: bgp4 simulate --config {output}")
 
 
-def simulate_command(config_name: str, output: Path | None, overrides: Sequence[str]) -> None:
+def simulate_command(
+    config_name: str, output: Path | None, resume: bool, overrides: Sequence[str]
+) -> None:
     """`bgp4 simulate`."""
     _set_up_logging()
     config = load_config(config_name, overrides)
@@ -198,12 +225,32 @@ def simulate_command(config_name: str, output: Path | None, overrides: Sequence[
         raise UserInputError(f"-o {output}: no such folder: {output.parent}")
     if output.exists():
         raise UserInputError(f"-o {output}: the file exists; move it away or name another")
-    from bgp4.simulate import simulate, write_trajectory
+    with locked_output(output):
+        _simulate(config, config_name, output, resume)
+
+
+def _simulate(config: Config, config_name: str, output: Path, resume: bool) -> None:
+    """Into a work folder, from which the trajectory is made in the end."""
+    from bgp4.simulate import begin_folder, remove_folder, simulate, work_folder, write_trajectory
     from bgp4.system import load_molecule
 
-    with progress("simulating", 100) as report:
-        simulation = simulate(config, lambda done, total: report(100 * done // total, ""))
+    folder = work_folder(output)
+    if resume:
+        _check_interrupted(folder, config, output)
+    else:
+        begin_folder(output, config)
+    try:
+        with progress("simulating", 100) as report:
+            simulation = simulate(config, lambda done, n: report(100 * done // n, ""), folder)
+    except UserInputError:
+        if not resume:
+            remove_folder(output)
+        raise
+    except KeyboardInterrupt:
+        log.info("stopped; go on by --resume")
+        raise
     write_trajectory(output, simulation, load_molecule(config.system), config)
+    remove_folder(output)
     accepted = ", ".join(f"{a:.2f}" for a in simulation.acceptance)
     print(
         f"wrote {output} ({len(simulation.positions_nm)} frames at {config.temperature_k:g} K"
@@ -217,6 +264,18 @@ def _simulated_path(config: Config) -> Path:
     paths = config.data.paths
     own = len(paths) == 1 and not is_bundled_data(paths[0])
     return Path(paths[0]) if own else Path("data.h5")
+
+
+def _check_interrupted(folder: Path, config: Config, output: Path) -> None:
+    """There is a simulation to go on with, and it is of this config."""
+    begun = folder / "config.yaml"
+    if not begun.is_file():
+        raise UserInputError(
+            f"-o {output}: no interrupted simulation is there; begin it without --resume"
+        )
+    _check_same_config(
+        load_config(str(begun)), config, f"-o {output}", "simulate", "name another file"
+    )
 
 
 def reproduce_command(
@@ -253,14 +312,14 @@ def check_device(name: str) -> None:
         raise UserInputError(f"--device: expected auto, cpu or cuda, found {name}")
 
 
-def _check_same_config(old: Config, new: Config, path: Path) -> None:
-    """A resumed run goes on with the config that it was begun with."""
+def _check_same_config(old: Config, new: Config, what: str, command: str, otherwise: str) -> None:
+    """What is resumed goes on with the config that it was begun with."""
     differing = _differences(old.model_dump(mode="json"), new.model_dump(mode="json"))
     for key, (was, now) in differing.items():
-        if not {key, key.split(".")[0]} & set(FREE_ON_RESUME):
+        if not {key, key.split(".")[0]} & set(FREE_ON_RESUME[command]):
             raise UserInputError(
-                f"{path}: cannot resume: config key {key} was {was!r} and is now {now!r}; "
-                "leave it as it was or begin a new run by --run"
+                f"{what}: cannot resume: config key {key} was {was!r} and is now {now!r}; "
+                f"leave it as it was or {otherwise}"
             )
 
 

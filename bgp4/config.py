@@ -7,13 +7,22 @@ file exists, a bundled config of that name.
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from bgp4.errors import UserInputError
 from bgp4.paths import bundled_configs, find_config, find_data
@@ -43,6 +52,15 @@ class Section(BaseModel):
     """A part of the config: frozen, and without unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """True and false are for switches; pydantic would take them for 1 and 0."""
+        field = cls.model_fields[str(info.field_name)]
+        if isinstance(value, bool) and field.annotation is not bool:
+            raise ValueError("expected no true or false")
+        return value
 
 
 class SystemConfig(Section):
@@ -153,6 +171,7 @@ class SimulateConfig(Section):
     engine: Literal["auto", "batched", "openmm"] = "auto"
     platform: str = "Reference"
     processes: Count = 2
+    checkpoint_s: NonNegative = 60.0
 
     @field_validator("temperatures_k")
     @classmethod
@@ -198,15 +217,20 @@ class TrainingConfig(Section):
     refine_every: Count = 50
     det_penalty: NonNegative = 0.0
     threads: Count | None = None
+    checkpoint_s: NonNegative = 60.0
     tensorboard: bool = False
 
 
 class EnergyConfig(Section):
-    """Energies by `method`: batched where it serves (auto), or OpenMM's workers."""
+    """Energies by `method`: batched where it serves (auto), or OpenMM's workers.
+
+    A worker without an answer after `timeout_s` is replaced.
+    """
 
     method: Literal["auto", "batched", "openmm"] = "auto"
     platform: str = "CPU"
     workers: Count | None = None
+    timeout_s: Positive = 60.0
 
 
 class ReportConfig(Section):
@@ -362,8 +386,13 @@ def _explain(error: Any) -> str:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    """Of a few elements of what may be nested without end, by aliases."""
+    text = SHORT.repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+SHORT = reprlib.Repr()
+SHORT.maxstring = SHORT.maxother = SHORT.maxlong = 60
 
 
 def _suggestion(key: str) -> str:

@@ -17,7 +17,7 @@ from bgp4.energies.reference import ReferenceEnergy
 from bgp4.errors import UserInputError
 from bgp4.system import Molecule
 from bgp4.topology import peptide_torsions
-from bgp4.trajectories import read_trajectory
+from bgp4.trajectories import CHUNK, read_trajectory
 
 if TYPE_CHECKING:
     import mdtraj
@@ -99,12 +99,16 @@ def load_frames(config: DataConfig, molecule: Molecule) -> Frames:
             f"config key data.start: no frame of {words} is left from {config.start} on "
             f"(they have {n})"
         )
-    positions = np.concatenate([part.positions_nm for part in parts])
+    positions = (
+        np.concatenate([p.positions_nm for p in parts])[keep]
+        if len(parts) > 1
+        else (parts[0].positions_nm[config.start : config.stop : config.stride])
+    )
     n_cis = 0
     if config.peptide_bonds == "trans":
-        trans = all_trans(positions[keep], molecule.topology)
+        trans = all_trans(positions, molecule.topology)
         n_cis = int((~trans).sum())
-        keep = keep[trans]
+        positions, keep = positions[trans], keep[trans]
         if n_cis:
             named = ", ".join(config.paths)
             log.info(
@@ -116,7 +120,6 @@ def load_frames(config: DataConfig, molecule: Molecule) -> Frames:
             raise UserInputError(
                 f"{words}: every frame has a cis peptide bond; set data.peptide_bonds to any"
             )
-    positions = positions[keep]
     known = [part.energy_kjmol for part in parts if part.energy_kjmol is not None]
     energy = np.concatenate(known)[keep] if len(known) == len(parts) else None
     if energy is not None and not _of_molecule(energy, positions, molecule):
@@ -145,11 +148,12 @@ def _existing(config: DataConfig) -> list[Path]:
 
 def _part(path: Path, config: DataConfig, molecule: Molecule) -> _Part:
     topology = None if config.topology is None else existing_data(config.topology, "data.topology")
-    trajectory = read_trajectory(path, molecule, topology)
-    if trajectory.n_frames == 0:
+    positions_nm = read_trajectory(path, molecule, topology)
+    if not len(positions_nm):
         raise UserInputError(f"{path}: expected frames, found none")
-    _check_positions(path, trajectory.xyz, molecule)
-    return _Part(path, trajectory.xyz, *_energies(path, trajectory.n_frames))
+    for first in range(0, len(positions_nm), CHUNK):
+        _check_positions(path, positions_nm[first : first + CHUNK], molecule, first)
+    return _Part(path, positions_nm, *_energies(path, len(positions_nm)))
 
 
 def _temperature(parts: Sequence[_Part]) -> float | None:
@@ -199,11 +203,16 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _check_positions(path: Path, xyz: NDArray[np.float32], molecule: Molecule) -> None:
+def _check_positions(
+    path: Path,
+    xyz: NDArray[np.float32],  # (frames, atoms, 3), nm
+    molecule: Molecule,
+    first: int,  # number of the first frame
+) -> None:
     finite = np.isfinite(xyz).all(axis=(1, 2))
     if not finite.all():
         raise UserInputError(
-            f"{path}: frame {int(finite.argmin())} has coordinates that are not finite "
+            f"{path}: frame {first + int(finite.argmin())} has coordinates that are not finite "
             f"({int((~finite).sum())} such frames); remove them"
         )
     i, j = np.array([(a.index, b.index) for a, b in molecule.topology.bonds]).T
@@ -219,7 +228,7 @@ def _check_positions(path: Path, xyz: NDArray[np.float32], molecule: Molecule) -
         frame, bond = np.argwhere(bad)[0]
         atoms = list(molecule.topology.atoms)
         raise UserInputError(
-            f"{path}: frame {frame}: bond {atoms[i[bond]]}-{atoms[j[bond]]} is "
+            f"{path}: frame {first + frame}: bond {atoms[i[bond]]}-{atoms[j[bond]]} is "
             f"{ratio[frame, bond] * expected[bond]:.3f} nm long, expected about "
             f"{expected[bond]:.3f} nm; wrong units, another atom order or a broken molecule"
         )

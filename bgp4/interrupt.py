@@ -12,14 +12,15 @@ __all__ = ["deferred_interrupt"]
 
 
 @contextmanager
-def deferred_interrupt() -> Iterator[Callable[[], None]]:
-    """Within the block, Ctrl-C raises KeyboardInterrupt where the function that it gets is called.
+def deferred_interrupt() -> Iterator[Callable[[], bool]]:
+    """Within the block, the function that it gets says whether Ctrl-C was pressed.
 
-    Elsewhere it could come in the middle of a file, or inside a library's callback, where it would
-    be lost. A second Ctrl-C is not deferred.
+    KeyboardInterrupt could come in the middle of a file, or inside a library's callback, where it
+    would be lost; here who works raises it, once what is to be kept is. A second Ctrl-C is not
+    deferred.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield lambda: None
+        yield lambda: False
         return
     asked = threading.Event()
 
@@ -27,12 +28,8 @@ def deferred_interrupt() -> Iterator[Callable[[], None]]:
         asked.set()
         signal.signal(signal.SIGINT, before)
 
-    def check() -> None:
-        if asked.is_set():
-            raise KeyboardInterrupt
-
     before = signal.signal(signal.SIGINT, note)
     try:
-        yield check
+        yield asked.is_set
     finally:
         signal.signal(signal.SIGINT, before)

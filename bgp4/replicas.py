@@ -64,6 +64,12 @@ class Replicas(Protocol):
         Velocities are rescaled to the new temperature.
         """
 
+    def state(self) -> dict[str, NDArray[Any]]:
+        """All that others of the same settings need to go on: configurations, velocities, noise."""
+
+    def restore(self, state: dict[str, NDArray[Any]]) -> None:
+        """Go on from a `state`."""
+
 
 class OpenMMReplicas:
     """Replicas as OpenMM Contexts, one after the other on one thread: any force field."""
@@ -98,6 +104,19 @@ class OpenMMReplicas:
             self.contexts[s] = [self.contexts[s][t] for t in row]
             for t in np.flatnonzero(row != np.arange(len(row))):
                 self._set_temperature(self.contexts[s][t], int(row[t]), int(t))
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """OpenMM's own checkpoints, random numbers included, for the same platform and machine."""
+        return {
+            f"{s}.{t}": np.frombuffer(context.createCheckpoint(), np.uint8)
+            for s, stack in enumerate(self.contexts)
+            for t, context in enumerate(stack)
+        }
+
+    def restore(self, state: dict[str, NDArray[Any]]) -> None:
+        for s, stack in enumerate(self.contexts):
+            for t, context in enumerate(stack):
+                context.loadCheckpoint(state[f"{s}.{t}"].tobytes())
 
     def _set_temperature(self, context: Any, old: int, new: int) -> None:
         scale = np.sqrt(self.temperatures_k[new] / self.temperatures_k[old])
@@ -174,6 +193,16 @@ class BatchedReplicas:
         index = torch.as_tensor((source + stack).ravel())
         self.x = self.x[index]
         self.v = self.v[index] * (self.kt / self.kt[index]).sqrt()
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        noise = self.generator.get_state().numpy()
+        return {"x": self.x.numpy(), "v": self.v.numpy(), "noise": noise}
+
+    def restore(self, state: dict[str, NDArray[Any]]) -> None:
+        import torch
+
+        self.x, self.v = (torch.as_tensor(state[name]).clone() for name in ("x", "v"))
+        self.generator.set_state(torch.as_tensor(state["noise"]).clone())
 
     def _forces(self) -> Any:
         import torch

@@ -4,8 +4,9 @@ RUN/config.yaml               the validated config, every default spelled out
 RUN/molecule.json             the molecule, so that nothing outside the folder is needed
 RUN/checkpoint.safetensors    latest state, and the best model so far
 RUN/history.csv               one row per evaluation
-RUN/run.json                  versions, seed, counts, wall times
+RUN/run.json                  versions, seed, checksums, counts, wall times
 RUN/samples.h5, RUN/report/   what `bgp4 sample` and `bgp4 report` add
+RUN/.lock                     while a command writes here
 
 A bundled model is such a folder, with the best model alone in its checkpoint; nothing is added.
 """
@@ -13,25 +14,25 @@ A bundled model is such a folder, with the best model alone in its checkpoint; n
 from __future__ import annotations
 
 import json
-import os
-import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bgp4 import __version__
 from bgp4.config import Config, dump_config, load_config
 from bgp4.errors import UserInputError
+from bgp4.files import atomic_write_text, part_of, remove_leftovers
+from bgp4.lock import LOCK, locked_folder
 from bgp4.paths import bundled_models, find_model, models_folder
 
 if TYPE_CHECKING:
     from bgp4.system import Molecule
 
-__all__ = ["RunFolder", "atomic_write_bytes", "atomic_write_text", "provenance", "versions"]
+__all__ = ["RunFolder"]
 
-_PACKAGES = ("torch", "openmm", "openmmtools", "mdtraj", "nflows", "numpy")
+BEFORE_CHECKPOINT = {LOCK, "config.yaml", "molecule.json", "run.json", "history.csv", "tensorboard"}
+"""What a run folder may have before there is anything to go on with."""
 
 
 @dataclass(frozen=True)
@@ -47,22 +48,64 @@ class RunFolder:
         Raises:
             UserInputError: If the path exists or can't be made.
         """
+        run = cls.reserve(path)
+        run.begin(config, molecule)
+        return run
+
+    @classmethod
+    def reserve(cls, path: Path) -> RunFolder:
+        """Make a new run folder that has its lock's file alone, at once; or take over one that
+        was left before its first checkpoint.
+
+        Raises:
+            UserInputError: If the path exists or can't be made.
+        """
         cls.refuse_existing(path)
+        part = part_of(path)
         try:
-            path.mkdir(parents=True)
-            atomic_write_text(path / "config.yaml", dump_config(config))
-            atomic_write_text(path / "molecule.json", molecule.to_json())
+            if not path.exists():
+                part.mkdir(parents=True, exist_ok=True)
+                (part / LOCK).touch()
+                part.rename(path)
         except OSError as error:
             raise UserInputError(f"{path}: cannot be written: {error.strerror}") from error
         return cls(path)
 
-    @staticmethod
-    def refuse_existing(path: Path) -> None:
+    def begin(self, config: Config, molecule: Molecule) -> None:
+        """Write the config and the molecule of a new run.
+
+        Raises:
+            UserInputError: If another process has begun one here since it was reserved.
+        """
+        self.refuse_existing(self.path)
+        atomic_write_text(self.molecule_path, molecule.to_json())
+        atomic_write_text(self.config_path, dump_config(config))
+
+    @classmethod
+    def refuse_existing(cls, path: Path) -> None:
         """Raise UserInputError if a new run can't have this path, before anything is computed."""
-        if path.exists():
+        if path.exists() and not cls(path)._was_left_at_once():
             raise UserInputError(
                 f"{path}: the run folder exists; go on with it by --resume or name another by --run"
             )
+
+    def _was_left_at_once(self) -> bool:
+        """Whether a run ended here before its first checkpoint, so that nothing can be lost."""
+        names = {entry.name for entry in self.path.iterdir()} if self.path.is_dir() else set()
+        parts = {name for name in names if name.startswith(".part.")}
+        begun = bool(names & {LOCK, "config.yaml", "molecule.json"})
+        return begun and names <= BEFORE_CHECKPOINT | parts
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Be the only one to write here while the block runs; what killed writers left goes.
+
+        Raises:
+            UserInputError: If another process is.
+        """
+        with locked_folder(self.path):
+            remove_leftovers(self.path)
+            yield
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
@@ -109,6 +152,10 @@ class RunFolder:
         return self.path / "config.yaml"
 
     @property
+    def molecule_path(self) -> Path:
+        return self.path / "molecule.json"
+
+    @property
     def checkpoint_path(self) -> Path:
         return self.path / "checkpoint.safetensors"
 
@@ -129,12 +176,11 @@ class RunFolder:
 
     def molecule(self) -> Molecule:
         """The molecule that was trained; in folders without one, that of the config."""
-        from bgp4.system import load_molecule, molecule_from_json
+        from bgp4.system import load_molecule, read_molecule
 
-        path = self.path / "molecule.json"
-        if not path.is_file():
+        if not self.molecule_path.is_file():
             return load_molecule(self.config().system)
-        return molecule_from_json(path.read_text(encoding="utf-8"), path)
+        return read_molecule(self.molecule_path)
 
     def info(self) -> dict[str, Any]:
         """run.json, or an empty mapping before there is one."""
@@ -155,33 +201,3 @@ class RunFolder:
                 value = {**info[key], **value}
             info[key] = value
         atomic_write_text(self.path / "run.json", json.dumps(info, indent=2) + "\n")
-
-
-def atomic_write_text(path: Path, text: str) -> None:
-    """Write a whole file or none of it."""
-    atomic_write_bytes(path, text.encode())
-
-
-def atomic_write_bytes(path: Path, content: bytes) -> None:
-    """Write a whole file or none of it."""
-    temporary = path.with_name(path.name + ".part")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def provenance(config: Config) -> dict[str, Any]:
-    """Versions, machine and seed, for run.json."""
-    return {
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seed": config.seed,
-        "platform": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-        "versions": versions(),
-    }
-
-
-def versions() -> dict[str, str]:
-    """Of this package and of those that results depend on."""
-    return {"bgp4": __version__} | {name: metadata.version(name) for name in _PACKAGES}

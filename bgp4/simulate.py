@@ -6,10 +6,12 @@ and neighbours in temperature exchange after every frame. The first temperature 
 
 from __future__ import annotations
 
+import json
 import logging
-import multiprocessing
-import signal
+import shutil
+import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -20,16 +22,31 @@ from numpy.typing import NDArray
 
 from bgp4 import __version__
 from bgp4.config import Config, dump_config
-from bgp4.errors import UserInputError
-from bgp4.replicas import ENGINES, DynamicsSettings, Replicas
+from bgp4.errors import RunError, UserInputError
+from bgp4.files import atomic_write_text, replacing
+from bgp4.processes import Child, end_with_parent, start_child, stop_children
+from bgp4.provenance import provenance
+from bgp4.replicas import ENGINES, DynamicsSettings
+from bgp4.stacks import Job, Kept, Result, run_stacks
 from bgp4.system import Molecule, load_molecule
-from bgp4.units import kt_in_kjmol
 
-__all__ = ["Simulation", "exchange", "run_stacks", "simulate", "write_trajectory"]
+__all__ = [
+    "Simulation",
+    "begin_folder",
+    "remove_folder",
+    "simulate",
+    "work_folder",
+    "write_trajectory",
+]
 
 log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
+
+GO_ON = "; what it had is kept, go on by --resume"
+
+ROUND_PATIENCE_S = 60.0
+"""How long Ctrl-C waits for the end of a round, after which a process saves what it has."""
 
 
 @dataclass(frozen=True)
@@ -51,16 +68,22 @@ class Simulation:
     engine: str
 
 
-def simulate(config: Config, progress: Progress = lambda done, total: None) -> Simulation:
+def simulate(
+    config: Config,
+    progress: Progress = lambda done, total: None,
+    folder: Path | None = None,
+) -> Simulation:
     """Run the config's stacks and compute the energies of their frames.
 
     Args:
         config: `simulate`, `system`, `temperature_k`, `seed` and `energies` matter.
         progress: Called with rounds done and rounds in all.
+        folder: Where the processes keep what they have, and go on from what is there.
 
     Raises:
         UserInputError: If the ladder does not start at `temperature_k`, a platform is unknown, or
             the dynamics diverge (the time step is too long).
+        RunError: If a process dies.
     """
     from bgp4.energies.openmm import OpenMMEnergy
 
@@ -73,9 +96,10 @@ def simulate(config: Config, progress: Progress = lambda done, total: None) -> S
         )
     molecule = load_molecule(config.system)
     engine = _engine(settings.engine, molecule)
-    jobs = _jobs(config, molecule, ladder, engine)
+    jobs = _jobs(config, molecule, ladder, engine, folder)
+    workers = config.energies
     with OpenMMEnergy(
-        molecule, config.temperature_k, config.energies.platform, config.energies.workers
+        molecule, config.temperature_k, workers.platform, workers.workers, workers.timeout_s
     ) as energy:
         results = _run_processes(jobs, progress)
         per_stack = np.concatenate([frames for frames, _ in results])
@@ -94,25 +118,53 @@ def write_trajectory(
     """Write an HDF5 trajectory (mdtraj's format; float32 nm, energies in kJ/mol), atomically."""
     import mdtraj
 
-    temporary = path.with_name(path.name + ".part")
-    try:
-        with mdtraj.formats.HDF5TrajectoryFile(str(temporary), "w") as file:
-            file.topology = molecule.topology
-            file.title = f"{molecule.name} at {config.temperature_k:g} K"
-            file.application = f"bgp4 {__version__}"
-            file.write(
-                coordinates=simulation.positions_nm,
-                time=simulation.time_ps.astype(np.float32),
-                potentialEnergy=simulation.energy_kjmol.astype(np.float32),
-                temperature=np.full(len(simulation.time_ps), config.temperature_k, np.float32),
-            )
-            attributes = file._handle.create_group("/", "bgp4")._v_attrs
-            attributes.config = dump_config(config)
-            attributes.engine = simulation.engine
-            attributes.exchange_acceptance = simulation.acceptance
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with (
+        replacing(path) as part,
+        mdtraj.formats.HDF5TrajectoryFile(str(part), "w") as file,
+    ):
+        file.topology = molecule.topology
+        file.title = f"{molecule.name} at {config.temperature_k:g} K"
+        file.application = f"bgp4 {__version__}"
+        file.write(
+            coordinates=simulation.positions_nm,
+            time=simulation.time_ps.astype(np.float32),
+            potentialEnergy=simulation.energy_kjmol.astype(np.float32),
+            temperature=np.full(len(simulation.time_ps), config.temperature_k, np.float32),
+        )
+        attributes = file._handle.create_group("/", "bgp4")._v_attrs
+        attributes.config = dump_config(config)
+        attributes.provenance = json.dumps(provenance(config, molecule))
+        attributes.engine = simulation.engine
+        attributes.exchange_acceptance = simulation.acceptance
+
+
+def work_folder(output: Path) -> Path:
+    """Where a simulation into `output` keeps what it has: `.data.h5.simulation`."""
+    return output.with_name(f".{output.name}.simulation")
+
+
+def begin_folder(output: Path, config: Config) -> None:
+    """Make the work folder of a new simulation.
+
+    Raises:
+        UserInputError: If there is one that has something to go on with.
+    """
+    folder = work_folder(output)
+    if any(folder.glob("state_*")):
+        raise UserInputError(
+            f"-o {output}: an interrupted simulation is there; go on with it by --resume, or "
+            f"remove {folder}"
+        )
+    remove_folder(output)
+    folder.mkdir()
+    atomic_write_text(folder / "config.yaml", dump_config(config))
+
+
+def remove_folder(output: Path) -> None:
+    """Once the trajectory is there, or can't be."""
+    folder = work_folder(output)
+    (folder / "config.yaml").unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _engine(name: str, molecule: Molecule) -> str:
@@ -133,25 +185,20 @@ def _engine(name: str, molecule: Molecule) -> str:
     return "batched"
 
 
-@dataclass(frozen=True)
-class _Job:
-    """What one process does."""
-
-    engine: str
-    dynamics: DynamicsSettings
-    frames: int
-    equilibration_frames: int
-    steps_per_frame: int
-
-
-def _jobs(config: Config, molecule: Molecule, ladder: tuple[float, ...], engine: str) -> list[_Job]:
+def _jobs(
+    config: Config,
+    molecule: Molecule,
+    ladder: tuple[float, ...],
+    engine: str,
+    folder: Path | None,
+) -> list[Job]:
     """One job for each process, with its share of the stacks."""
     settings = config.simulate
     shares = [
         len(share) for share in np.array_split(np.arange(settings.stacks), settings.processes)
     ]
     return [
-        _Job(
+        Job(
             engine,
             DynamicsSettings(
                 molecule.system_xml,
@@ -166,120 +213,88 @@ def _jobs(config: Config, molecule: Molecule, ladder: tuple[float, ...], engine:
             -(-settings.frames // settings.stacks),
             settings.equilibration_frames,
             settings.steps_per_frame,
+            None if folder is None else Kept.in_folder(folder.absolute(), i),
+            settings.checkpoint_s,
         )
         for i, stacks in enumerate(shares)
         if stacks
     ]
 
 
-Result = tuple[NDArray[np.float32], NDArray[np.float64]]
-
-
-def run_stacks(
-    replicas: Replicas,
-    job: _Job,
-    progress: Callable[[int], None] = lambda rounds: None,
-) -> Result:
-    """Equilibrate and record.
-
-    Returns:
-        Frames of the first temperature, (stacks, frames, atoms, 3) float32 in nm, each centred,
-        and the exchange acceptance of each neighbouring pair.
-    """
-    ladder = np.array(job.dynamics.temperatures_k)
-    stacks, n_temperatures = job.dynamics.stacks, len(ladder)
-    frames = np.empty((stacks, job.frames, *job.dynamics.positions_nm.shape), np.float32)
-    rng = np.random.default_rng(job.dynamics.seed)
-    tried, accepted = np.zeros((2, max(n_temperatures - 1, 0)))
-    for round_ in range(-job.equilibration_frames, job.frames):
-        replicas.run(job.steps_per_frame)
-        energies = replicas.energies_kjmol()
-        if not np.isfinite(energies).all():
-            raise ValueError(
-                f"the energy is not finite after {round_ + job.equilibration_frames} frames: "
-                "shorten simulate.timestep_fs"
-            )
-        if round_ >= 0:
-            positions = replicas.positions_nm(0)
-            frames[:, round_] = positions - positions.mean(axis=1, keepdims=True)
-        low = np.arange(round_ % 2, n_temperatures - 1, 2)
-        source, swapped = exchange(energies, ladder, low, rng)
-        replicas.permute(source)
-        tried[low] += stacks
-        accepted[low] += swapped.sum(axis=0)
-        if round_ % 20 == 19:
-            progress(round_ + 1 + job.equilibration_frames)
-    return frames, accepted / np.maximum(tried, 1)
-
-
-def exchange(
-    energies_kjmol: NDArray[np.float64],  # (stacks, temperatures)
-    temperatures_k: NDArray[np.float64],  # (temperatures,)
-    low: NDArray[np.int64],  # (pairs,), the colder of each pair that may swap
-    rng: np.random.Generator,
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Metropolis exchange of neighbouring temperatures.
-
-    Accepted with probability min(1, exp[(β_i - β_j)(E_i - E_j)]) (Sugita, Okamoto, Chem. Phys.
-    Lett. 314, 141 (1999)).
-
-    Returns:
-        For each stack and temperature, which replica goes on there, (stacks, temperatures); and
-        which pairs were swapped, (stacks, pairs).
-    """
-    beta = np.array([1 / kt_in_kjmol(t) for t in temperatures_k])
-    gain = (beta[low] - beta[low + 1]) * (energies_kjmol[:, low] - energies_kjmol[:, low + 1])
-    swapped = np.log(rng.random(gain.shape)) < gain
-    source = np.tile(np.arange(len(beta)), (len(energies_kjmol), 1))
-    source[:, low] += swapped
-    source[:, low + 1] -= swapped
-    return source, swapped
-
-
-def _run_processes(jobs: Sequence[_Job], progress: Progress) -> list[Result]:
-    """Each job in its own process; ends them all if one fails or the user interrupts."""
-    context = multiprocessing.get_context("spawn")
+def _run_processes(jobs: Sequence[Job], progress: Progress) -> list[Result]:
+    """Each job in its own process; at Ctrl-C they save what they have."""
     total = sum(job.frames + job.equilibration_frames for job in jobs)
-    pipes: list[Any] = []
-    processes: list[Any] = []
-    done: dict[Any, int] = {}
-    results: dict[Any, Result] = {}
+    children: list[Child] = []
     try:
         for job in jobs:
-            ours, theirs = context.Pipe(duplex=False)
-            process = context.Process(target=_serve_job, args=(theirs, job), daemon=True)
-            process.start()
-            theirs.close()
-            pipes.append(ours)
-            processes.append(process)
-        while len(results) < len(jobs):
-            ready: list[Any] = wait([p for p in pipes if p not in results])
-            for pipe in ready:
-                message = pipe.recv()
-                if isinstance(message, Exception):
-                    raise UserInputError(f"simulation failed: {message}") from message
-                if isinstance(message, int):
-                    done[pipe] = message
-                    progress(sum(done.values()), total)
-                else:
-                    results[pipe] = message
-        return [results[pipe] for pipe in pipes]
-    except EOFError as error:
-        raise RuntimeError("a simulation process died") from error
+            children.append(start_child(_serve_job, job))
+        return _results(children, lambda done: progress(done, total))
+    except KeyboardInterrupt:
+        _let_save(children)
+        raise
     finally:
-        for process in processes:
-            if len(results) < len(jobs):
-                process.kill()
-            process.join()
+        for child in children:
+            child.process.kill()
+        stop_children(children)
 
 
-def _serve_job(pipe: Connection, job: _Job) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _results(children: Sequence[Child], progress: Callable[[int], None]) -> list[Result]:
+    """What the processes send: rounds done, and in the end their frames.
+
+    Raises:
+        UserInputError: What a process says of its input.
+        RunError: If one of them dies.
+    """
+    waiting = {child.pipe: child for child in children}
+    done: dict[Any, int] = {}
+    results: dict[Any, Result] = {}
+    while waiting:
+        ready: list[Any] = wait(list(waiting))
+        for pipe in ready:
+            try:
+                message = pipe.recv()
+            except (EOFError, OSError) as error:
+                raise RunError(f"a simulation process {waiting[pipe].fate}{GO_ON}") from error
+            if isinstance(message, Exception):
+                raise UserInputError(f"simulation failed: {message}") from message
+            if isinstance(message, int):
+                done[pipe] = message
+                progress(sum(done.values()))
+            else:
+                results[pipe] = message
+                del waiting[pipe]
+    return [results[child.pipe] for child in children]
+
+
+def _let_save(children: Sequence[Child]) -> None:
+    """Have each process save what it has, and wait for its end."""
+    for child in children:
+        with suppress(OSError):
+            child.pipe.send("stop")
+    for child in children:
+        with suppress(EOFError, OSError):
+            while child.pipe.poll(ROUND_PATIENCE_S):
+                child.pipe.recv()
+
+
+def _serve_job(pipe: Connection, job: Job) -> None:
+    end_with_parent()
     import openmm
 
+    stop = threading.Event()
+    threading.Thread(target=_listen, args=(pipe, stop), daemon=True).start()
     try:
-        pipe.send(run_stacks(ENGINES[job.engine](job.dynamics), job, pipe.send))
+        result = run_stacks(ENGINES[job.engine](job.dynamics), job, pipe.send, stop.is_set)
+        if result is not None:
+            pipe.send(result)
     except ValueError as error:
         pipe.send(error)
     except openmm.OpenMMException as error:
         pipe.send(ValueError(f"{' '.join(str(error).split())}; shorten simulate.timestep_fs"))
+
+
+def _listen(pipe: Connection, stop: threading.Event) -> None:
+    """Whatever comes, or the end of the pipe, is the word to stop."""
+    with suppress(EOFError, OSError):
+        pipe.recv()
+    stop.set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from bgp4.config import SystemConfig
     from bgp4.coordinates.zmatrix import ZMatrix
 
-__all__ = ["Molecule", "load_molecule", "molecule_from_json"]
+__all__ = ["Molecule", "load_molecule", "read_molecule"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Molecule:
         return self.positions_nm.shape[0]
 
     def to_json(self) -> str:
-        """All of it as JSON, for `molecule_from_json`."""
+        """All of it as JSON, for `read_molecule`."""
         atoms = [
             (a.name, a.element.symbol, r.name, r.resSeq, r.index, r.chain.index)
             for r in self.topology.residues
@@ -58,11 +59,16 @@ class Molecule:
             zmatrix=list(self.zmatrix.table()),
             system_xml=self.system_xml,
         )
-        return stored.model_dump_json(indent=1) + "\n"
+        return (
+            stored.model_copy(update={"sha256": stored.digest()}).model_dump_json(indent=1) + "\n"
+        )
 
 
 class _Stored(BaseModel):
-    """A molecule's file; an atom is its name, element, residue's name, number, index, and chain."""
+    """A molecule's file, with a checksum of all else in it.
+
+    An atom is its name, element, residue's name, number and index, and chain.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -72,6 +78,10 @@ class _Stored(BaseModel):
     positions_nm: list[tuple[float, float, float]]
     zmatrix: list[tuple[int, ...]]
     system_xml: str
+    sha256: str = ""
+
+    def digest(self) -> str:
+        return hashlib.sha256(self.model_dump_json(exclude={"sha256"}).encode()).hexdigest()
 
 
 def load_molecule(config: SystemConfig) -> Molecule:
@@ -129,8 +139,8 @@ def _atom(named: str | int, index: dict[str, int]) -> int:
     return found
 
 
-def molecule_from_json(text: str, path: Path) -> Molecule:
-    """What `Molecule.to_json` wrote.
+def read_molecule(path: Path) -> Molecule:
+    """What `Molecule.to_json` made, from a file.
 
     Raises:
         UserInputError: If it is something else.
@@ -138,7 +148,9 @@ def molecule_from_json(text: str, path: Path) -> Molecule:
     from bgp4.coordinates.zmatrix import zmatrix_from_rows
 
     try:
-        stored = _Stored.model_validate_json(text)
+        stored = _Stored.model_validate_json(path.read_bytes())
+        if stored.sha256 != stored.digest():
+            raise ValueError("its checksum is another; it is damaged or was edited")
         topology = _topology(stored)
         zmatrix = zmatrix_from_rows(stored.zmatrix, len(stored.atoms))
         positions_nm = np.array(stored.positions_nm).reshape(len(stored.atoms), 3)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bgp4.errors import UserInputError
+from bgp4.hdf5 import check_hdf5
 from bgp4.system import Molecule
 
 if TYPE_CHECKING:
@@ -21,13 +26,25 @@ log = logging.getLogger(__name__)
 CARRIES_TOPOLOGY = {".h5", ".hdf5", ".lh5", ".pdb", ".pdb.gz", ".cif", ".gro"}
 
 
+HDF5 = {".h5", ".hdf5", ".lh5"}
+
+TRUSTING = {".xtc", ".trr"}
+"""Formats whose readers trust sizes in the file, and crash where these are wrong."""
+
+LONGEST_READ_S = 600
+
+
+CHUNK = 20_000
+"""Frames read at a time."""
+
+
 def read_trajectory(
     path: Path, molecule: Molecule, topology_path: Path | None = None
-) -> mdtraj.Trajectory:
-    """All frames of a file, with the molecule's topology and without a box.
+) -> NDArray[np.float32]:  # (frames, atoms, 3), nm
+    """All frames of a file: the molecule alone, in its own order, out of any box.
 
     Atoms besides the molecule's are left out, and a molecule that a periodic box cuts is made
-    whole; the log says so.
+    whole; the log says so. Files are read in chunks, so that solvent takes no memory.
 
     Args:
         topology_path: Of a file that does not name its atoms; the molecule's atoms if None.
@@ -36,27 +53,40 @@ def read_trajectory(
         UserInputError: If the file can't be read, is truncated, or doesn't have the molecule's
             atoms, once and in its order.
     """
-    trajectory = _read(path, molecule, topology_path)
-    _check_whole(path, trajectory.n_frames)
-    if trajectory.topology is None:
-        raise UserInputError(
-            f"{path}: expected the {molecule.n_atoms} atoms of {molecule.name}, found no topology"
-        )
-    trajectory = _molecule_alone(path, trajectory, molecule)
-    trajectory.topology = molecule.topology
-    return _made_whole(path, trajectory)
+    if _suffix(path) in HDF5:
+        check_hdf5(path)
+    if _suffix(path) in TRUSTING:
+        _try_apart(path)
+    own: slice | None = None
+    n_cut = 0
+    parts = []
+    for chunk in _chunks(path, molecule, topology_path):
+        own = _molecule_alone(path, chunk, molecule) if own is None else own
+        whole, cut = _made_whole(chunk, own, molecule)
+        parts.append(whole)
+        n_cut += cut
+    if n_cut:
+        log.info("%s: made the molecule whole in %d frames", path, n_cut)
+    frames = np.concatenate(parts) if parts else np.empty((0, molecule.n_atoms, 3), np.float32)
+    _check_whole(path, len(frames))
+    return frames
 
 
-def _read(path: Path, molecule: Molecule, topology_path: Path | None) -> mdtraj.Trajectory:
+def _chunks(
+    path: Path, molecule: Molecule, topology_path: Path | None
+) -> Iterator[mdtraj.Trajectory]:
     import mdtraj
 
     options = {} if _suffix(path) in CARRIES_TOPOLOGY else {"top": molecule.topology}
     try:
         if topology_path is not None and options:
             options = {"top": mdtraj.load_topology(str(topology_path))}
-        return mdtraj.load(str(path), **options)
+        for chunk in mdtraj.iterload(str(path), chunk=CHUNK, **options):
+            if chunk.topology is None:
+                raise ValueError("it has no topology")
+            yield chunk
     except Exception as error:  # mdtraj's readers raise whatever their libraries do
-        if "topology" in str(error).lower() or "atoms" in str(error).lower():
+        if any(word in str(error).lower() for word in ("topology", "atoms", "xyz must be shape")):
             expected = (
                 f"; expected {molecule.n_atoms} atoms; if it has others too, name a file with its "
                 "topology in config key data.topology"
@@ -65,6 +95,22 @@ def _read(path: Path, molecule: Molecule, topology_path: Path | None) -> mdtraj.
             expected = "; expected a whole trajectory in a format that mdtraj reads"
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserInputError(f"{path}: cannot be read ({reason}){expected}") from error
+
+
+def _try_apart(path: Path) -> None:
+    """Refuse a file at which mdtraj's reader crashes or hangs, by reading it in a process apart."""
+    code = "import sys, mdtraj; mdtraj.open(sys.argv[1]).read()"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(path)], capture_output=True, timeout=LONGEST_READ_S
+        )
+    except subprocess.TimeoutExpired:
+        reason = f"its reader hung for {LONGEST_READ_S} s"
+    else:
+        if done.returncode >= 0:
+            return
+        reason = "its reader crashed"
+    raise UserInputError(f"{path}: cannot be read ({reason}): the file is damaged; write it anew")
 
 
 def _suffix(path: Path) -> str:
@@ -85,10 +131,8 @@ def _check_whole(path: Path, n_frames: int) -> None:
         )
 
 
-def _molecule_alone(
-    path: Path, trajectory: mdtraj.Trajectory, molecule: Molecule
-) -> mdtraj.Trajectory:
-    """The run of atoms that are the molecule's by name and element."""
+def _molecule_alone(path: Path, trajectory: mdtraj.Trajectory, molecule: Molecule) -> slice:
+    """The atoms that are the molecule's, one after the other, by name and element."""
     found = [_identity(atom) for atom in trajectory.topology.atoms]
     expected = [_identity(atom) for atom in molecule.topology.atoms]
     n, width = len(found), len(expected)
@@ -97,8 +141,7 @@ def _molecule_alone(
         (first,) = starts
         if n > width:
             log.info("%s: left out %s", path, _left_out(trajectory.topology, first, width))
-            return trajectory.atom_slice(range(first, first + width))
-        return trajectory
+        return slice(first, first + width)
     if starts:
         raise UserInputError(
             f"{path}: expected {molecule.name} once, found it {len(starts)} times; write one of "
@@ -133,23 +176,27 @@ def _left_out(topology: mdtraj.Topology, first: int, width: int) -> str:
     return f"{len(others)} atoms of {shown}"
 
 
-def _made_whole(path: Path, trajectory: mdtraj.Trajectory) -> mdtraj.Trajectory:
-    """Without a box, and so that no bond crosses it."""
-    if trajectory.unitcell_vectors is None or not np.any(trajectory.unitcell_vectors):
-        return trajectory
-    bonds = [(a.index, b.index) for a, b in trajectory.topology.bonds]
-    half = trajectory.unitcell_lengths.min(axis=1) / 2
-    pairs = np.array(bonds)
-    length = np.linalg.norm(trajectory.xyz[:, pairs[:, 0]] - trajectory.xyz[:, pairs[:, 1]], axis=2)
-    cut = (length > half[:, None]).any(axis=1)
-    if cut.any():
-        trajectory = trajectory.make_molecules_whole(sorted_bonds=_outwards(bonds))
-        log.info("%s: made the molecule whole in %d frames", path, int(cut.sum()))
-    trajectory.unitcell_vectors = None
-    return trajectory
+def _made_whole(
+    chunk: mdtraj.Trajectory, own: slice, molecule: Molecule
+) -> tuple[NDArray[np.float32], int]:
+    """The molecule's positions such that no bond crosses the box, and how many frames were cut."""
+    import mdtraj
+
+    xyz = np.ascontiguousarray(chunk.xyz[:, own])
+    if chunk.unitcell_vectors is None or not np.any(chunk.unitcell_vectors):
+        return xyz, 0
+    bonds = np.array([(a.index, b.index) for a, b in molecule.topology.bonds])
+    half = chunk.unitcell_lengths.min(axis=1) / 2
+    length = np.linalg.norm(xyz[:, bonds[:, 0]] - xyz[:, bonds[:, 1]], axis=2)
+    cut = int((length > half[:, None]).any(axis=1).sum())
+    if not cut:
+        return xyz, 0
+    alone = mdtraj.Trajectory(xyz, molecule.topology)
+    alone.unitcell_vectors = chunk.unitcell_vectors
+    return alone.make_molecules_whole(sorted_bonds=_outwards(bonds.tolist())).xyz, cut
 
 
-def _outwards(bonds: list[tuple[int, int]]) -> np.ndarray:
+def _outwards(bonds: list[list[int]]) -> NDArray[np.int32]:
     """Bonds such that each begins at an atom that is placed, (atoms - 1, 2)."""
     import networkx as nx
 

@@ -22,7 +22,8 @@ from bgp4.run import RunFolder
 from bgp4.sampling.generate import generate, load_trained
 from bgp4.sampling.reweight import clip_log_weights, effective_sample_size
 from bgp4.system import load_molecule
-from bgp4.training.loop import Trainer, fitted_generator, train
+from bgp4.training.loop import fitted_generator, train
+from bgp4.training.trainer import Trainer
 
 VARIANTS = {
     "P4Inv, hybrid (default)": [],

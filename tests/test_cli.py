@@ -286,7 +286,7 @@ def test_ctrl_c_stops_at_once_and_the_run_goes_on_later(tmp_path: Path) -> None:
         time.sleep(0.05)
     assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
     RunFolder.open(tmp_path / "run")
-    assert not list(tmp_path.rglob("*.part"))
+    assert not list(tmp_path.rglob(".part.*"))
 
 
 def children(pid: int) -> list[int]:

@@ -30,7 +30,8 @@ from bgp4.run import RunFolder
 from bgp4.sampling.draw import draw_samples
 from bgp4.sampling.files import read_samples
 from bgp4.training import loop
-from bgp4.training.loop import Trainer, train
+from bgp4.training.loop import train
+from bgp4.training.trainer import Trainer
 
 OVERRIDES = ("model.precision=float64",)
 STOP_AT = "BGP4_TEST_STOP_AT"

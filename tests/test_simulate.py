@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import count
 
 import h5py
 import mdtraj
@@ -16,7 +17,8 @@ from bgp4.config import Config, SystemConfig, load_config
 from bgp4.data import load_frames
 from bgp4.errors import UserInputError
 from bgp4.replicas import ENGINES, BatchedReplicas, DynamicsSettings
-from bgp4.simulate import _engine, _Job, exchange, run_stacks, simulate, write_trajectory
+from bgp4.simulate import _engine, simulate, write_trajectory
+from bgp4.stacks import Job, Kept, exchange, run_stacks
 from bgp4.system import Molecule, load_molecule
 
 R = 8.31446261815324e-3
@@ -138,7 +140,7 @@ def test_permute_moves_configurations_within_their_stack(engine, chain) -> None:
 @engines
 def test_the_same_seed_makes_the_same_frames(engine, chain) -> None:
     def run(seed: int) -> NDArray:
-        job = _Job(engine, settings(chain, stacks=2, seed=seed), 3, 2, 20)
+        job = Job(engine, settings(chain, stacks=2, seed=seed), 3, 2, 20)
         return run_stacks(ENGINES[engine](job.dynamics), job)[0]
 
     frames = run(1)
@@ -148,12 +150,49 @@ def test_the_same_seed_makes_the_same_frames(engine, chain) -> None:
     assert not np.array_equal(frames, run(2))
 
 
+@pytest.mark.parametrize("stop_after", [1, 4])
+@pytest.mark.parametrize(
+    ("engine", "platform"), [("batched", "Reference"), ("openmm", "Reference"), ("openmm", "CPU")]
+)
+def test_stacks_go_on_where_they_stopped(chain, tmp_path, engine, platform, stop_after) -> None:
+    """To the bit; in equilibration or later, and whatever was written after the state."""
+    dynamics = settings(chain, stacks=3, platform=platform)
+    whole = Job(engine, dynamics, frames=5, equilibration_frames=2, steps_per_frame=10)
+    expected, acceptance = run_stacks(ENGINES[engine](dynamics), whole)
+    kept = Kept.in_folder(tmp_path, 0)
+    job, rounds = replace(whole, kept=kept), count()
+    stopped = run_stacks(
+        ENGINES[engine](dynamics), job, stopping=lambda: next(rounds) == stop_after - 1
+    )
+    assert stopped is None
+    with kept.frames_path.open("ab") as file:
+        file.write(b"half a frame")
+    for _ in range(2):
+        frames, accepted = run_stacks(ENGINES[engine](dynamics), job)
+        np.testing.assert_array_equal(frames, expected)
+        np.testing.assert_array_equal(accepted, acceptance)
+
+
+@pytest.mark.parametrize("damage", ["state", "frames", "other replicas"])
+def test_damaged_states_are_said_to_be(chain, tmp_path, damage: str) -> None:
+    dynamics, kept = settings(chain, stacks=2), Kept.in_folder(tmp_path, 0)
+    job = Job("batched", dynamics, 3, 0, 2, kept)
+    run_stacks(BatchedReplicas(dynamics), job)
+    if damage == "other replicas":
+        job = replace(job, dynamics=settings(chain, stacks=3))
+    else:
+        path = kept.state_path if damage == "state" else kept.frames_path
+        path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(UserInputError, match=r"cannot go on from it .*remove the folder"):
+        run_stacks(BatchedReplicas(job.dynamics), job)
+
+
 def test_engines_agree_on_a_molecule(plain_openmm) -> None:
     molecule = load_molecule(SystemConfig(testsystem="AlanineDipeptideVacuum"))
     means = {}
     for engine in sorted(ENGINES):
         dynamics = settings(molecule, temperatures_k=(300.0,), stacks=16)
-        job = _Job(engine, dynamics, frames=15, equilibration_frames=8, steps_per_frame=50)
+        job = Job(engine, dynamics, frames=15, equilibration_frames=8, steps_per_frame=50)
         frames, acceptance = run_stacks(ENGINES[engine](dynamics), job)
         assert acceptance.shape == (0,)
         energies, _ = plain_openmm(molecule.system_xml, frames.reshape(-1, 22, 3))
@@ -206,7 +245,7 @@ def test_engines_agree_on_energies_and_backbone_torsions(alanine, plain_openmm) 
         dynamics = settings(
             alanine, temperatures_k=(1000.0,), stacks=stacks, friction_per_ps=2.0, platform="CPU"
         )
-        job = _Job(engine, dynamics, frames, equilibration_frames=5, steps_per_frame=400)
+        job = Job(engine, dynamics, frames, equilibration_frames=5, steps_per_frame=400)
         positions = run_stacks(ENGINES[engine](dynamics), job)[0].reshape(-1, 22, 3)
         trajectory = mdtraj.Trajectory(positions, alanine.topology)
         angles = [f(trajectory)[1][:, 0] for f in (mdtraj.compute_phi, mdtraj.compute_psi)]

@@ -17,7 +17,7 @@ from bgp4.config import SystemConfig
 from bgp4.coordinates.zmatrix import refuse_lines
 from bgp4.errors import UserInputError
 from bgp4.paths import find_data
-from bgp4.system import Molecule, load_molecule, molecule_from_json
+from bgp4.system import Molecule, load_molecule, read_molecule
 from bgp4.system_checks import check_geometry, check_system
 from bgp4.topology import atom_label
 
@@ -307,13 +307,15 @@ def test_atoms_in_a_line_are_refused(alanine) -> None:
 
 def test_a_molecule_and_its_file(alanine, peptide_lines, in_tmp) -> None:
     for molecule in (alanine, load_pdb(peptide_lines)):
-        same = molecule_from_json(molecule.to_json(), Path("m.json"))
+        Path("m.json").write_text(molecule.to_json())
+        same = read_molecule(Path("m.json"))
         assert (same.name, same.system_xml) == (molecule.name, molecule.system_xml)
         assert (same.topology, same.zmatrix) == (molecule.topology, molecule.zmatrix)
         np.testing.assert_array_equal(same.positions_nm, molecule.positions_nm)
 
 
 @pytest.mark.parametrize("damage", ["", "{}", "[1]", '{"name": 1}', "nonsense"])
-def test_a_file_that_is_no_molecule(damage: str) -> None:
+def test_a_file_that_is_no_molecule(damage: str, in_tmp) -> None:
+    Path("m.json").write_text(damage)
     with pytest.raises(UserInputError, match=r"m\.json: expected a molecule"):
-        molecule_from_json(damage, Path("m.json"))
+        read_molecule(Path("m.json"))

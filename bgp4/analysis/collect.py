@@ -17,6 +17,7 @@ from bgp4.data import Frames, load_frames, split_blocks
 from bgp4.energies.base import REJECTED_ENERGY_KT
 from bgp4.energies.openmm import OpenMMEnergy
 from bgp4.errors import UserInputError
+from bgp4.lock import locked_output
 from bgp4.run import RunFolder
 from bgp4.sampling.draw import draw_samples
 from bgp4.sampling.files import read_attributes, read_samples
@@ -24,7 +25,7 @@ from bgp4.sampling.generate import Samples, TrainedRun, load_trained
 from bgp4.system import Molecule
 from bgp4.units import kjmol_to_kt
 
-__all__ = ["collect_run"]
+__all__ = ["collect_run", "read_history"]
 
 NOISY_FRAMES = 5_000
 
@@ -52,7 +53,8 @@ def collect_run(run: RunFolder, samples_path: Path | None = None) -> RunResult:
     path = samples_path or run.samples_path
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        draw_samples(run, config.report.samples, path, seed=config.seed)
+        with locked_output(path):
+            draw_samples(run, config.report.samples, path, seed=config.seed)
     started = time.perf_counter()
     samples = read_samples(path)
     _check_samples(run, path, samples, config.temperature_k)
@@ -77,7 +79,7 @@ def collect_run(run: RunFolder, samples_path: Path | None = None) -> RunResult:
         energy_kt=samples.energy_kt,
         log_prob=samples.log_prob,
         log_weight=samples.log_weight,
-        history=_read_history(run.history_path),
+        history=read_history(run.history_path),
         config_yaml=run.config_path.read_text(encoding="utf-8"),
         run_info=run.info(),
         bins=config.report.bins,
@@ -116,8 +118,9 @@ def _energies(
     chosen = rng.choice(len(frames.positions_nm), NOISY_FRAMES)
     noisy = frames.positions_nm[chosen].astype(np.float64)
     noisy += rng.normal(0, config.report.noise_nm, noisy.shape)
+    settings = config.energies
     with OpenMMEnergy(
-        molecule, config.temperature_k, config.energies.platform, config.energies.workers
+        molecule, config.temperature_k, settings.platform, settings.workers, settings.timeout_s
     ) as energy:
         noisy_kjmol = energy.evaluate(noisy).energy_kjmol
         data_kjmol = frames.energy_kjmol
@@ -148,16 +151,20 @@ def _heldout_log_prob(trained: TrainedRun, frames: Frames) -> NDArray[np.float64
     return log_prob
 
 
-def _read_history(path: Path) -> dict[str, NDArray]:
+def read_history(path: Path) -> dict[str, NDArray]:
     """Columns of history.csv; `phase` as text, the others as numbers, NaN where empty."""
     if not path.is_file():
         return {}
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    names = rows[0].keys() if rows else ()
-    return {
-        name: np.array([row[name] for row in rows])
-        if name == "phase"
-        else np.array([float(row[name] or "nan") for row in rows])
-        for name in names
-    }
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file, strict=True))
+        names = rows[0].keys() if rows else ()
+        return {
+            name: np.array([row[name] for row in rows])
+            if name == "phase"
+            else np.array([float(row[name] or "nan") for row in rows])
+            for name in names
+        }
+    except (ValueError, TypeError, csv.Error) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserInputError(f"{path}: expected a training's history: {reason}") from error

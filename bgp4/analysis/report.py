@@ -17,7 +17,7 @@ from bgp4.analysis.metrics import compute_metrics, json_ready
 from bgp4.analysis.result import RunResult
 from bgp4.analysis.style import png_bytes
 from bgp4.analysis.wording import collapse_check, format_value, headlines, warnings
-from bgp4.run import atomic_write_bytes, atomic_write_text
+from bgp4.files import atomic_write_bytes, atomic_write_text, remove_leftovers
 
 __all__ = ["RunResult", "write_report"]
 
@@ -48,6 +48,7 @@ def write_report(runs: Sequence[RunResult], out: Path) -> Path:
     pictures = list(_pictures(runs))
     page = _render(runs, metrics, pictures)
     out.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(out)
     for name in {entry.file for entry in FIGURES} - {picture.file for picture in pictures}:
         (out / name).unlink(missing_ok=True)
     for picture in pictures:

@@ -46,6 +46,11 @@ class Standardise(Transform):
         return len(self.centre)
 
     @property
+    def order(self) -> Tensor:
+        """(features,), the column of q that each column of x is."""
+        return self._order
+
+    @property
     def n_linear(self) -> int:
         return self.features - self.n_circular
 

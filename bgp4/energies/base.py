@@ -47,6 +47,7 @@ class Energy(ABC):
         self.temperature_k = temperature_k
         self.n_evaluations = 0
         self.n_rejected = 0
+        self.n_replaced_workers = 0
 
     def __call__(
         self,

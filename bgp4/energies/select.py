@@ -99,7 +99,7 @@ def _openmm(
     config: EnergyConfig, molecule: Molecule, temperature_k: float, ranks: Ranks
 ) -> OpenMMEnergy:
     workers = ranks.of_machine(config.workers or available_cores())
-    return OpenMMEnergy(molecule, temperature_k, config.platform, workers)
+    return OpenMMEnergy(molecule, temperature_k, config.platform, workers, config.timeout_s)
 
 
 def _batched_serves(

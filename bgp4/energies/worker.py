@@ -6,13 +6,16 @@ Imported by spawned processes, so it imports numpy at the top and OpenMM only wh
 from __future__ import annotations
 
 import os
-import signal
 from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
 
+from bgp4.processes import end_with_parent
+
 __all__ = ["evaluate_with", "make_context", "serve_energies"]
+
+Answer = tuple[np.ndarray, np.ndarray, dict[int, str]]
 
 
 def make_context(system_xml: str, platform: str, integrator: Any = None) -> Any:
@@ -38,18 +41,24 @@ def make_context(system_xml: str, platform: str, integrator: Any = None) -> Any:
 
 
 def serve_energies(
-    pipe: Connection, system_xml: str, platform: str, core: int | None = None
+    pipe: Connection,
+    system_xml: str,
+    platform: str,
+    core: int | None = None,
+    known: np.ndarray | None = None,
 ) -> None:
     """Answer batches of positions with energies and forces until the pipe closes.
 
     A request is positions in nm, (batch, atoms, 3); an answer is energies in kJ/mol (batch,),
     forces in kJ/mol/nm (batch, atoms, 3) and a dict of conformation index to what OpenMM said of
-    those it rejected, whose energy is NaN and forces zero.
+    those it rejected, whose energy is NaN and forces zero. Where the Context is no longer to be
+    trusted (see `Witness`; `known` is a conformation that has an energy), the answer is a text that
+    says so.
 
     OpenMM hands each evaluation to a thread of its own and sleeps meanwhile; on one core the two
     take turns without waking another.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
     if core is not None:
         os.sched_setaffinity(0, {core})
     try:
@@ -58,19 +67,39 @@ def serve_energies(
         pipe.send(error)
         return
     pipe.send(None)
+    witness = Witness(known)
     while True:
         try:
             positions = pipe.recv()
-            if positions is None:
-                return
-            pipe.send(evaluate_with(context, positions))
+            answer = evaluate_with(context, positions)
+            pipe.send(answer if witness.agrees(context, positions, answer) else Witness.DENIAL)
         except (EOFError, BrokenPipeError):  # who asked is gone
             return
 
 
-def evaluate_with(
-    context: Any, positions: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
+class Witness:
+    """A conformation whose energy is known, by which a Context is judged that finds others' NaN.
+
+    NaN of a clash is the conformation's fault; NaN of the witness as well is the Context's.
+    """
+
+    DENIAL = "finds NaN where it found an energy before"
+
+    def __init__(self, conformation: np.ndarray | None = None) -> None:
+        self.conformation = conformation
+
+    def agrees(self, context: Any, positions: np.ndarray, answer: Answer) -> bool:
+        """Whether the answer can be believed; the first that has an energy is the witness."""
+        energies, _, rejected = answer
+        if self.conformation is None and len(rejected) < len(energies):
+            self.conformation = positions[int(np.isfinite(energies).argmax())].copy()
+        if not rejected or self.conformation is None:
+            return True
+        again, _, _ = evaluate_with(context, self.conformation[None])
+        return bool(np.isfinite(again[0]))
+
+
+def evaluate_with(context: Any, positions: np.ndarray) -> Answer:
     """Energies, forces and rejections as `serve_energies` answers them, one after the other."""
     import openmm
 

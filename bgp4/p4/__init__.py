@@ -5,6 +5,7 @@ from bgp4.p4.linear import P4InvLinear
 from bgp4.p4.schedule import P4Report, P4Schedule, determinant_penalty, merge_step, p4_layers
 from bgp4.p4.state import (
     P4State,
+    SingularMatrixError,
     identity_state,
     matrix_state,
     merge,
@@ -19,6 +20,7 @@ __all__ = [
     "P4Report",
     "P4Schedule",
     "P4State",
+    "SingularMatrixError",
     "determinant_penalty",
     "identity_state",
     "matrix_state",

@@ -26,6 +26,7 @@ from bgp4.p4.rank_one import (
 
 __all__ = [
     "P4State",
+    "SingularMatrixError",
     "identity_state",
     "matrix_state",
     "merge",
@@ -34,6 +35,10 @@ __all__ = [
     "recompute",
     "refine",
 ]
+
+
+class SingularMatrixError(ValueError):
+    """A matrix has no useful inverse."""
 
 
 class P4State(NamedTuple):
@@ -152,7 +157,8 @@ def matrix_state(matrix: Tensor) -> P4State:
     """Any invertible matrix, (n, n); inverse and determinant are computed in float64.
 
     Raises:
-        ValueError: `matrix` is not square, not finite, or singular.
+        SingularMatrixError: `matrix` is not finite, or singular.
+        ValueError: It is not square.
     """
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise ValueError(f"matrix: expected a square matrix, got shape {tuple(matrix.shape)}")
@@ -160,7 +166,9 @@ def matrix_state(matrix: Tensor) -> P4State:
     sign, logabsdet = torch.linalg.slogdet(A)
     A_inv = torch.linalg.inv_ex(A).inverse
     if not inverse_residual(A, A_inv) < _SINGULAR:
-        raise ValueError("matrix: expected an invertible matrix, but it is singular or not finite")
+        raise SingularMatrixError(
+            "matrix: expected an invertible matrix, but it is singular or not finite"
+        )
     return P4State(matrix.detach().clone(), A_inv.to(matrix), sign.to(matrix), logabsdet)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 from bgp4.errors import UserInputError
-from bgp4.run import atomic_write_bytes
+from bgp4.files import atomic_write_bytes
 
 __all__ = ["MIRRORS", "SHA256", "download_mnist"]
 

@@ -23,10 +23,11 @@ from matplotlib.figure import Figure
 from bgp4 import __version__
 from bgp4.analysis.style import png_bytes, svg_bytes
 from bgp4.errors import UserInputError
+from bgp4.files import atomic_write_bytes, atomic_write_text
 from bgp4.progress import Report, progress
+from bgp4.provenance import versions
 from bgp4.reproduce.download import download_mnist
 from bgp4.reproduce.mnist import default_folder
-from bgp4.run import atomic_write_bytes, atomic_write_text, versions
 
 __all__ = ["FIGURES", "Check", "Outcome", "reproduce", "verdict"]
 

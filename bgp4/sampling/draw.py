@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from bgp4.distributed import ALONE, Ranks, joined
-from bgp4.energies.base import Energy
+from bgp4.energies.base import REJECTED_ENERGY_KT, Energy
 from bgp4.energies.select import CheckedEnergy, weighing_energy
 from bgp4.errors import UserInputError
 from bgp4.progress import progress
@@ -78,7 +78,8 @@ def draw_samples(
 
     def kept(chunks: Iterator[Samples]) -> Iterator[Samples]:
         for chunk in chunks:
-            log_weights.append(chunk.log_weight)
+            usable = ~(chunk.energy_kt >= REJECTED_ENERGY_KT)
+            log_weights.append(np.where(usable, chunk.log_weight, -np.inf))
             report(sum(map(len, log_weights)), "")
             yield chunk
         if weights and kelvin != trained.config.temperature_k:
@@ -111,13 +112,13 @@ def draw_samples(
             files = []
             deque(chunks, maxlen=0)  # which the writer receives
         (n_rejected,) = ranks.total(energy.n_rejected if energy else 0)
-    if files and output == run.samples_path:
-        run.update_info(
-            sample_energy=attributes["energies"],
-            wall_time_s={"sample": round(time.perf_counter() - started, 1)},
-        )
+        if files and output == run.samples_path:
+            run.update_info(
+                sample_energy=attributes["energies"],
+                wall_time_s={"sample": round(time.perf_counter() - started, 1)},
+            )
     weighted = weights and ranks.is_writer
-    ess = effective_sample_size(np.concatenate(log_weights)) if weighted else float("nan")
+    ess = _ess(np.concatenate(log_weights)) if weighted else float("nan")
     difference = energy.largest_difference_kt if isinstance(energy, CheckedEnergy) else math.nan
     statistics = chain.statistics if chain and files else None
     return Drawn(files, ess, int(n_rejected), difference, statistics)
@@ -142,13 +143,18 @@ def _likely(trained: TrainedRun) -> np.ndarray:
     return likely if len(likely) else trained.molecule.positions_nm[None]
 
 
+def _ess(log_weight: np.ndarray) -> float:
+    """Of weights with -inf for what was rejected; 0 where all was."""
+    return 0.0 if np.isneginf(log_weight).all() else effective_sample_size(log_weight)
+
+
 def refuse_without_overlap(
     log_weight: np.ndarray,  # (n,)
     temperature_k: float,
     asked_by: str = "--temperature",
 ) -> None:
     """Raise UserInputError if weights at another temperature leave next to nothing."""
-    ess = effective_sample_size(log_weight)
+    ess = _ess(log_weight)
     if ess * len(log_weight) < MIN_EFFECTIVE_SAMPLES:
         raise UserInputError(
             f"{asked_by} {temperature_k:g}: the model does not overlap with this temperature: "

@@ -9,7 +9,10 @@ from typing import Any
 import mdtraj
 import numpy as np
 
+from bgp4 import __version__
 from bgp4.errors import UserInputError
+from bgp4.files import replacing
+from bgp4.hdf5 import check_hdf5
 from bgp4.sampling.generate import Samples
 
 __all__ = ["FORMATS", "read_attributes", "read_samples", "sidecar", "write_samples"]
@@ -51,21 +54,17 @@ def write_samples(
         The files written.
     """
     check_format(path)
-    temporary = path.with_name(f".part.{path.name}")
-    try:
-        fields = _write_frames(temporary, chunks, topology)
+    with replacing(path) as part:
+        fields = _write_frames(part, chunks, topology)
         if path.suffix.lower() == ".h5":
-            _append_fields(temporary, fields, attributes)
-            temporary.replace(path)
+            _append_fields(part, fields, attributes)
             return [path]
         beside = sidecar(path)
-        np.savetxt(
-            beside, np.column_stack(fields), delimiter=",", header=",".join(FIELDS), comments=""
-        )
-        temporary.replace(path)
+        with replacing(beside) as weights:
+            rows = np.column_stack(fields)
+            np.savetxt(weights, rows, delimiter=",", header=",".join(FIELDS), comments="")
+            path.unlink(missing_ok=True)  # frames of before never stand beside these weights
         return [path, beside]
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_samples(path: Path) -> Samples:
@@ -76,6 +75,7 @@ def read_samples(path: Path) -> Samples:
     """
     import h5py
 
+    check_hdf5(path)
     try:
         with h5py.File(path) as file:
             group = file["bgp4"]
@@ -152,4 +152,4 @@ def _append_fields(path: Path, fields: list[np.ndarray], attributes: dict[str, A
         group = file.create_group("bgp4")
         for name, values in zip(FIELDS, fields, strict=True):
             group.create_dataset(name, data=values)
-        group.attrs.update(attributes)
+        group.attrs.update({**attributes, "bgp4": __version__})

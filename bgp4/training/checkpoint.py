@@ -1,12 +1,13 @@
 """Checkpoints: one safetensors file, written whole or not at all, read without running code.
 
 It holds the model (P4's buffers in mid-cycle included), the best model so far, the optimizer's
-moments, every generator's state and the counters. A bundled model's holds the best model and the
-counters alone.
+moments, every generator's state, what the next row of history needs of the steps before, and the
+counters. A bundled model's holds the best model and the counters alone.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from bgp4.errors import UserInputError
-from bgp4.run import atomic_write_bytes
+from bgp4.files import atomic_write_bytes
 from bgp4.training.schedule import PHASES
 from bgp4.training.step import Generators
 
@@ -38,8 +39,10 @@ class Counters:
 
     step: int = 0
     skipped_steps: int = 0
+    skipped_in_a_row: int = 0
     energy_evaluations: int = 0
     rejected_energies: int = 0
+    replaced_workers: int = 0
     p4_merges: int = 0
     p4_rejected: int = 0
     p4_nonfinite: int = 0
@@ -57,6 +60,7 @@ def save_checkpoint(
     best: dict[str, Tensor],
     optimizer: torch.optim.Optimizer,
     generators: Generators,
+    window: dict[str, Tensor],
     counters: Counters,
 ) -> None:
     """Write everything that a resumed run needs to go on as if it had never stopped."""
@@ -66,6 +70,7 @@ def save_checkpoint(
         tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
     for name, generator in _named(generators).items():
         tensors[f"generator.{name}"] = generator.get_state()
+    tensors |= {f"window.{k}": v for k, v in window.items()}
     _write(path, tensors, counters)
 
 
@@ -84,8 +89,8 @@ def load_checkpoint(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     generators: Generators,
-) -> tuple[dict[str, Tensor], Counters]:
-    """Restore all in place; returns the best model's state and the counters.
+) -> tuple[dict[str, Tensor], dict[str, Tensor], Counters]:
+    """Restore all in place; returns the best model's state, the window's, and the counters.
 
     Raises:
         UserInputError: If the file is damaged, belongs to another model, or has the best alone.
@@ -104,7 +109,7 @@ def load_checkpoint(
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
     for name, generator in _named(generators).items():
         generator.set_state(tensors[f"generator.{name}"])
-    return _with_prefix(tensors, "best."), counters
+    return _with_prefix(tensors, "best."), _with_prefix(tensors, "window."), counters
 
 
 def read_best(path: Path) -> dict[str, Tensor]:
@@ -131,21 +136,33 @@ def load_state(path: Path, model: nn.Module, state: dict[str, Tensor]) -> None:
 
 
 def _write(path: Path, tensors: dict[str, Tensor], counters: Counters) -> None:
-    content = save(
-        {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()},
-        metadata={"counters": json.dumps(asdict(counters))},
-    )
-    atomic_write_bytes(path, content)
+    plain = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+    counted = json.dumps(asdict(counters))
+    metadata = {"counters": counted, "sha256": _digest(plain, counted)}
+    atomic_write_bytes(path, save(plain, metadata=metadata))
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], Counters]:
     try:
         with safe_open(str(path), framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            counters = Counters(**json.loads(file.metadata()["counters"]))
+            metadata = file.metadata()
+        counters = Counters(**json.loads(metadata["counters"]))
+        if metadata["sha256"] != _digest(tensors, metadata["counters"]):
+            raise ValueError("its checksum is another: it is damaged")
     except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
         raise UserInputError(f"{path}: not a readable checkpoint ({error})") from error
     return tensors, counters
+
+
+def _digest(tensors: dict[str, Tensor], counted: str) -> str:
+    """SHA-256 of names, shapes, types, values and counters."""
+    digest = hashlib.sha256(counted.encode())
+    for name in sorted(tensors):
+        value = tensors[name]
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Any]:

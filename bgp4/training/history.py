@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from bgp4.files import append_text, atomic_write_text
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -53,13 +56,13 @@ class History:
 
     def begin(self) -> None:
         """A new file, with its head."""
-        self._write([COLUMNS], mode="w")
+        atomic_write_text(self.path, _line(COLUMNS))
         self._open_tensorboard(None)
 
     def append(self, row: Mapping[str, object]) -> None:
         """A row by the names of `COLUMNS`; NaN is an empty cell."""
         self.last = row
-        self._write([[_cell(row[name]) for name in COLUMNS]], mode="a")
+        append_text(self.path, _line(_cell(row[name]) for name in COLUMNS))
         if self._tensorboard is not None:
             for name, value in row.items():
                 if name != "step" and isinstance(value, int | float) and math.isfinite(value):
@@ -68,9 +71,10 @@ class History:
 
     def drop_after(self, step: int) -> None:
         """Rows written after a checkpoint are made again by the run that goes on from it."""
-        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [line for line in lines[1:] if int(line.split(",", 1)[0]) <= step]
-        self.path.write_text("".join([lines[0], *kept]), encoding="utf-8")
+        head, *rows = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+        whole = [row for row in rows if row.endswith("\n")]
+        kept = [row for row in whole if int(row.split(",", 1)[0]) <= step]
+        atomic_write_text(self.path, "".join([head, *kept]))
         self._open_tensorboard(step + 1)
 
     def _open_tensorboard(self, first_step: int | None) -> None:
@@ -84,9 +88,12 @@ class History:
         if self._tensorboard is not None:
             self._tensorboard.close()
 
-    def _write(self, rows: Iterable[Iterable[object]], mode: str) -> None:
-        with self.path.open(mode, newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows(rows)
+
+def _line(cells: Iterable[object]) -> str:
+    """A row of CSV."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue()
 
 
 def _cell(value: object) -> object:

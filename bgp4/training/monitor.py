@@ -40,13 +40,17 @@ class PhiMonitor:
         self.comparable = comparable
         self.data_share = self._positive(positions_nm).mean() if len(positions_nm) else np.nan
 
-    def share(self, samples: Sequence[Conformations]) -> float:
-        """The share of all ranks' samples; warns if far from the data's, and not by chance."""
+    def count(self, samples: Sequence[Conformations]) -> tuple[int, int]:
+        """How many valid samples have φ > 0, and how many there are; of this rank."""
         if not samples or np.isnan(self.data_share):
-            return float("nan")
+            return 0, 0
         positions = [s.positions_nm[s.valid].detach().cpu().numpy() for s in samples]
-        mine = self._positive(np.concatenate(positions))
-        positive, n = map(int, self.ranks.total(mine.sum(), len(mine)))
+        positive = self._positive(np.concatenate(positions))
+        return int(positive.sum()), len(positive)
+
+    def share(self, positive: int, n: int) -> float:
+        """The share of all ranks' samples; warns if far from the data's, and not by chance."""
+        positive, n = map(int, self.ranks.total(positive, n))
         if n == 0:
             return float("nan")
         share = positive / n

@@ -92,9 +92,11 @@ def train_step(
         kl.loss.item() if kl else math.nan,
     )
     whole_loss, whole_nll, whole_kl = ranks.total(*losses)
-    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings.gradient_clip)
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients)
     skipped = not (math.isfinite(whole_loss) and math.isfinite(norm.item()))
     if not skipped:
+        torch.nn.utils.clip_grads_with_norm_(model.parameters(), settings.gradient_clip, norm)
         optimizer.step()
     return StepResult(
         loss=whole_loss,

@@ -43,7 +43,7 @@ def alive(pid: int) -> bool:
 
 
 def pids(energy: OpenMMEnergy) -> list[int]:
-    return [worker.process.pid for worker in energy._workers]
+    return [worker.process.pid for worker in energy._pool.children]
 
 
 def gone(processes: list[int], within_s: float = 10) -> bool:
@@ -169,7 +169,7 @@ def test_an_interrupt_while_waiting_leaves_no_stale_answers(alanine, monkeypatch
         def interrupted() -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(energy._workers[0].pipe, "recv", interrupted)
+        monkeypatch.setattr(energy._pool.children[0].pipe, "recv", interrupted)
         with pytest.raises(KeyboardInterrupt):
             energy.evaluate(np.zeros((1, 22, 3)))
         with pytest.raises(RuntimeError, match="closed"):
@@ -177,12 +177,16 @@ def test_an_interrupt_while_waiting_leaves_no_stale_answers(alanine, monkeypatch
     assert gone(processes)
 
 
-def test_a_dead_worker_is_an_error(alanine, positions) -> None:
+def test_a_dead_worker_is_replaced(alanine, positions, caplog) -> None:
     with OpenMMEnergy(alanine, KELVIN, "Reference", workers=1) as energy:
+        expected = energy.evaluate(positions)
         (pid,) = pids(energy)
         os.kill(pid, signal.SIGKILL)
-        with pytest.raises(RuntimeError, match="worker process died"):
-            energy.evaluate(positions)
+        with caplog.at_level("WARNING", logger="bgp4"):
+            result = energy.evaluate(positions)
+    np.testing.assert_array_equal(result.energy_kjmol, expected.energy_kjmol)
+    assert f"worker 0 (process {pid}) died (SIGKILL)" in caplog.text
+    assert (energy.n_replaced_workers, energy.n_rejected) == (1, 0)
 
 
 def test_an_unknown_platform_is_named_and_leaves_no_process(alanine) -> None:
@@ -203,7 +207,7 @@ def test_no_orphans_when_the_parent_is_killed(alanine, tmp_path) -> None:
         if __name__ == "__main__":
             molecule = SimpleNamespace(n_atoms=22, system_xml=open("system.xml").read())
             energy = OpenMMEnergy(molecule, 300.0, "Reference", workers=2)
-            print(*(w.process.pid for w in energy._workers), flush=True)
+            print(*(w.process.pid for w in energy._pool.children), flush=True)
             time.sleep(60)
         """)
     )

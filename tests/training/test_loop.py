@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import mdtraj
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -19,13 +22,14 @@ from bgp4.analysis.collect import collect_run
 from bgp4.config import Config, SystemConfig
 from bgp4.data import split_blocks
 from bgp4.energies.batched import BatchedEnergy
-from bgp4.errors import UserInputError
+from bgp4.errors import RunError, UserInputError
 from bgp4.flows.generator import Conformations
 from bgp4.run import RunFolder
 from bgp4.system import load_molecule
 from bgp4.training.history import COLUMNS
-from bgp4.training.loop import MAX_SKIPPED_IN_A_ROW, Trainer, fitted_generator, train
+from bgp4.training.loop import fitted_generator, train
 from bgp4.training.monitor import PhiMonitor
+from bgp4.training.trainer import MAX_SKIPPED_IN_A_ROW, Trainer
 
 
 def history(run: RunFolder) -> list[dict[str, str]]:
@@ -57,7 +61,7 @@ def trainer(smoke_config, alanine, smoke_frames, tmp_path) -> Callable[..., Trai
 def test_what_a_run_leaves(smoke_run, smoke_config) -> None:
     names = {p.name for p in smoke_run.path.iterdir()}
     assert names == {
-        *("config.yaml", "molecule.json", "checkpoint.safetensors", "history.csv", "run.json"),
+        *("config.yaml", "molecule.json", "run.json", "history.csv", "checkpoint.safetensors")
     }
     assert smoke_run.config() == smoke_config
     with smoke_run.history_path.open(newline="") as file:
@@ -137,15 +141,19 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted(trainer, monkeypatch) 
 def test_many_such_steps_in_a_row_stop_the_run(trainer) -> None:
     made = trainer(steps=500, evaluate_every=1000)
     made.x_train[:] = torch.nan
-    with pytest.raises(FloatingPointError, match=r"50 steps in a row.*learning_rate"):
+    with pytest.raises(RunError, match=r"50 steps in a row.*likelihood.*learning_rate"):
         made.fit()
     assert made.counters.skipped_steps == MAX_SKIPPED_IN_A_ROW == made.counters.step
 
 
+@pytest.mark.parametrize("checkpoint_s", [60.0, 0.0])
 @pytest.mark.parametrize("stop_at", [8, 18])
-def test_resuming_is_exact(smoke_config, smoke_run, tmp_path, monkeypatch, stop_at) -> None:
-    """Stopped in either phase, between merges and after the last checkpoint."""
-    real = Trainer.step
+def test_resuming_is_exact(
+    smoke_config, smoke_run, tmp_path, monkeypatch, stop_at, checkpoint_s
+) -> None:
+    """Stopped in either phase, between merges; from the last evaluation, or from the step before,
+    with a row of history half-way."""
+    real, config = Trainer.step, with_training(smoke_config, checkpoint_s=checkpoint_s)
 
     def interrupted(self: Trainer, step: int) -> object:
         if step == stop_at:
@@ -156,16 +164,44 @@ def test_resuming_is_exact(smoke_config, smoke_run, tmp_path, monkeypatch, stop_
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "step", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            train(smoke_config, path, device="cpu")
+            train(config, path, device="cpu")
+    assert saved_step(RunFolder(path)) == (stop_at - 1 if checkpoint_s == 0 else stop_at // 5 * 5)
     assert len(history(RunFolder(path))) == stop_at // 5
-    resumed = train(smoke_config, path, resume=True, device="cpu")
+    resumed = train(config, path, resume=True, device="cpu")
     assert history(resumed) == history(smoke_run)
     same_tensors(resumed.checkpoint_path, smoke_run.checkpoint_path)
     ours, expected = resumed.info(), smoke_run.info()
-    for varying in ("started", "wall_time_s", "core_hours"):
+    for varying in ("started", "wall_time_s", "core_hours", "sha256", "source"):
         assert ours.pop(varying) is not None
         expected.pop(varying)
     assert ours == expected
+
+
+def saved_step(run: RunFolder) -> int:
+    with safe_open(str(run.checkpoint_path), framework="pt") as file:
+        return json.loads(file.metadata()["counters"])["step"]
+
+
+def test_ctrl_c_saves_the_step_that_it_came_in(
+    smoke_config, smoke_run, tmp_path, monkeypatch, caplog
+) -> None:
+    real = Trainer.step
+
+    def interrupted(self: Trainer, step: int) -> object:
+        if step == 13:
+            os.kill(os.getpid(), signal.SIGINT)
+        return real(self, step)
+
+    path = tmp_path / "run"
+    with monkeypatch.context() as patch, caplog.at_level("INFO", logger="bgp4"):
+        patch.setattr(Trainer, "step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(smoke_config, path, device="cpu")
+    assert saved_step(RunFolder(path)) == 13
+    assert "stopped after step 13; go on by --resume" in caplog.text
+    resumed = train(smoke_config, path, resume=True, device="cpu")
+    assert history(resumed) == history(smoke_run)
+    same_tensors(resumed.checkpoint_path, smoke_run.checkpoint_path)
 
 
 def same_tensors(a: Path, b: Path) -> None:
@@ -339,7 +375,7 @@ def test_phi_monitor(alanine, smoke_frames, by_phi, caplog, share: float, warns:
     monitor = PhiMonitor(alanine.topology, smoke_frames.positions_nm)
     assert monitor.data_share == pytest.approx(0.12, abs=0.03)
     with caplog.at_level("WARNING", logger="bgp4"):
-        assert monitor.share([by_phi(share)]) == pytest.approx(share, abs=1e-6)
+        assert monitor.share(*monitor.count([by_phi(share)])) == pytest.approx(share, abs=1e-6)
     assert ("of the generated conformations" in caplog.text) == warns
 
 
@@ -347,13 +383,13 @@ def test_phi_monitor_looks_at_valid_samples_alone(alanine, smoke_frames, by_phi)
     monitor = PhiMonitor(alanine.topology, smoke_frames.positions_nm)
     half = by_phi(0.5)
     valid = torch.arange(400) < 200  # the positive ones
-    assert monitor.share([half._replace(possible=valid)]) == 1
-    assert math.isnan(monitor.share([half._replace(possible=valid & False)]))
-    assert math.isnan(monitor.share([]))
+    assert monitor.share(*monitor.count([half._replace(possible=valid)])) == 1
+    assert math.isnan(monitor.share(*monitor.count([half._replace(possible=valid & False)])))
+    assert math.isnan(monitor.share(*monitor.count([])))
 
 
 def test_a_molecule_without_phi() -> None:
     toluene = load_molecule(SystemConfig(testsystem="TolueneVacuum"))
     positions = np.repeat(toluene.positions_nm[None].astype(np.float32), 3, axis=0)
     monitor = PhiMonitor(toluene.topology, positions)
-    assert math.isnan(monitor.share([conformations(torch.as_tensor(positions))]))
+    assert math.isnan(monitor.share(*monitor.count([conformations(torch.as_tensor(positions))])))

@@ -1,0 +1,365 @@
+"""The steps of a run, one after the other: evaluations, best model, checkpoints, history."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bgp4.config import Config
+from bgp4.data import Frames, Split, sha256
+from bgp4.distributed import ALONE, Ranks
+from bgp4.energies.base import Energy
+from bgp4.errors import RunError
+from bgp4.flows.generator import BoltzmannGenerator
+from bgp4.interrupt import deferred_interrupt
+from bgp4.p4 import SingularMatrixError
+from bgp4.provenance import provenance
+from bgp4.run import RunFolder
+from bgp4.system import Molecule
+from bgp4.training.checkpoint import Counters, load_checkpoint, save_checkpoint
+from bgp4.training.diagnosis import diagnose
+from bgp4.training.history import History
+from bgp4.training.monitor import PhiMonitor
+from bgp4.training.schedule import Schedule
+from bgp4.training.step import Generators, StepResult, train_step
+from bgp4.training.view import training_view
+from bgp4.training.window import Window
+from bgp4.units import kjmol_to_kt
+
+__all__ = ["MAX_SKIPPED_IN_A_ROW", "Trainer"]
+
+log = logging.getLogger(__name__)
+
+MAX_SKIPPED_IN_A_ROW = 50
+
+FRAMES_AT_A_TIME = 50_000
+
+TYPICAL_FRAMES = 100
+"""Frames whose mean energy is taken for typical."""
+
+
+@dataclass
+class Trainer:
+    """A run in memory: model, optimizer, random streams, counters, and where they are saved."""
+
+    config: Config
+    run: RunFolder
+    model: BoltzmannGenerator
+    energy: Energy
+    frames: Frames
+    split: Split
+    molecule: Molecule
+    ranks: Ranks = ALONE
+    counters: Counters = field(default_factory=Counters)
+
+    def __post_init__(self) -> None:
+        self.settings = self.config.training
+        self.schedule = Schedule.of(self.config, self.frames.temperature_k)
+        self.generators = Generators.from_seed(self.config.seed)
+        self.optimizer = torch.optim.Adam(
+            self.model.parameters(), self.settings.learning_rate, fused=True
+        )
+        self.x_train, _ = self._standardised(self.split.train, self.model.dtype)
+        heldout = self.split.heldout[self.ranks.share(len(self.split.heldout))]
+        self.x_heldout, self.logabsdet_heldout = self._standardised(heldout, torch.float64)
+        self.best = self._snapshot()
+        self.saved_s = time.monotonic()
+        self.typical_kjmol = self._typical_kjmol()
+        comparable = not self.schedule.data_apart
+        self.phi = PhiMonitor(
+            self.molecule.topology, self.frames.positions_nm, self.ranks, comparable
+        )
+        self.window = Window(self.phi)
+        wanted = self.settings.tensorboard and self.ranks.is_writer
+        self.history = History(
+            self.run.history_path, self.run.path / "tensorboard" if wanted else None
+        )
+
+    @torch.no_grad()
+    def _standardised(
+        self,
+        index: NDArray[np.int64],  # of frames
+        dtype: torch.dtype,
+    ) -> tuple[Tensor, Tensor]:  # (frames, features), (frames,)
+        """Standardised variables and log-determinants of frames, a part at a time."""
+        parts = []
+        for some in np.array_split(index, -(-max(len(index), 1) // FRAMES_AT_A_TIME)):
+            positions = torch.as_tensor(self.frames.positions_nm[some], device=self.model.device)
+            x, logabsdet = self.model.standardised(positions)
+            parts.append((x.to(dtype), logabsdet))
+        xs, logabsdets = zip(*parts, strict=True)
+        return torch.cat(xs), torch.cat(logabsdets)
+
+    def _typical_kjmol(self) -> float:
+        """Mean energy of (some of) the training frames, were they a simulation's."""
+        if self.frames.made is not None:
+            return self.frames.made.typical_kjmol
+        index = self.split.train[:: max(len(self.split.train) // TYPICAL_FRAMES, 1)]
+        known = self.frames.energy_kjmol
+        if known is not None:
+            return float(known[index].mean())
+        return float(np.nanmean(self.energy.evaluate(self.frames.positions_nm[index]).energy_kjmol))
+
+    def start(self, resume: bool) -> None:
+        """Write what is known at the start, or take up the last checkpoint."""
+        if resume:
+            self._resume()
+        else:
+            self._begin()
+
+    def _resume(self) -> None:
+        self.best, window, self.counters = load_checkpoint(
+            self.run.checkpoint_path, self.model, self.optimizer, self.generators
+        )
+        self.window.restore(window)
+        kept = self.counters if self.ranks.is_writer else Counters()  # ranks' counts are added up
+        self.energy.n_evaluations = kept.energy_evaluations
+        self.energy.n_rejected = kept.rejected_energies
+        self.energy.n_replaced_workers = kept.replaced_workers
+        if self.ranks.is_writer:
+            self.history.drop_after(self.counters.step)
+
+    def _begin(self) -> None:
+        """The checkpoint comes last: without it, a run has not begun."""
+        if self.ranks.is_writer:
+            if self.frames.made is not None:
+                self.energy.n_evaluations += self.frames.made.n_evaluations
+            self._write_facts()
+            self.history.begin()
+        self.checkpoint()
+
+    def _write_facts(self) -> None:
+        self.run.update_info(
+            **provenance(self.config, self.molecule),
+            device=str(self.model.device),
+            training_energy=type(self.energy).__name__,
+            n_parameters=sum(p.numel() for p in self.model.parameters()),
+            n_linear=self.model.standardise.n_linear,
+            n_circular=self.model.standardise.n_circular,
+            data=self._data_info(),
+        )
+
+    def _data_info(self) -> dict[str, object]:
+        if not self.frames.paths:
+            return {"source": "energies alone", "begun_at_k": self.schedule.data_k}
+        return {
+            "path": [str(path) for path in self.frames.paths],
+            "sha256": [sha256(path) for path in self.frames.paths],
+            "frames": len(self.frames.positions_nm),
+            "heldout": len(self.split.heldout),
+            "cis_left_out": self.frames.n_cis,
+        }
+
+    def fit(self) -> None:
+        """All steps that are left, with a checkpoint after each evaluation, every
+        `training.checkpoint_s`, and at Ctrl-C.
+
+        Raises:
+            KeyboardInterrupt: If it was pressed, once the checkpoint is written.
+            RunError: If too many steps in a row were skipped.
+        """
+        note = ""
+        with (
+            deferred_interrupt() as interrupted,
+            training_view(
+                self.schedule, self.counters, self.energy, self.history, self.ranks
+            ) as show,
+        ):
+            for step in range(self.counters.step + 1, self.settings.steps + 1):
+                started, cpu = time.perf_counter(), time.process_time()
+                result = self.step(step)
+                self.window.add(result)
+                if step % self.settings.evaluate_every == 0 or self.schedule.ends_phase(step):
+                    note = self.evaluate(step)
+                self.counters.wall_s[self.schedule.phase(step)] += time.perf_counter() - started
+                self.counters.cpu_s += time.process_time() - cpu
+                self._stop_if_many_skipped(step, result)
+                stop = self._save(interrupted())
+                show(step, note, result)
+                if stop:
+                    log.info("stopped after step %d; go on by --resume", step)
+                    raise KeyboardInterrupt
+        if self.ranks.is_writer:
+            self._finish()
+
+    def _save(self, interrupted: bool) -> bool:
+        """A checkpoint where one is due; whether to stop. All ranks agree on both."""
+        late = (
+            self.ranks.is_writer and self.saved_s + self.settings.checkpoint_s <= time.monotonic()
+        )
+        n_late, n_interrupted = self.ranks.total(late, interrupted)
+        if n_late or n_interrupted or not len(self.window):
+            self.checkpoint()
+        return n_interrupted > 0
+
+    def _stop_if_many_skipped(self, step: int, result: StepResult) -> None:
+        n = self.counters.skipped_in_a_row
+        if n < MAX_SKIPPED_IN_A_ROW:
+            return
+        phase = self.schedule.phase(step)
+        share = self.schedule.data_weight(step, self.settings.energy_weight)
+        terms = ["likelihood"] * (share > 0) + ["energy"] * (phase != "ml")
+        why = diagnose(self.model, self.molecule.topology, self.x_train, result, terms)
+        rate = "learning_rate" if phase == "ml" else "energy_learning_rate"
+        raise RunError(
+            f"loss or gradient not finite in {n} steps in a row, until step {step}: {why}; "
+            f"begin anew with a lower training.{rate}"
+        )
+
+    def step(self, step: int) -> StepResult:
+        """One optimizer step at its temperature, counted.
+
+        Raises:
+            RunError: If a P4 matrix has become singular.
+        """
+        kelvin = self.schedule.temperature_k(step)
+        self.energy.temperature_k = kelvin
+        self.model.set_base_std(math.sqrt(kelvin / self.schedule.data_k))
+        try:
+            result = train_step(
+                self.model,
+                self.optimizer,
+                self.x_train,
+                self.energy,
+                step,
+                self.settings,
+                self.schedule,
+                self.generators,
+                self.ranks,
+                kjmol_to_kt(self.typical_kjmol, kelvin),
+            )
+        except SingularMatrixError as error:
+            raise RunError(
+                f"step {step}: a P4 layer's matrix has become singular, or is not finite; "
+                "begin anew with a lower training.learning_rate or training.merge_every"
+            ) from error
+        self.counters.step = step
+        self.counters.skipped_steps += result.skipped
+        in_a_row = self.counters.skipped_in_a_row
+        self.counters.skipped_in_a_row = in_a_row + 1 if result.skipped else 0
+        self.counters.p4_merges += result.p4.merged
+        self.counters.p4_rejected += result.p4.rejected.total()
+        self.counters.p4_nonfinite += result.p4.nonfinite
+        return result
+
+    def evaluate(self, step: int) -> str:
+        """Held-out log-likelihood, best-model selection, one row of history; a note on it."""
+        phase, window = self.schedule.phase(step), self.window
+        share = self.schedule.data_weight(step, self.settings.energy_weight)
+        judged = share or not self.schedule.data_apart
+        heldout = self.heldout_log_likelihood() if judged else math.nan
+        self._keep_if_best(step, phase, share, heldout, window.mean("kl"))
+        self._count_energies()
+        ess, kelvin = window.ess(), self.schedule.temperature_k(step)
+        row = {
+            "step": step,
+            "phase": phase,
+            "temperature_k": kelvin,
+            **{name: window.mean(name) for name in ("loss", "nll", "kl", "gradient_norm")},
+            "heldout_log_likelihood": heldout,
+            "ess": ess,
+            "phi_positive": self.phi.share(*window.phi_counts()),
+            "learning_rate": self.schedule.rate(step),
+            "energy_evaluations": self.counters.energy_evaluations,
+            "rejected_energies": self.counters.rejected_energies,
+            "skipped_steps": self.counters.skipped_steps,
+            "p4_merges": self.counters.p4_merges,
+            "p4_residual": window.largest("p4_residual"),
+            "wall_s": round(sum(self.counters.wall_s.values()), 2),
+        }
+        if self.ranks.is_writer:
+            self.history.append(row)
+        window.clear()
+        return ", ".join(_notes(heldout, ess, kelvin if phase == "anneal" else None))
+
+    def _count_energies(self) -> None:
+        """Of all ranks."""
+        energy, counters = self.energy, self.counters
+        counts = self.ranks.total(
+            energy.n_evaluations, energy.n_rejected, energy.n_replaced_workers
+        )
+        counters.energy_evaluations, counters.rejected_energies, counters.replaced_workers = map(
+            int, counts
+        )
+
+    def _keep_if_best(self, step: int, phase: str, share: float, heldout: float, kl: float) -> None:
+        """The best model is that of the last phase with the lowest loss, on held-out frames.
+
+        On the way to another temperature, or without held-out frames in their phase, it is the
+        latest.
+        """
+        objective = (-share * heldout if share else 0.0) + ((1 - share) * kl if share < 1 else 0.0)
+        counters = self.counters
+        latest = phase != counters.best_phase or phase == "anneal" or math.isnan(objective)
+        if latest or objective < counters.best_objective:
+            counters.best_phase, counters.best_objective = phase, objective
+            counters.best_step, counters.best_log_likelihood = step, heldout
+            self.best = self._snapshot()
+
+    @torch.no_grad()
+    def heldout_log_likelihood(self) -> float:
+        """Mean Cartesian log-density of the held-out frames, of which each rank takes a share.
+
+        NaN without any.
+        """
+        if not len(self.split.heldout):
+            return math.nan
+        parts = [self.model.log_prob_x(x).double() for x in self.x_heldout.split(4096)]
+        (total,) = self.ranks.total(float((torch.cat(parts) + self.logabsdet_heldout).sum()))
+        return total / len(self.split.heldout)
+
+    def checkpoint(self) -> None:
+        """Save all that a resumed run needs; every rank takes part, and reads it then."""
+        self._count_energies()
+        window = self.window.tensors()
+        self.saved_s = time.monotonic()
+        if self.ranks.is_writer:
+            save_checkpoint(
+                self.run.checkpoint_path,
+                self.model,
+                self.best,
+                self.optimizer,
+                self.generators,
+                window,
+                self.counters,
+            )
+
+    def _finish(self) -> None:
+        self.run.update_info(
+            log_likelihood_heldout=_finite_or_none(self.counters.best_log_likelihood),
+            best_step=self.counters.best_step,
+            n_energy_evaluations=self.counters.energy_evaluations,
+            n_rejected_energies=self.counters.rejected_energies,
+            n_replaced_workers=self.counters.replaced_workers,
+            n_skipped_steps=self.counters.skipped_steps,
+            core_hours=round(self.counters.cpu_s / 3600, 4),
+            p4_merges=self.counters.p4_merges,
+            p4_rejected_merges=self.counters.p4_rejected,
+            p4_nonfinite=self.counters.p4_nonfinite,
+            wall_time_s={f"train_{k}": round(v, 1) for k, v in self.counters.wall_s.items() if v},
+        )
+        self.history.close()
+
+    def _snapshot(self) -> dict[str, Tensor]:
+        return {k: v.detach().cpu().clone() for k, v in self.model.state_dict().items()}
+
+
+def _notes(heldout: float, ess: float, temperature_k: float | None) -> Iterator[str]:
+    if not math.isnan(heldout):
+        yield f"held-out log-likelihood {heldout:.2f}"
+    if not math.isnan(ess):
+        yield f"ESS {ess:.1%}"
+    if temperature_k is not None:
+        yield f"{temperature_k:.0f} K"
+
+
+def _finite_or_none(value: float) -> float | None:
+    return value if math.isfinite(value) else None

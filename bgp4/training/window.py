@@ -1,0 +1,113 @@
+"""What the steps since the last evaluation add to the next row of history."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from bgp4.energies.base import REJECTED_ENERGY_KT
+from bgp4.flows.generator import Conformations
+from bgp4.training.monitor import PhiMonitor
+from bgp4.training.step import StepResult
+
+__all__ = ["Window"]
+
+NUMBERS = ("loss", "nll", "kl", "gradient_norm", "p4_residual")
+
+
+@dataclass
+class Window:
+    """Steps that no row of history tells of yet; a checkpoint keeps them.
+
+    Args:
+        phi: Counts the samples with φ > 0.
+    """
+
+    phi: PhiMonitor
+    _numbers: list[tuple[float, ...]] = field(default_factory=list)
+    _log_weights: list[Tensor] = field(default_factory=list)
+    _samples: list[Conformations] = field(default_factory=list)
+    _counted: tuple[int, int] = (0, 0)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def add(self, result: StepResult) -> None:
+        """One more step."""
+        numbers = (result.loss, result.nll, result.kl, result.gradient_norm)
+        self._numbers.append((*numbers, result.p4.worst_residual))
+        if result.log_weight is not None:
+            self._log_weights.append(result.log_weight.cpu())
+        if result.samples is not None:
+            self._samples.append(result.samples)
+
+    def clear(self) -> None:
+        """After an evaluation."""
+        self._numbers, self._log_weights = [], []
+        self._samples, self._counted = [], (0, 0)
+
+    def mean(self, name: str) -> float:
+        """Of one of `NUMBERS` over the steps where it is finite; NaN where it never is."""
+        finite = [value for value in self._column(name) if math.isfinite(value)]
+        return sum(finite) / len(finite) if finite else math.nan
+
+    def largest(self, name: str) -> float:
+        """Of one of `NUMBERS`."""
+        return max(self._column(name))
+
+    def ess(self) -> float:
+        """Kish's effective sample size of all samples, as a fraction of 1; NaN without any.
+
+        Each step's weights are normalised by themselves, for each has its own flow.
+        """
+        if not self._log_weights:
+            return math.nan
+        weights = [_normalised(log_weight) for log_weight in self._log_weights]
+        weight = torch.cat(weights)
+        total, squares = float(weight.sum()), float(weight.square().sum())
+        return total**2 / squares / len(weight) if squares else 0.0
+
+    def phi_counts(self) -> tuple[int, int]:
+        """How many of this rank's samples have φ > 0, and how many there are."""
+        if self._samples:
+            found = self.phi.count(self._samples)
+            self._counted = (self._counted[0] + found[0], self._counted[1] + found[1])
+            self._samples = []
+        return self._counted
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What `restore` needs; nothing where there are no steps."""
+        kept = {}
+        if self._numbers:
+            kept["numbers"] = torch.tensor(self._numbers, dtype=torch.float64)
+            kept["phi"] = torch.tensor(self.phi.ranks.total(*self.phi_counts())).long()
+        if self._log_weights:
+            kept["log_weight"] = torch.stack(self._log_weights)
+        return kept
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """The window that `tensors` is of. Counts are added up over ranks, so one takes them."""
+        self.clear()
+        if not tensors:
+            return
+        self._numbers = [tuple(row) for row in tensors["numbers"].tolist()]
+        self._log_weights = list(tensors["log_weight"]) if "log_weight" in tensors else []
+        if self.phi.ranks.is_writer:
+            positive, n = tensors["phi"].tolist()
+            self._counted = (positive, n)
+
+    def _column(self, name: str) -> list[float]:
+        index = NUMBERS.index(name)
+        return [row[index] for row in self._numbers]
+
+
+def _normalised(
+    log_weight: Tensor,  # (batch,)
+) -> Tensor:  # (batch,), float64
+    """Weights of sum 1, or all zero where every sample was rejected."""
+    log_weight = log_weight.double()
+    usable = log_weight > -REJECTED_ENERGY_KT
+    return log_weight.where(usable, -math.inf).softmax(0).where(usable, 0.0)
