@@ -1,11 +1,12 @@
 # make ala2    train the default run and write its report (installs into .venv first)
 # make test    lint, types and tests
+# make docs    the documentation as a site, build/site/index.html; its warnings are errors
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 RUN    := runs/ala2
 
-.PHONY: ala2 test check clean
+.PHONY: ala2 test check docs clean
 
 ala2: $(VENV)/.installed
 	$(BIN)/bgp4 train --config ala2.yaml --run $(RUN) $(if $(wildcard $(RUN)/checkpoint.safetensors),--resume)
@@ -16,6 +17,9 @@ test check: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 $(VENV)/.installed: pyproject.toml constraints.txt $(shell find bgp4 configs data -type f -not -name '*.pyc' 2>/dev/null)
 	$(PYTHON) -m venv $(VENV)
@@ -28,6 +32,10 @@ $(VENV)/.installed-test: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[test]'
 	rm -f $(VENV)/.installed
+	touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed-test
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[docs]'
 	touch $@
 
 clean:

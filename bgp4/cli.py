@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -16,25 +17,86 @@ import typer
 
 from bgp4 import __version__
 from bgp4.errors import RunError, UserInputError
+from bgp4.paths import bundled_configs, bundled_models
+
+INTERRUPTED = 130
 
 app = typer.Typer(
     help="Boltzmann generators for molecules: from MD frames to weighted samples and a report.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=True,
     rich_markup_mode=None,
+    epilog="`bgp4` alone says how to begin.",
 )
 
+FIRST_STEPS = """\
+bgp4 {version}: Boltzmann generators for molecules
+
+Alanine dipeptide, whose config and data come along (train: 10 minutes on two cores):
+  bgp4 train  --config ala2.yaml
+  bgp4 sample runs/ala2 -n 10000 -o ala2.pdb
+  bgp4 report runs/ala2
+
+The same without training, from the model that comes along:
+  bgp4 sample ala2 -n 10000 -o ala2.pdb
+
+A molecule of your own, with all hydrogens:
+  bgp4 init     my.pdb
+  bgp4 simulate --config my.yaml
+  bgp4 train    --config my.yaml
+  bgp4 report   runs/my
+
+More: bgp4 --help, bgp4 train --help; bgp4 --install-completion for the shell's TAB key
+"""
+
+
+def _complete_config(incomplete: str) -> list[str]:
+    """Bundled configs, YAML files, and the folders on the way to these."""
+    names = [name for name in bundled_configs() if name.startswith(incomplete)]
+    return [*names, *_paths(incomplete, lambda path: path.suffix in (".yaml", ".yml"))]
+
+
+def _complete_run(incomplete: str) -> list[str]:
+    """Bundled models, run folders, and the folders on the way to these."""
+    names = [name for name in bundled_models() if name.startswith(incomplete)]
+    return [*names, *_paths(incomplete, lambda path: (path / "config.yaml").is_file())]
+
+
+def _paths(incomplete: str, wanted: Callable[[Path], bool]) -> Iterator[str]:
+    """Paths that go on from what was typed: what is wanted, and folders with a slash."""
+    folder, _, start = incomplete.rpartition("/")
+    where = Path(folder or ("/" if incomplete.startswith("/") else "."))
+    for path in sorted(where.glob("*")):
+        if path.name.startswith(start) and (start or not path.name.startswith(".")):
+            name = incomplete[: len(incomplete) - len(start)] + path.name
+            if wanted(path):
+                yield name
+            elif path.is_dir():
+                yield f"{name}/"
+
+
 Config = Annotated[
-    str, typer.Option("--config", help="A config file, or the name of a bundled one.")
+    str,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="A config file, or the name of a bundled one.",
+        autocompletion=_complete_config,
+    ),
 ]
 Sets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY.SUB=VALUE", help="Override a config key; repeatable."),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Device = Annotated[
+    str, typer.Option(help="auto, cpu or cuda.", autocompletion=lambda: ["auto", "cpu", "cuda"])
+]
 Run = Annotated[
-    Path, typer.Argument(help="Run folder that `bgp4 train` made, or a bundled model's name.")
+    Path,
+    typer.Argument(
+        help="Run folder that `bgp4 train` made, or a bundled model's name.",
+        autocompletion=_complete_run,
+    ),
 ]
 
 
@@ -46,12 +108,16 @@ def train(
         bool, typer.Option("--resume", help="Go on from the last checkpoint.")
     ] = False,
     device: Device = "auto",
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Event files too, in RUN/tensorboard.")
+    ] = False,
     overrides: Sets = None,
 ) -> None:
     """Train a flow on a molecule's MD frames and energies."""
     from bgp4.commands import train_command
 
-    train_command(config, run, resume, device, overrides or [])
+    chosen = ["training.tensorboard=true"] if tensorboard else []
+    train_command(config, run, resume, device, [*(overrides or []), *chosen])
 
 
 @app.command()
@@ -79,7 +145,7 @@ def sample(
         typer.Option("--unbiased", help="Equal weights, by Metropolis among the flow's samples."),
     ] = False,
 ) -> None:
-    """Generate conformations with their energies, log-densities and log-weights."""
+    """Generate conformations with energies, densities and weights."""
     from bgp4.commands import sample_command
 
     sample_command(run, n, output, weights, seed, temperature, device, check_energies, unbiased)
@@ -89,13 +155,20 @@ def sample(
 def report(
     runs: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN...", help="Run folders or bundled models, one or several."),
+        typer.Argument(
+            metavar="RUN...",
+            help="Run folders or bundled models, one or several.",
+            autocompletion=_complete_run,
+        ),
     ],
     output: Annotated[
         Path | None, typer.Option("-o", help="Folder of the report; default RUN/report.")
     ] = None,
 ) -> None:
-    """Write metrics.json, figures and index.html; several runs go side by side."""
+    """Make the report of a run, or of several side by side.
+
+    It writes metrics.json, figures and index.html.
+    """
     from bgp4.commands import report_command
 
     report_command(runs, output)
@@ -127,7 +200,10 @@ def simulate(
 def init(
     molecule: Annotated[
         str,
-        typer.Argument(help=".pdb, .cif, .prmtop or .sdf file, or an openmmtools test system."),
+        typer.Argument(
+            metavar="MOLECULE",
+            help=".pdb, .cif, .prmtop or .sdf file, or an openmmtools test system.",
+        ),
     ],
     output: Annotated[
         Path | None, typer.Option("-o", help="Config to write; default MOLECULE.yaml here.")
@@ -146,7 +222,7 @@ def init(
     ] = None,
     temperature: Annotated[float, typer.Option(help="Of the ensemble, K.")] = 300.0,
 ) -> None:
-    """Write a working config for a molecule of your own, and say what it is made of."""
+    """Write a config for a molecule of your own, and describe it."""
     from bgp4.commands import init_command
 
     init_command(molecule, output, tuple(forcefield or ()), xml, inpcrd, temperature)
@@ -169,7 +245,7 @@ def reproduce(
         typer.Option("--download", help="Fetch these (11 MB) first, into --data or ~/.cache/bgp4."),
     ] = False,
 ) -> None:
-    """Make figures of the P4Inv paper, each with its numbers and a verdict on its claim.
+    """Make figures of the P4Inv paper, with numbers and verdicts.
 
     A figure that is there from the same settings and version is kept.
     """
@@ -180,11 +256,20 @@ def reproduce(
 
 @app.command()
 def bench(
-    what: Annotated[str, typer.Argument(help="linear, energy, simulation or sampling.")],
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="linear, energy, simulation or sampling.",
+            autocompletion=lambda: ["linear", "energy", "simulation", "sampling"],
+        ),
+    ],
     output: Annotated[Path | None, typer.Option("-o", help="JSON file to write.")] = None,
-    run: Annotated[Path, typer.Option(help="Trained run or bundled model, for sampling.")] = Path(
-        "runs/ala2"
-    ),
+    run: Annotated[
+        Path,
+        typer.Option(
+            help="Trained run or bundled model, for sampling.", autocompletion=_complete_run
+        ),
+    ] = Path("runs/ala2"),
 ) -> None:
     """Measure speeds side by side, in one run on this machine."""
     from bgp4.commands import bench_command
@@ -198,13 +283,15 @@ def _version(show: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _global(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    pass
+    if context.invoked_subcommand is None:
+        typer.echo(FIRST_STEPS.format(version=__version__), nl=False)
 
 
 CANNOT_WRITE = {
@@ -230,9 +317,13 @@ def main() -> None:
     except RunError as error:
         print(f"bgp4: error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
+    except SystemExit as ended:  # typer's own, of a KeyboardInterrupt too
+        if ended.code == INTERRUPTED:
+            print("bgp4: interrupted", file=sys.stderr)
+        raise
     except KeyboardInterrupt:
         print("bgp4: interrupted", file=sys.stderr)
-        raise SystemExit(130) from None
+        raise SystemExit(INTERRUPTED) from None
 
 
 if __name__ == "__main__":

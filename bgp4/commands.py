@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from bgp4.config import Config, load_config
+from bgp4.config import Config, existing_data, load_config
 from bgp4.errors import UserInputError
 from bgp4.files import atomic_write_text, written_by_others
 from bgp4.lock import locked_output
@@ -37,10 +37,13 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 FREE_ON_RESUME = {
-    "train": ("energies", "report", "training.checkpoint_s"),
+    "train": ("energies", "report", "training.checkpoint_s", "training.tensorboard"),
     "simulate": ("data", "model", "training", "energies", "report", "simulate.checkpoint_s"),
 }
 """Config sections and keys that may differ when a command goes on: its result stays the same."""
+
+SMALL_ESS = 0.01
+"""Below this share of the samples a user is warned, as in reports."""
 
 BENCHES = ("linear", "energy", "simulation", "sampling")
 
@@ -59,7 +62,10 @@ def train_command(
     info = folder.info()
     heldout = info["log_likelihood_heldout"]
     words = "" if heldout is None else f" with held-out log-likelihood {heldout:.2f}"
-    print(f"wrote {folder.path} (best model{words} at step {info['best_step']})")
+    print(
+        f"wrote {folder.path} (best model{words} at step {info['best_step']}); "
+        f"next: bgp4 report {folder.path}"
+    )
 
 
 def default_run(config_name: str) -> Path:
@@ -79,6 +85,8 @@ def train_run(config: Config, path: Path, resume: bool, device: str) -> RunFolde
         _check_same_config(old, config, str(path), "train", "begin a new run by --run")
     else:
         RunFolder.refuse_existing(path)
+    for name in config.data.paths:
+        existing_data(name, "data.path")
     from bgp4.training.loop import train
 
     return train(config, path, resume, device)
@@ -122,6 +130,12 @@ def sample_command(
         )
     if not drawn.files:
         return
+    if drawn.ess < SMALL_ESS:
+        log.warning(
+            "ESS below %.0f %%: weighted averages rest on a few conformations; train longer, or "
+            "draw more (-n)",
+            100 * SMALL_ESS,
+        )
     words = f", ESS {drawn.ess:.2%}, {drawn.n_rejected} rejected" if weights else ""
     if drawn.chain is not None:
         words += (
@@ -216,7 +230,7 @@ def simulate_command(
         if output.exists():
             _finish_simulation(config, output)
         else:
-            _simulate(config, output, resume)
+            _simulate(config, config_name, output, resume)
 
 
 def _finish_simulation(config: Config, output: Path) -> None:
@@ -228,7 +242,7 @@ def _finish_simulation(config: Config, output: Path) -> None:
     print(f"{output} is complete")
 
 
-def _simulate(config: Config, output: Path, resume: bool) -> None:
+def _simulate(config: Config, config_name: str, output: Path, resume: bool) -> None:
     """Into a work folder, from which the trajectory is made in the end."""
     from bgp4.simulate import begin_folder, remove_folder, simulate, work_folder, write_trajectory
     from bgp4.system import load_molecule
@@ -254,6 +268,7 @@ def _simulate(config: Config, output: Path, resume: bool) -> None:
     print(
         f"wrote {output} ({len(simulation.positions_nm)} frames at {config.temperature_k:g} K"
         + (f", exchange acceptance {accepted})" if accepted else ")")
+        + (f"; next: bgp4 train --config {config_name}" if str(output) in config.data.paths else "")
     )
 
 
@@ -331,9 +346,17 @@ def _differences(old: dict, new: dict, prefix: str = "") -> dict[str, tuple[obje
     return found
 
 
+class _ToStderr(logging.StreamHandler):  # type: ignore[type-arg]
+    """To what is stderr at the time: a live view puts lines above itself."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
+
 def _set_up_logging() -> None:
     """Our log on stderr; other libraries' notices, which are not about the user's work, off."""
-    logging.basicConfig(level=logging.ERROR, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.ERROR, format="%(message)s", handlers=[_ToStderr()])
     logging.getLogger("bgp4").setLevel(logging.INFO)
     warnings.filterwarnings("ignore", module=r"(mdtraj|openmmtools|pymbar|nflows)")
     os.environ.setdefault("PYTHONWARNINGS", "ignore")  # for the worker processes

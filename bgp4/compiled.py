@@ -64,6 +64,7 @@ def _compiled(
     if not path.exists():
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             made = Path(folder) / path.name
+            log.info("compiling %s/%s for this machine, once", source.parent.name, source.name)
             _output(compiler, *arguments, "-o", str(made))
             made.replace(path)
     return path

@@ -25,7 +25,7 @@ from pydantic import (
 )
 
 from bgp4.errors import UserInputError
-from bgp4.paths import bundled_configs, find_config
+from bgp4.paths import bundled_configs, find_config, find_data
 
 __all__ = [
     "Config",
@@ -37,6 +37,7 @@ __all__ = [
     "SystemConfig",
     "TrainingConfig",
     "dump_config",
+    "existing_data",
     "load_config",
 ]
 
@@ -306,6 +307,20 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> Config:
     return validate_config(raw, source=str(path))
 
 
+def existing_data(name: str, key: str) -> Path:
+    """The data file that a config key names, of the user's or bundled.
+
+    Raises:
+        UserInputError: If there is none.
+    """
+    path = find_data(name)
+    if path is None:
+        raise UserInputError(
+            f"config key {key}: no such file: {name}; make one with `bgp4 simulate`"
+        )
+    return path
+
+
 def validate_config(raw: dict[str, Any], source: str) -> Config:
     """Validate a plain mapping; `source` is named in the error."""
     try:
@@ -324,13 +339,22 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
+        if _is_molecule(path):
+            raise UserInputError(
+                f"{path}: expected YAML; make a config of it with `bgp4 init {path}`"
+            ) from error
         line = " ".join(str(error).split())
         raise UserInputError(f"{path}: expected YAML: {line}") from error
     except OSError as error:
         raise UserInputError(f"{path}: cannot be read: {error.strerror}") from error
     if not isinstance(raw, dict):
-        raise UserInputError(f"{path}: expected a mapping of config keys")
+        advice = f"; make a config of it with `bgp4 init {path}`" if _is_molecule(path) else ""
+        raise UserInputError(f"{path}: expected a mapping of config keys{advice}")
     return raw
+
+
+def _is_molecule(path: Path) -> bool:
+    return path.suffix.lower() in (".pdb", ".cif", ".mmcif", ".prmtop", ".parm7", ".sdf", ".mol")
 
 
 def _assign(raw: dict[str, Any], override: str) -> None:

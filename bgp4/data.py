@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bgp4.config import DataConfig
+from bgp4.config import DataConfig, existing_data
 from bgp4.energies.reference import ReferenceEnergy
 from bgp4.errors import UserInputError
-from bgp4.paths import find_data
 from bgp4.system import Molecule
 from bgp4.topology import peptide_torsions
 from bgp4.trajectories import CHUNK, read_trajectory
@@ -111,7 +110,12 @@ def load_frames(config: DataConfig, molecule: Molecule) -> Frames:
         n_cis = int((~trans).sum())
         positions, keep = positions[trans], keep[trans]
         if n_cis:
-            log.info("%s: left out %d frames with a cis peptide bond", words, n_cis)
+            named = ", ".join(config.paths)
+            log.info(
+                "%s: left out %d of %d frames, which have a cis peptide bond "
+                "(config key data.peptide_bonds: trans)",
+                *(named, n_cis, len(trans)),
+            )
         if not len(keep):
             raise UserInputError(
                 f"{words}: every frame has a cis peptide bond; set data.peptide_bonds to any"
@@ -139,20 +143,11 @@ def _existing(config: DataConfig) -> list[Path]:
             "config keys report.reference, data.path: expected frames, found none in either; "
             "name some in report.reference of the run's config.yaml"
         )
-    return [_found(name, "data.path") for name in config.paths]
-
-
-def _found(name: str, key: str) -> Path:
-    path = find_data(name)
-    if path is None:
-        raise UserInputError(
-            f"config key {key}: no such file: {name}; make one with `bgp4 simulate`"
-        )
-    return path
+    return [existing_data(name, "data.path") for name in config.paths]
 
 
 def _part(path: Path, config: DataConfig, molecule: Molecule) -> _Part:
-    topology = None if config.topology is None else _found(config.topology, "data.topology")
+    topology = None if config.topology is None else existing_data(config.topology, "data.topology")
     positions_nm = read_trajectory(path, molecule, topology)
     if not len(positions_nm):
         raise UserInputError(f"{path}: expected frames, found none")

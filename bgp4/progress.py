@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
 
-__all__ = ["Report", "progress"]
+__all__ = ["Report", "on_terminal", "progress"]
 
 Report = Callable[[int | None, str], None]
 """Called with how much is done (None: as much as before) and a few words on how it goes."""
@@ -19,17 +20,34 @@ LINE_EVERY_S = 15.0
 _outer: ContextVar[Report | None] = ContextVar("progress", default=None)
 
 
+def on_terminal() -> bool:
+    """Whether stderr is a terminal that can draw over what it has shown."""
+    return sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
+
+
 @contextmanager
-def progress(label: str, total: int, shown: bool = True) -> Iterator[Report]:
-    """Show progress on stderr while the block runs; within another's block, in its note."""
+def progress(
+    label: str,
+    total: int,
+    shown: bool = True,
+    view: Callable[[], AbstractContextManager[Report]] | None = None,
+) -> Iterator[Report]:
+    """Show progress on stderr while the block runs; within another's block, in its note.
+
+    Args:
+        label: What is being done.
+        total: Of how much.
+        shown: Whether to show anything.
+        view: What a terminal shows instead of the bar.
+    """
     outer = _outer.get()
     with ExitStack() as stack:
         if outer is not None:
             report = _inner(outer, label, total)
         elif not shown:
             report = _silent
-        elif sys.stderr.isatty():
-            report = stack.enter_context(_bar(label, total))
+        elif on_terminal():
+            report = stack.enter_context(view() if view else _bar(label, total))
         else:
             report = _lines(label, total)
         token = _outer.set(report)

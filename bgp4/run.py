@@ -18,14 +18,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bgp4.config import Config, dump_config, load_config
 from bgp4.errors import UserInputError
 from bgp4.files import atomic_write_text, part_of, remove_leftovers
 from bgp4.lock import LOCK, locked_folder
 from bgp4.paths import bundled_models, find_model, models_folder
-from bgp4.system import Molecule, load_molecule, read_molecule
+
+if TYPE_CHECKING:
+    from bgp4.system import Molecule
 
 __all__ = ["RunFolder"]
 
@@ -133,9 +135,10 @@ class RunFolder:
         bundled = find_model(str(path))
         if bundled is None:
             names = ", ".join(bundled_models()) or "none"
+            there = Path("runs") / path
+            advice = f"did you mean {there}?" if there.is_dir() else "make a run with `bgp4 train`"
             raise UserInputError(
-                f"{path}: not a run folder, nor a bundled model (these are: {names}); "
-                "make a run with `bgp4 train`"
+                f"{path}: not a run folder, nor a bundled model (these are: {names}); {advice}"
             )
         return cls.open(bundled)
 
@@ -173,6 +176,8 @@ class RunFolder:
 
     def molecule(self) -> Molecule:
         """The molecule that was trained; in folders without one, that of the config."""
+        from bgp4.system import load_molecule, read_molecule
+
         if not self.molecule_path.is_file():
             return load_molecule(self.config().system)
         return read_molecule(self.molecule_path)

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bgp4.errors import UserInputError
-from bgp4.system_checks import check_geometry, check_solvent, check_system, check_topology
-from bgp4.system_files import parametrise
 
 if TYPE_CHECKING:
     import mdtraj
@@ -95,6 +93,9 @@ def load_molecule(config: SystemConfig) -> Molecule:
     """
     import mdtraj
     import openmm
+
+    from bgp4.system_checks import check_geometry, check_solvent, check_system, check_topology
+    from bgp4.system_files import parametrise
 
     made = parametrise(config)
     topology = mdtraj.Topology.from_openmm(made.topology)

@@ -23,6 +23,7 @@ from openmmtools.testsystems import TolueneVacuum
 
 from bgp4 import __version__
 from bgp4.cli import main
+from bgp4.paths import bundled_configs, bundled_models
 from bgp4.run import RunFolder
 
 SMOKE = ("--config", "ala2_smoke.yaml")
@@ -96,6 +97,7 @@ def reported(folder: Path, sampled: Answer) -> Answer:
 def test_train(folder: Path, trained: Answer) -> None:
     assert trained.code == 0, trained.err
     assert trained.out.startswith("wrote runs/ala2_smoke (best model with held-out log-likelihood")
+    assert trained.out.endswith("; next: bgp4 report runs/ala2_smoke\n")
     assert "training 20/20" in trained.err
     run = RunFolder.open(folder / "runs" / "ala2_smoke")
     assert run.config().seed == 3
@@ -192,19 +194,69 @@ def test_simulate(tmp_path: Path) -> None:
     assert answer.code == 0, answer.err
     assert answer.out == "wrote made.h5 (20 frames at 1000 K)\n"
     assert tree(tmp_path) == {"made.h5"}
+    sets = ("--set", "data.path=own.h5")
+    assert bgp4("simulate", *SMOKE, *sets, cwd=tmp_path).out.endswith(
+        "K); next: bgp4 train --config ala2_smoke.yaml\n"
+    )
     answer = bgp4(
         "train", *SMOKE, "--set", "data.path=made.h5", "--set", "training.steps=2", cwd=tmp_path
     )
     assert answer.code == 0, "it trains on what it simulated: " + answer.err
 
 
-def test_help_and_version(call) -> None:
+def test_help_and_version(call, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     answer = call("--help")
     assert answer.code == 0
     for command in ("train", "sample", "report", "simulate", "bench"):
         assert command in answer.out
         assert call(command, "--help").out.startswith("Usage:")
+    assert "..." not in answer.out.partition("Commands:")[2], "no line is cut"
     assert call("--version").out == f"bgp4 {__version__}\n"
+
+
+def test_without_arguments_it_says_how_to_begin(in_tmp, call) -> None:
+    """By commands that there are, with configs and models that there are."""
+    answer = call()
+    assert answer.code == 0
+    lines = [line.split() for line in answer.out.splitlines() if line.startswith("  bgp4 ")]
+    assert [line[1] for line in lines] == [
+        *("train", "sample", "report"),
+        "sample",
+        *("init", "simulate", "train", "report"),
+    ]
+    assert {"ala2.yaml"} <= set(bundled_configs())
+    assert {"ala2"} <= set(bundled_models())
+    assert "bgp4 --help" in answer.out
+    assert answer.err == ""
+
+
+def test_what_is_missing_is_said_before_anything_heavy_is_imported(in_tmp) -> None:
+    (in_tmp / "my.yaml").write_text(
+        "system: {pdb: my.pdb, forcefield: [amber14-all.xml]}\n"
+        "temperature_k: 300\ndata: {path: my.h5}\n"
+    )
+    code = (
+        "import sys; from bgp4.cli import app; from bgp4.errors import UserInputError\n"
+        "try: app(sys.argv[1:])\n"
+        "except UserInputError as error: print(error)\n"
+        "print(*{'torch', 'mdtraj', 'openmm', 'scipy'} & set(sys.modules))"
+    )
+    for args, words in {
+        ("train", "--config", "nothing.yaml"): "no such file: nothing.yaml",
+        ("train", "--config", "my.yaml"): "no such file: my.h5; make one with `bgp4 simulate`",
+        ("sample", "nowhere"): "not a run folder",
+    }.items():
+        command = [sys.executable, "-c", code, *args]
+        done = subprocess.run(command, env=environment(), capture_output=True, text=True)
+        refusal, heavy = done.stdout.splitlines()
+        assert words in refusal
+        assert heavy == ""
+
+
+def test_a_name_of_a_run_is_found_under_runs_in_the_advice(in_tmp, call) -> None:
+    (in_tmp / "runs" / "mine").mkdir(parents=True)
+    refused(call("sample", "mine"), "did you mean runs/mine?")
 
 
 def test_ctrl_c_stops_at_once_and_the_run_goes_on_later(tmp_path: Path) -> None:
@@ -228,6 +280,7 @@ def test_ctrl_c_stops_at_once_and_the_run_goes_on_later(tmp_path: Path) -> None:
         _, err = process.communicate(timeout=20)
     assert process.returncode == 130
     assert "Traceback" not in err
+    assert err.endswith("bgp4: interrupted\n")
     end = time.monotonic() + 10
     while any(Path(f"/proc/{pid}").exists() for pid in workers) and time.monotonic() < end:
         time.sleep(0.05)
@@ -425,6 +478,12 @@ def test_wrong_config_files(text, words, in_tmp, call) -> None:
     assert tree(in_tmp) == {"wrong.yaml"}
 
 
+@pytest.mark.parametrize("text", ["ATOM      1  C   ACE A   1\n", "REMARK: x\n\tATOM [\n"])
+def test_a_molecule_in_the_place_of_a_config(text, in_tmp, call) -> None:
+    (in_tmp / "my.pdb").write_text(text)
+    refused(call("train", "--config", "my.pdb"), "my.pdb: expected", "`bgp4 init my.pdb`")
+
+
 def test_a_config_that_is_not_there(in_tmp, call) -> None:
     answer = call("train", "--config", "nothing.yaml")
     refused(answer, "no such file: nothing.yaml", "ala2.yaml", "ala2_smoke.yaml")
@@ -525,3 +584,15 @@ def test_tensorboard_where_it_is_missing_is_wrong_input(tmp_path, monkeypatch) -
     with pytest.raises(UserInputError, match="tensorboard"):
         loop.train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_small_effective_sample_size_is_said(
+    in_tmp, call, smoke_run, caplog, monkeypatch
+) -> None:
+    draw = ("sample", str(smoke_run.path), "-n", "50", "-o", "s.h5")
+    monkeypatch.setattr("bgp4.commands.SMALL_ESS", 0.0)
+    assert call(*draw).code == 0
+    assert "ESS below" not in caplog.text
+    monkeypatch.setattr("bgp4.commands.SMALL_ESS", 1.1)
+    assert call(*draw).code == 0
+    assert "a few conformations" in caplog.text

@@ -7,8 +7,12 @@ import io
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bgp4.files import append_text, atomic_write_text
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 __all__ = ["COLUMNS", "History"]
 
@@ -39,27 +43,31 @@ class History:
     Args:
         path: history.csv.
         tensorboard: Folder of its event files, or None.
+
+    Attributes:
+        last: The row that was appended last, by the names of `COLUMNS`; empty before there is one.
     """
 
     def __init__(self, path: Path, tensorboard: Path | None = None) -> None:
         self.path = path
-        self._tensorboard = None
-        if tensorboard is not None:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._tensorboard = SummaryWriter(str(tensorboard))
+        self.last: Mapping[str, object] = {}
+        self._folder = tensorboard
+        self._tensorboard: SummaryWriter | None = None
 
     def begin(self) -> None:
         """A new file, with its head."""
         atomic_write_text(self.path, _line(COLUMNS))
+        self._open_tensorboard(None)
 
     def append(self, row: Mapping[str, object]) -> None:
         """A row by the names of `COLUMNS`; NaN is an empty cell."""
+        self.last = row
         append_text(self.path, _line(_cell(row[name]) for name in COLUMNS))
         if self._tensorboard is not None:
             for name, value in row.items():
-                if isinstance(value, int | float) and math.isfinite(value):
+                if name != "step" and isinstance(value, int | float) and math.isfinite(value):
                     self._tensorboard.add_scalar(name, value, row["step"])
+            self._tensorboard.flush()
 
     def drop_after(self, step: int) -> None:
         """Rows written after a checkpoint are made again by the run that goes on from it."""
@@ -67,6 +75,14 @@ class History:
         whole = [row for row in rows if row.endswith("\n")]
         kept = [row for row in whole if int(row.split(",", 1)[0]) <= step]
         atomic_write_text(self.path, "".join([head, *kept]))
+        self._open_tensorboard(step + 1)
+
+    def _open_tensorboard(self, first_step: int | None) -> None:
+        """Event files; TensorBoard leaves out what earlier ones have from the first step on."""
+        if self._folder is not None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._tensorboard = SummaryWriter(str(self._folder), purge_step=first_step)
 
     def close(self) -> None:
         if self._tensorboard is not None:

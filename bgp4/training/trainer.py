@@ -21,7 +21,6 @@ from bgp4.errors import RunError
 from bgp4.flows.generator import BoltzmannGenerator
 from bgp4.interrupt import deferred_interrupt
 from bgp4.p4 import SingularMatrixError
-from bgp4.progress import progress
 from bgp4.provenance import provenance
 from bgp4.run import RunFolder
 from bgp4.system import Molecule
@@ -31,6 +30,7 @@ from bgp4.training.history import History
 from bgp4.training.monitor import PhiMonitor
 from bgp4.training.schedule import Schedule
 from bgp4.training.step import Generators, StepResult, train_step
+from bgp4.training.view import training_view
 from bgp4.training.window import Window
 from bgp4.units import kjmol_to_kt
 
@@ -169,7 +169,9 @@ class Trainer:
         note = ""
         with (
             deferred_interrupt() as interrupted,
-            progress("training", self.settings.steps, self.ranks.is_writer) as report,
+            training_view(
+                self.schedule, self.counters, self.energy, self.history, self.ranks
+            ) as show,
         ):
             for step in range(self.counters.step + 1, self.settings.steps + 1):
                 started, cpu = time.perf_counter(), time.process_time()
@@ -181,7 +183,7 @@ class Trainer:
                 self.counters.cpu_s += time.process_time() - cpu
                 self._stop_if_many_skipped(step, result)
                 stop = self._save(interrupted())
-                report(step, note)
+                show(step, note, result)
                 if stop:
                     log.info("stopped after step %d; go on by --resume", step)
                     raise KeyboardInterrupt

@@ -1,0 +1,114 @@
+"""The documentation: what it links to is there, what it lists is all, and the site is built."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+
+import bgp4
+from bgp4.cli import app
+from bgp4.collapse import Verdict
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+TEXTS = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+MADE = "reference/config.md"
+"""A page of the site that texts link to, and no file."""
+
+COMMANDS = {command.name or command.callback.__name__ for command in app.registered_commands}
+
+
+@pytest.fixture(scope="module")
+def hooks() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("hooks", ROOT / "scripts" / "docs_hooks.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(path: Path) -> None:
+    targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8"))
+    made = {path.parent / MADE} if path.parent == DOCS else set()
+    assert all((path.parent / t).exists() or path.parent / t in made for t in targets)
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
+def test_its_commands_are_ours(path: Path) -> None:
+    named = re.findall(r"^ *(?:\w+=\S+ )?bgp4 +(\w+)", path.read_text(encoding="utf-8"), re.M)
+    assert set(named) <= COMMANDS
+
+
+def test_the_readme_is_a_page() -> None:
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    assert len(lines) < 100
+    assert sum(line.startswith("![") for line in lines) == 1
+
+
+def test_every_verdict_is_explained() -> None:
+    table = (DOCS / "trust.md").read_text(encoding="utf-8")
+    assert all(f"| {verdict} |" in table for verdict in Verdict)
+
+
+def test_numbers_of_trust_are_those_of_the_results() -> None:
+    """Rows of its table with two runs' numbers."""
+    results = (DOCS / "results.md").read_text(encoding="utf-8")
+    trust = (DOCS / "trust.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (.*?) \| (\d[^|]*) \| (\d[^|]*) \|$", trust, re.M)
+    assert len(rows) == 4
+    for name, straight, annealed in rows:
+        found = re.findall(rf"^\| {re.escape(name)} \|.*$", results, re.M)
+        assert any(annealed in line for line in found), name
+        assert any(straight in line for line in found), name
+
+
+def test_the_citation(hooks) -> None:
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert cited["version"] == bgp4.__version__
+    assert cited["license"] == "MIT"
+    assert cited["authors"] == [{"name": "bgp4 developers"}]
+    (paper,) = cited["references"]
+    assert paper["title"] in (ROOT / "README.md").read_text().replace("\n", " ")
+    assert {"cff-version", "message", "title", "type"} <= set(cited)
+
+
+def test_made_pages(hooks) -> None:
+    made = dict(hooks.pages())
+    assert set(hooks.COMMANDS) == COMMANDS
+    assert "](docs/" not in made["index.md"]
+    assert made["tutorial.md"].count("```python") > 5
+    assert "data:image/png;base64," in made["tutorial.md"]
+    assert "--resume" in made["reference/commands.md"]
+    keys = made["reference/config.md"]
+    for key, value in {
+        "training.learning_rate": "number > 0 | `0.001`",
+        "model.mixing": '`p4inv`, `lu`, `permutation`, `swap` | `"p4inv"`',
+        "training.threads": "integer ≥ 1 or null | `null`",
+        "data.path": 'text or list of text or null | `"ala2_300k.h5"`',
+        "model.bins": "integer ≥ 2, ≤ 64 | `8`",
+    }.items():
+        assert f"| `{key}` | {value} |" in keys
+
+
+def test_every_page_is_in_the_contents(hooks) -> None:
+    text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    listed = set(re.findall(r": (\S+\.md)$", text, re.M))
+    written = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
+    assert listed == written | {page for page, _ in hooks.pages()}
+
+
+@pytest.mark.slow
+def test_the_site_is_built_without_a_warning(tmp_path) -> None:
+    build = pytest.importorskip("mkdocs.commands.build")
+    from mkdocs.config import load_config
+
+    config = load_config(str(ROOT / "mkdocs.yml"), site_dir=str(tmp_path / "site"), strict=True)
+    build.build(config)
+    assert (tmp_path / "site" / "reference" / "python.html").is_file()
