@@ -18,6 +18,7 @@ __all__ = ["Compared", "Estimate", "compare"]
 Array = NDArray[np.float64]
 
 ROWS = (
+    ("n_samples", "Samples"),
     ("ess_raw", "Effective sample size"),
     ("coverage", "Coverage of MD"),
     ("ramachandran_tv", "Ramachandran total variation"),

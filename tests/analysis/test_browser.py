@@ -71,11 +71,16 @@ class Opened:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as runner:
-        chromium = runner.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield chromium
-        chromium.close()
+def runner() -> Iterator[Any]:
+    with playwright.sync_playwright() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def browser(runner: Any) -> Iterator[Any]:
+    chromium = runner.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+    yield chromium
+    chromium.close()
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +160,7 @@ def test_the_pointer_reads_the_maps(
     target.hover(position={"x": box["width"] * 0.26, "y": box["height"] * 0.34})
     words = page.tab.locator(".words").inner_text()
     assert "φ −8" in words
-    assert "−ln p / kT: MD " in words
+    assert "above the fullest bin: MD " in words
     assert "basin C7eq" in words
     page.context.close()
 
@@ -196,6 +201,16 @@ def test_switches(browser: Any, pages: dict[str, Path]) -> None:
     page.tab.get_by_role("button", name="C7eq").click()
     assert page.said == []
     page.context.close()
+
+
+def test_without_3d_graphics_the_rest_is_there(runner: Any, pages: dict[str, Path]) -> None:
+    off = [*ARGUMENTS, "--disable-3d-apis"]
+    browser = runner.chromium.launch(executable_path=CHROMIUM, args=off)
+    page = Opened(browser, pages["map"], DESK, "light")
+    page.click_map(0, -80, 60)
+    assert "RMSD" in page.tab.locator(".said").inner_text()
+    assert "WebGL is off" in page.tab.locator(".viewer").inner_text()
+    browser.close()
 
 
 def test_paper_has_the_still_pictures(browser: Any, pages: dict[str, Path]) -> None:

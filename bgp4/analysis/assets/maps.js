@@ -133,7 +133,7 @@ function hoverWords(page, site, phi, psi) {
   const bin = binAt(site, phi, psi), basin = site.places[bin];
   const energy = (name) => {
     const value = site.energies[name][bin];
-    return `${SOURCES[name]} ${Number.isNaN(value) ? "empty" : (value + page.scale[0]).toFixed(2)}`;
+    return `${SOURCES[name]} ${Number.isNaN(value) ? "empty" : value.toFixed(2)}`;
   };
   const population = (name) => {
     const [share, error] = site.basins.populations[name];
@@ -142,7 +142,7 @@ function hoverWords(page, site, phi, psi) {
   const names = Object.keys(SOURCES);
   return [
     `φ ${minus(Math.round(phi))}°, ψ ${minus(Math.round(psi))}°`,
-    `−ln p / kT: ${names.map(energy).join(", ")}`,
+    `−ln p / kT above the fullest bin: ${names.map(energy).join(", ")}`,
     `basin ${site.basins.names[basin]}: ${names.map(population).join(", ")}`,
   ];
 }

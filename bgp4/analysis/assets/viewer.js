@@ -42,6 +42,30 @@ function superposed(moving, fixed, atoms) {
   return moving.map((p) => rotation.map((row, k) => to[k] + row.reduce((sum, v, j) => sum + v * (p[j] - from[j]), 0)));
 }
 
+/** The longest extent of points along x, the next along y: eigenvectors of their covariance, by power iteration. */
+function flattened(points) {
+  const centre = mean(points), x = points.map((p) => p.map((v, k) => v - centre[k]));
+  const covariance = [0, 1, 2].map((i) => [0, 1, 2].map((j) => x.reduce((sum, p) => sum + p[i] * p[j], 0)));
+  const axes = [];
+  for (let a = 0; a < 2; a++) {
+    let v = [0.8, 0.5, 0.33];
+    for (let i = 0; i < 200; i++) {
+      let next = covariance.map((row) => row.reduce((sum, c, k) => sum + c * v[k], 0));
+      for (const u of axes) {
+        const along = next.reduce((sum, c, k) => sum + c * u[k], 0);
+        next = next.map((c, k) => c - along * u[k]);
+      }
+      const length = Math.hypot(...next);
+      if (length < 1e-12) return points;
+      v = next.map((c) => c / length);
+    }
+    axes.push(v);
+  }
+  const [[a, b, c], [d, e, f]] = axes;
+  axes.push([b * f - c * e, c * d - a * f, a * e - b * d]);
+  return x.map((p) => axes.map((u) => u.reduce((sum, w, k) => sum + w * p[k], 0)));
+}
+
 function rmsd(one, other, atoms) {
   const sum = atoms.reduce((total, a) => total + one[a].reduce((s, v, k) => s + (v - other[a][k]) ** 2, 0), 0);
   return Math.sqrt(sum / atoms.length);
@@ -77,9 +101,10 @@ class Viewer {
     this.shown = null;
     this.options = { data: true, hydrogens: true };
     this.view = null;
-    try {
+    const canvas = document.createElement("canvas");
+    if (canvas.getContext("webgl2") || canvas.getContext("webgl")) {
       this.view = $3Dmol.createViewer(host, { antialias: true, disableFog: true });
-    } catch (error) { /* said below */ }
+    }
     if (!this.view) {
       html("p", { class: "soft" }, host, "This browser shows no 3-D graphics (WebGL is off).");
       return;
@@ -94,7 +119,7 @@ class Viewer {
     const own = sample === null ? null : conformation(run, "samples", sample);
     const other = frame === null ? null : conformation(run, "data", frame);
     const key = `${runIndex} ${site.label}`, first = !this.shown || this.shown.key !== key;
-    if (first) this.reference = own || other;
+    if (first && (own || other)) this.reference = flattened(own || other);
     const placed = { samples: own && superposed(own, this.reference, site.anchor) };
     placed.data = other && (placed.samples
       ? superposed(other, placed.samples, heavy) : superposed(other, this.reference, site.anchor));
@@ -115,7 +140,11 @@ class Viewer {
       const map = { ...ELEMENTS, C: carbon }, scheme = { prop: "elem", map };
       this.#model(placed.samples, { stick: { radius: 0.13, colorscheme: scheme }, sphere: { scale: 0.22, colorscheme: scheme } });
     }
-    if (zoom) this.view.zoomTo();
+    if (zoom) {
+      this.view.setView([0, 0, 0, 0, 0, 0, 0, 1]);
+      this.view.zoomTo();
+      this.view.zoom(1.2);
+    }
     this.view.render();
   }
 
