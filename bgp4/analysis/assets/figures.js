@@ -231,6 +231,14 @@ function drawWeights(host, page) {
   });
 }
 
+/** The open bins at both ends, shaded. */
+function outerBins(plot, low, high, n) {
+  const width = plot.x(low + (high - low) / n) - plot.x(low);
+  for (const x of [plot.x(low), plot.x(high) - width]) {
+    svg("rect", { x, y: 0, width, height: plot.inner[1], style: "fill: var(--soft); opacity: .18" }, plot.panel);
+  }
+}
+
 const SHOWN = innerWidth < 700 ? 6 : 12;
 
 /** Small multiples of single coordinates, the farthest from MD first. */
@@ -266,6 +274,7 @@ function marginalPanel(host, page, label, members) {
     xFormat: torsion ? (v) => minus(`${v}°`) : (v) => `${short(v, 4)}${kind === "bond" ? "" : "°"}`, xLabel: kind === "bond" ? "nm" : "",
   });
   members.forEach(([run], k) => {
+    if (k === 0 && !torsion) outerBins(plot, ...ends[0], members[0][1].data.length);
     if (k === 0) plot.steps(...ends[k], densities[k].data, "fill: var(--data); opacity: .16", true);
     plot.steps(...ends[k], densities[k].data, looks.data());
     plot.steps(...ends[k], densities[k].samples, looks.samples(run));

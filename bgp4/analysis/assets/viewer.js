@@ -91,7 +91,7 @@ function nearestConformation(site, source, point) {
   return best;
 }
 
-const ELEMENTS = { H: "#f4f4f4", N: "#4a6cd4", O: "#d9412f", S: "#d8b824", P: "#e08a1e", F: "#6cc04a", Cl: "#4caf50", Br: "#a3482e", I: "#7b3fa0" };
+const ELEMENTS = { H: "#f4f4f4", N: "#9a86e8", O: "#d9412f", S: "#d8b824", P: "#e08a1e", F: "#6cc04a", Cl: "#4caf50", Br: "#a3482e", I: "#7b3fa0" };
 
 /** The 3-D panel; `shown` is what it shows, for whoever asks. */
 class Viewer {
