@@ -24,6 +24,9 @@ DEFINITIONS: dict[str, str] = {
     "ess_clipped": "The same after the top 1e-4 of the weights (at least two) are set to the "
     "smallest among them.",
     "max_weight": "Largest single normalised weight; 1/N would be ideal.",
+    "coverage": "Share of MD frames in bins that hold a sample, of the (phi, psi) map or, without "
+    "one, of each rotatable torsion, or else of each bond and angle; the mean over these.",
+    "coverage_expected": "coverage of as many perfect, independent samples.",
     "log_likelihood_heldout": "Mean Cartesian log-density of held-out MD frames (nm, rigid motion "
     "factored out), in nats. Higher is better.",
     "ramachandran_bins": "Bins along phi and along psi over [-pi, pi) in the ramachandran_ rows.",

@@ -14,6 +14,7 @@ from bgp4.sampling.reweight import bootstrap, bootstrap_error
 __all__ = [
     "PSEUDO_PROBABILITY",
     "bin_centres",
+    "bin_index",
     "free_energy_profile",
     "free_energy_profile_error",
     "histogram",
@@ -35,7 +36,11 @@ def bin_centres(bins: int) -> Array:  # (bins,)
     return np.linspace(-np.pi, np.pi, bins, endpoint=False) + np.pi / bins
 
 
-def _bin_index(angles: Array, bins: int) -> NDArray[np.int64]:
+def bin_index(
+    angles: Array,  # (n,), rad
+    bins: int,
+) -> NDArray[np.int64]:  # (n,)
+    """The bin of each angle."""
     return np.floor((angles + np.pi) * (bins / (2 * np.pi))).astype(np.int64) % bins
 
 
@@ -45,7 +50,7 @@ def histogram(
     weights: Array | None = None,  # (n,)
 ) -> Array:  # (bins,)
     """Probability of each bin; all zero where no sample has weight."""
-    return _probabilities(_bin_index(angles, bins), bins, weights)
+    return _probabilities(bin_index(angles, bins), bins, weights)
 
 
 def ramachandran_histogram(
@@ -55,7 +60,7 @@ def ramachandran_histogram(
     weights: Array | None = None,  # (n,)
 ) -> Array:  # (bins, bins), phi first
     """Joint probability of each (phi, psi) bin; all zero where no sample has weight."""
-    index = _bin_index(phi, bins) * bins + _bin_index(psi, bins)
+    index = bin_index(phi, bins) * bins + bin_index(psi, bins)
     return _probabilities(index, bins * bins, weights).reshape(bins, bins)
 
 
@@ -125,7 +130,7 @@ def free_energy_profile_error(
         rng: Their source.
         blocks: As in `bgp4.sampling.reweight.resampling_counts`, for MD frames.
     """
-    index = _bin_index(angles, bins)
+    index = bin_index(angles, bins)
 
     def minus_log(drawn: Array) -> Array:
         with np.errstate(divide="ignore"):

@@ -59,6 +59,7 @@ def compute_metrics(run: RunResult) -> Metrics:
         "finite_fraction": _share(run.finite),
         "n_rejected": int(np.count_nonzero(run.finite & ~run.accepted)),
         **weight_metrics(run),
+        **coverage_metrics(run),
         "log_likelihood_heldout": _heldout_log_likelihood(run),
         **ramachandran_metrics(run),
         **ramachandran_metrics_by_residue(run),
@@ -96,6 +97,34 @@ def weight_metrics(run: RunResult) -> Metrics:
         "ess_clipped": effective_sample_size_clipped(run.safe_log_weight),
         "max_weight": float(run.weights.max()),
     }
+
+
+def coverage_metrics(run: RunResult) -> Metrics:
+    """Share of MD in bins that hold a sample, and the same of N perfect samples; means over maps.
+
+    The bins are those of the (phi, psi) maps, or else of the rotatable torsions, or else of bonds
+    and angles.
+    """
+    histograms = [(md, own) for md, own, _ in ramachandran_histograms(run)] or [
+        (md, own)
+        for kinds in (("torsion",), ("bond", "angle"))
+        if len(run.marginals[kinds[0]].labels) or kinds[0] == "bond"
+        for kind in kinds
+        for md, own in zip(run.marginals[kind].data, run.marginals[kind].samples, strict=True)
+    ]
+    n = int(np.count_nonzero(run.in_space))
+    return {
+        "coverage": _mean([float(md[np.nan_to_num(own) > 0].sum()) for md, own in histograms]),
+        "coverage_expected": _mean(
+            [float(md.ravel() @ _seen(md.ravel(), n)) for md, _ in histograms]
+        ),
+    }
+
+
+def _seen(p: Array, n: int) -> Array:
+    """Probability that n independent draws reach each bin."""
+    seen: Array = -np.expm1(n * np.log1p(-np.minimum(p, 1 - 1e-12)))
+    return seen
 
 
 def ramachandran_metrics(run: RunResult) -> Metrics:

@@ -33,12 +33,17 @@ from bgp4.analysis.style import (
 __all__ = [
     "FEW",
     "FULL_KT",
+    "EnergyColumn",
     "draw_energies",
     "draw_histogram",
+    "energy_columns",
+    "energy_limits",
     "minus_log",
     "plot_energies",
     "plot_ramachandran",
     "same_data",
+    "smoothed_density",
+    "weighted_quantiles",
 ]
 
 Array = NDArray[np.float64]
@@ -60,7 +65,7 @@ def same_data(one: RunResult, other: RunResult) -> bool:
 
 
 @dataclass(frozen=True)
-class _Column:
+class EnergyColumn:
     """One violin: its label, energies, weights, colour, and what share lies below the bar."""
 
     label: str
@@ -77,7 +82,7 @@ def plot_energies(runs: Sequence[RunResult]) -> Figure:
     The axis reaches from the lowest MD energy to a good way past the highest one; how much of a
     column lies beyond is printed at its top.
     """
-    n_columns = sum(len(_energy_columns(runs, i)) for i in range(len(runs)))
+    n_columns = sum(len(energy_columns(runs, i)) for i in range(len(runs)))
     figure, axes = new_figure(1, 1, max(6.4, 1.4 * n_columns + 1.0), 4.6)
     draw_energies(axes[0, 0], runs)
     return figure
@@ -85,8 +90,8 @@ def plot_energies(runs: Sequence[RunResult]) -> Figure:
 
 def draw_energies(ax: Axes, runs: Sequence[RunResult]) -> None:
     """The violins of `plot_energies` into given axes."""
-    columns = [column for i in range(len(runs)) for column in _energy_columns(runs, i)]
-    low, high = _energy_limits(runs, columns)
+    columns = [column for i in range(len(runs)) for column in energy_columns(runs, i)]
+    low, high = energy_limits(runs, columns)
     ax.set(
         ylim=(low, high), xlim=(-0.6, len(columns) - 0.4), ylabel="potential energy  $u$ / $k_BT$"
     )
@@ -105,7 +110,8 @@ def draw_energies(ax: Axes, runs: Sequence[RunResult]) -> None:
     )
 
 
-def _energy_columns(runs: Sequence[RunResult], index: int) -> list[_Column]:
+def energy_columns(runs: Sequence[RunResult], index: int) -> list[EnergyColumn]:
+    """A run's violins: samples and reweighted, after those of MD if no earlier run shows them."""
     run, colour = runs[index], run_colour(index)
     several = len(runs) > 1
     prefix = f"{short_name(run.name)}\n" if several else ""
@@ -113,14 +119,14 @@ def _energy_columns(runs: Sequence[RunResult], index: int) -> list[_Column]:
     bar = run.max_data_energy_kt
     weighted_low = float(run.weights @ (run.energy_kt < bar))
     columns = [
-        _Column(
+        EnergyColumn(
             f"{prefix}samples",
             energy,
             np.ones(len(energy)),
             colour,
             low_energy_fraction(run.energy_kt, bar),
         ),
-        _Column(
+        EnergyColumn(
             f"{prefix}reweighted", energy, run.weights[run.accepted], lighter(colour), weighted_low
         ),
     ]
@@ -129,8 +135,10 @@ def _energy_columns(runs: Sequence[RunResult], index: int) -> list[_Column]:
     md, noisy = run.data_energy_kt, run.noisy_energy_kt[np.isfinite(run.noisy_energy_kt)]
     at = "" if all(same_data(run, other) for other in runs) else f"\n{_of_data(runs, run)}"
     return [
-        _Column(f"MD data{at}", md, np.ones(len(md)), DATA_COLOUR, low_energy_fraction(md, bar)),
-        _Column(
+        EnergyColumn(
+            f"MD data{at}", md, np.ones(len(md)), DATA_COLOUR, low_energy_fraction(md, bar)
+        ),
+        EnergyColumn(
             f"MD + {run.noise_nm:g} nm\nnoise{at}",
             noisy,
             np.ones(len(noisy)),
@@ -148,7 +156,10 @@ def _of_data(runs: Sequence[RunResult], run: RunResult) -> str:
     return f"of {short_name(run.name)}" if alike else f"{run.temperature_k:g} K"
 
 
-def _energy_limits(runs: Sequence[RunResult], columns: Sequence[_Column]) -> tuple[float, float]:
+def energy_limits(
+    runs: Sequence[RunResult], columns: Sequence[EnergyColumn]
+) -> tuple[float, float]:
+    """Ends of the energy axis, kT."""
     lowest = min(float(run.data_energy_kt.min()) for run in runs)
     bar = max(run.max_data_energy_kt for run in runs)
     spread = max(bar - lowest, 1.0)
@@ -157,7 +168,7 @@ def _energy_limits(runs: Sequence[RunResult], columns: Sequence[_Column]) -> tup
     return lowest - 0.15 * spread, top + 0.05 * spread
 
 
-def _draw_violin(ax: Axes, x: float, column: _Column, low: float, high: float) -> None:
+def _draw_violin(ax: Axes, x: float, column: EnergyColumn, low: float, high: float) -> None:
     if column.weights.sum() <= 0:
         _write_above(ax, x, "none")
         return
@@ -176,19 +187,19 @@ def _write_above(ax: Axes, x: float, text: str, small: str = "") -> None:
 
 
 def _draw_body(
-    ax: Axes, x: float, column: _Column, weights: Array, low: float, high: float
+    ax: Axes, x: float, column: EnergyColumn, weights: Array, low: float, high: float
 ) -> None:
     inside = (column.energy_kt >= low) & (column.energy_kt <= high)
     if weights[inside].sum() <= 0:
         return
-    grid, density = _density(column.energy_kt[inside], weights[inside], low, high)
+    grid, density = smoothed_density(column.energy_kt[inside], weights[inside], low, high)
     width = 0.4 * density / density.max(initial=1e-300)
     ax.fill_betweenx(grid, x - width, x + width, color=column.colour, linewidth=0)
 
 
 def _draw_averages(ax: Axes, x: float, energy_kt: Array, weights: Array) -> None:
     """The middle half as a bar, the median as a dot, the mean as a line across."""
-    q1, median, q3 = _weighted_quantiles(energy_kt, weights, [0.25, 0.5, 0.75])
+    q1, median, q3 = weighted_quantiles(energy_kt, weights, [0.25, 0.5, 0.75])
     mean = float(weights @ energy_kt)
     ax.vlines(x, q1, q3, color="white", linewidth=3.5, alpha=0.9)
     for colour, linewidth in ((DATA_COLOUR, 3.4), ("white", 1.6)):
@@ -196,10 +207,10 @@ def _draw_averages(ax: Axes, x: float, energy_kt: Array, weights: Array) -> None
     ax.plot(x, median, "o", color=DATA_COLOUR, markersize=4.5, markeredgecolor="white")
 
 
-def _density(values: Array, weights: Array, low: float, high: float) -> tuple[Array, Array]:
+def smoothed_density(values: Array, weights: Array, low: float, high: float) -> tuple[Array, Array]:
     """Gaussian-smoothed density on a grid over the values' own range (Silverman's bandwidth)."""
     counts, edges = np.histogram(values, bins=600, range=(low, high), weights=weights)
-    q1, q3 = _weighted_quantiles(values, weights, [0.25, 0.75])
+    q1, q3 = weighted_quantiles(values, weights, [0.25, 0.75])
     effective = weights.sum() ** 2 / (weights**2).sum()
     bandwidth = 0.9 * (q3 - q1) / 1.34 * effective**-0.2
     smooth = gaussian_filter1d(counts, max(bandwidth / (edges[1] - edges[0]), 2.0))
@@ -208,7 +219,8 @@ def _density(values: Array, weights: Array, low: float, high: float) -> tuple[Ar
     return centres[own], smooth[own]
 
 
-def _weighted_quantiles(values: Array, weights: Array, at: Sequence[float]) -> Array:
+def weighted_quantiles(values: Array, weights: Array, at: Sequence[float]) -> Array:
+    """Of the values with these weights, at these shares of 1."""
     order = np.argsort(values)
     cumulative = np.cumsum(weights[order])
     places = np.searchsorted(cumulative, np.asarray(at) * cumulative[-1])

@@ -79,12 +79,13 @@ def column(run: RunResult, name: str) -> Array:  # (rows,)
 def switch_step(run: RunResult) -> float | None:
     """First step that follows energies, or `None`."""
     later = np.flatnonzero(np.asarray(run.history.get("phase", ())) != "ml")
-    return float(_steps(run)[later[0]]) if len(later) else None
+    return float(steps(run)[later[0]]) if len(later) else None
 
 
-def _steps(run: RunResult) -> Array:
-    steps = column(run, "step")
-    return np.where(np.isnan(steps), np.arange(len(steps)), steps)
+def steps(run: RunResult) -> Array:  # (rows,)
+    """Optimizer steps of the history's rows, or their numbers where it doesn't say."""
+    found = column(run, "step")
+    return np.where(np.isnan(found), np.arange(len(found)), found)
 
 
 def _shows(run: RunResult, name: str) -> bool:
@@ -97,7 +98,7 @@ def _draw_history(ax: Axes, run: RunResult, names: Sequence[str], colour: str) -
     for name, shade in zip(names, (colour, lighter(colour)), strict=False):
         values = column(run, name)
         there = np.isfinite(values)
-        ax.plot(_steps(run)[there], values[there], color=shade, linewidth=1.5)
+        ax.plot(steps(run)[there], values[there], color=shade, linewidth=1.5)
         _keep_bulk(ax, values[there])
     if names == ("phi_positive",) and run.data_torsions:
         share = float(np.mean(run.data_torsions[0].phi > 0))
@@ -133,7 +134,7 @@ def _keep_bulk(ax: Axes, values: Array) -> None:
 
 def _mark_switch(ax: Axes, run: RunResult, named: bool) -> None:
     step = switch_step(run)
-    if step is None or step <= _steps(run)[0]:
+    if step is None or step <= steps(run)[0]:
         return
     ax.axvline(step, color=FAINT, linestyle="--", linewidth=0.9, zorder=0)
     if named:

@@ -10,16 +10,33 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
+from bgp4.analysis.comparison import Compared, compare
 from bgp4.analysis.definitions import DEFINITIONS
 from bgp4.analysis.figures import FIGURES
+from bgp4.analysis.interactive import page_data, script_json
 from bgp4.analysis.metrics import compute_metrics, json_ready
 from bgp4.analysis.result import RunResult
 from bgp4.analysis.style import png_bytes
-from bgp4.analysis.wording import collapse_check, format_value, headlines, warnings
+from bgp4.analysis.wording import (
+    collapse_check,
+    format_difference,
+    format_estimate,
+    format_value,
+    further_headlines,
+    headlines,
+    warnings,
+)
 from bgp4.files import atomic_write_bytes, atomic_write_text, remove_leftovers
 
 __all__ = ["RunResult", "write_report"]
+
+
+ASSETS = Path(__file__).parent / "assets"
+
+SCRIPTS = ("3Dmol-min.js", "charts.js", "figures.js", "maps.js", "viewer.js", "report.js")
+"""Of the page, in the order in which they run."""
 
 
 class Picture(NamedTuple):
@@ -32,6 +49,11 @@ class Picture(NamedTuple):
     png: bytes
 
     @property
+    def name(self) -> str:
+        """By which `assets/report.js` knows the figure."""
+        return self.file.removesuffix(".png")
+
+    @property
     def data_uri(self) -> str:
         return "data:image/png;base64," + base64.b64encode(self.png).decode("ascii")
 
@@ -39,21 +61,26 @@ class Picture(NamedTuple):
 def write_report(runs: Sequence[RunResult], out: Path) -> Path:
     """Write `metrics.json`, the PNGs and `index.html` into a folder; returns the page's path.
 
-    `metrics.json` holds the metrics of a single run, or `{"runs": {name: metrics}}` of several.
-    Runs of one name get a number after it. Each file appears complete or not at all; a PNG that
-    an earlier report left and this one does not have is removed.
+    `metrics.json` holds the metrics of a single run, or `{"runs": {name: metrics}, "comparison":
+    {key: {name: ...}}}` of several. Runs of one name get a number after it. Each file appears
+    complete or not at all; a PNG that an earlier report left and this one does not have is removed.
     """
     runs = _distinct_names(runs)
     metrics = {run.name: json_ready(compute_metrics(run)) for run in runs}
     pictures = list(_pictures(runs))
-    page = _render(runs, metrics, pictures)
+    compared = compare(runs, list(metrics.values())) if len(runs) > 1 else []
+    page = _render(runs, metrics, pictures, compared)
     out.mkdir(parents=True, exist_ok=True)
     remove_leftovers(out)
     for name in {entry.file for entry in FIGURES} - {picture.file for picture in pictures}:
         (out / name).unlink(missing_ok=True)
     for picture in pictures:
         atomic_write_bytes(out / picture.file, picture.png)
-    written = metrics[runs[0].name] if len(runs) == 1 else {"runs": metrics}
+    written = (
+        metrics[runs[0].name]
+        if len(runs) == 1
+        else {"runs": metrics, "comparison": _comparison_json(runs, compared)}
+    )
     text = json.dumps(written, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
     atomic_write_text(out / "metrics.json", text)
     atomic_write_text(out / "index.html", page)
@@ -80,8 +107,29 @@ def _pictures(runs: Sequence[RunResult]) -> Iterator[Picture]:
             yield Picture(entry.file, entry.title, entry.caption, entry.alt, png_bytes(figure))
 
 
+def _comparison_json(
+    runs: Sequence[RunResult], compared: Sequence[Compared]
+) -> dict[str, dict[str, Any]]:
+    """For each key and run: value, error, and their difference to the first run's."""
+    return {
+        row.key: {
+            run.name: {
+                "value": value.value,
+                "error": value.error,
+                "difference": difference.value,
+                "difference_error": difference.error,
+            }
+            for run, value, difference in zip(runs, row.values, row.differences, strict=True)
+        }
+        for row in compared
+    }
+
+
 def _render(
-    runs: Sequence[RunResult], metrics: Mapping[str, dict[str, Any]], pictures: Sequence[Picture]
+    runs: Sequence[RunResult],
+    metrics: Mapping[str, dict[str, Any]],
+    pictures: Sequence[Picture],
+    compared: Sequence[Compared],
 ) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -98,12 +146,24 @@ def _render(
         runs=runs,
         metrics=metrics,
         headlines={name: headlines(values) for name, values in metrics.items()},
+        further={name: further_headlines(values) for name, values in metrics.items()},
         warnings={name: warnings(values) for name, values in metrics.items()},
         collapse={name: collapse_check(values) for name, values in metrics.items()},
         pictures=pictures,
         table=table,
+        compared=compared,
+        estimate=format_estimate,
+        difference=format_difference,
         facts={run.name: list(_flattened(run.run_info)) for run in runs},
+        style=_asset("report.css"),
+        scripts=[_asset(name) for name in SCRIPTS],
+        data=Markup(script_json(page_data(runs))),
     )
+
+
+def _asset(name: str) -> Markup:
+    """A file of our own, to be inlined as it is."""
+    return Markup((ASSETS / name).read_text(encoding="utf-8"))
 
 
 def _flattened(info: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

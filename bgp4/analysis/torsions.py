@@ -10,12 +10,14 @@ from typing import Any, NamedTuple
 
 import mdtraj
 import numpy as np
+from mdtraj.geometry import dihedral
 from numpy.typing import NDArray
 
 from bgp4.topology import distinct
 
 __all__ = [
     "BackboneTorsions",
+    "backbone_atoms",
     "backbone_torsions",
     "chirality_signs",
     "stereocentres",
@@ -57,6 +59,19 @@ def backbone_torsions(
         BackboneTorsions(label, phi[index], psi[index])
         for label, index in zip(labels, residues, strict=True)
     ]
+
+
+def backbone_atoms(topology: mdtraj.Topology) -> list[tuple[int, int, int]]:
+    """N, CA and C of the residues of `backbone_torsions`, in its order."""
+    phi, psi = (
+        {topology.atom(int(four[alpha_carbon])).residue.index: four for four in quadruples}
+        for quadruples, alpha_carbon in (
+            (dihedral.indices_phi(topology), 2),
+            (dihedral.indices_psi(topology), 1),
+        )
+    )
+    threes = [psi[index][:3] for index in sorted(phi.keys() & psi.keys())]
+    return [(int(n), int(ca), int(c)) for n, ca, c in threes]
 
 
 def _by_residue(

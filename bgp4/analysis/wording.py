@@ -5,12 +5,23 @@ All functions take metrics as `json_ready` leaves them: `None` where there is no
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from bgp4.collapse import Verdict
 
-__all__ = ["Headline", "StateShares", "collapse_check", "format_value", "headlines", "warnings"]
+__all__ = [
+    "Headline",
+    "StateShares",
+    "collapse_check",
+    "format_difference",
+    "format_estimate",
+    "format_value",
+    "further_headlines",
+    "headlines",
+    "warnings",
+]
 
 Metrics = Mapping[str, Any]
 
@@ -18,6 +29,7 @@ NOTHING = "–"
 
 SHARES = (
     "ess_",
+    "coverage",
     "phi_positive_",
     "low_energy_fraction",
     "wrong_chirality_",
@@ -88,6 +100,30 @@ def _plain(value: Any) -> str:
     return f"{value:.3g}" if abs(value) < 1 else f"{value:.4g}"
 
 
+def format_estimate(key: str, value: float | None, error: float | None) -> str:
+    """A number with its error in the same units, to two digits of the error.
+
+    >>> format_estimate("ess_raw", 0.93214, 0.0012), format_estimate("delta_f_phi_kt", 5.763, 0.08)
+    ('93.21 ± 0.12 %', '5.763 ± 0.080')
+    """
+    if value is None or error is None or not error:
+        return format_value(key, value)
+    scale, unit = (100, " %") if key.startswith(SHARES) else (1, "")
+    digits = min(max(1 - math.floor(math.log10(scale * error)), 0), 6)
+    return f"{scale * value:.{digits}f} ± {scale * error:.{digits}f}{unit}".replace(
+        "-", "\N{MINUS SIGN}"
+    )
+
+
+def format_difference(key: str, value: float | None, error: float | None) -> str:
+    """The same with a sign."""
+    if value is None:
+        return NOTHING
+    return ("+" if value > 0 else "") + format_estimate(key, value, error).replace(
+        "-", "\N{MINUS SIGN}"
+    )
+
+
 def _signed(value: float | None) -> str:
     return NOTHING if value is None else f"{value:+.2f} kT".replace("-", "\N{MINUS SIGN}")
 
@@ -100,7 +136,7 @@ def _with_error(value: float | None, error: float | None, sign: str = "") -> str
 
 
 def headlines(metrics: Metrics) -> list[Headline]:
-    """The four numbers that say most about a run; two of them depend on the molecule."""
+    """The four numbers that say most about a run; the third depends on the molecule."""
     get = metrics.get
     return [
         Headline(
@@ -109,7 +145,25 @@ def headlines(metrics: Metrics) -> list[Headline]:
             f"{percent(get('ess_clipped'))} with the largest weights clipped",
             "What share of the samples counts once each is weighted; 100 % would be perfect.",
         ),
-        *(_backbone_headlines(metrics) if _has_backbone(metrics) else _geometry_headlines(metrics)),
+        Headline(
+            "Coverage of MD",
+            percent(get("coverage")),
+            f"{percent(get('coverage_expected'))} is what as many perfect samples would reach",
+            "Share of the MD frames in bins that hold a sample; what is missing here, no weight "
+            "brings back.",
+        ),
+        _free_energy_headline(metrics)
+        if _has_backbone(metrics)
+        else _geometry_headline(metrics, "torsion" if _has_torsions(metrics) else "bond"),
+        _cost_headline(metrics),
+    ]
+
+
+def further_headlines(metrics: Metrics) -> list[Headline]:
+    """What stands in small type under the four."""
+    get = metrics.get
+    return [
+        *(_distance_headlines(metrics)),
         Headline(
             "Mean energy error, reweighted",
             _with_error(
@@ -123,45 +177,83 @@ def headlines(metrics: Metrics) -> list[Headline]:
     ]
 
 
+def _cost_headline(metrics: Metrics) -> Headline:
+    evaluations, stages = metrics.get("n_energy_evaluations"), metrics.get("wall_time_s") or {}
+    training = sum(seconds for stage, seconds in stages.items() if stage.startswith("train"))
+    took = [f"{_duration(training)} of training"] if training else []
+    if stages.get("sample"):
+        took.append(f"{_duration(stages['sample'])} for {metrics['n_samples']:,} samples")
+    return Headline(
+        "Cost: energies evaluated",
+        NOTHING if evaluations is None else _count(evaluations),
+        ", ".join(took) or "wall times unknown",
+        "Energy evaluations of the training, which cost the same wherever they are made, and wall "
+        "times. Each sample takes one more.",
+    )
+
+
+def _count(number: int) -> str:
+    """Three digits of a large number.
+
+    >>> _count(4_349_952), _count(512_000), _count(0)
+    ('4.35 M', '512 k', '0')
+    """
+    for size, letter in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if number >= size:
+            return f"{number / size:.3g} {letter}"
+    return str(number)
+
+
+def _duration(seconds: float) -> str:
+    """
+    >>> _duration(19.2), _duration(1513.4), _duration(10_000)
+    ('19 s', '25 min', '2.8 h')
+    """
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 def _has_backbone(metrics: Metrics) -> bool:
     return metrics.get("ramachandran_tv_noise_floor") is not None
 
 
-def _backbone_headlines(metrics: Metrics) -> list[Headline]:
+def _free_energy_headline(metrics: Metrics) -> Headline:
     get = metrics.get
+    return Headline(
+        "ΔF of φ > 0",
+        _with_error(get("delta_f_phi_kt"), get("delta_f_phi_error_kt")),
+        f"MD {_with_error(get('delta_f_phi_md_kt'), get('delta_f_phi_md_error_kt'))}; "
+        f"both ends {_with_error(get('delta_f_phi_bar_kt'), get('delta_f_phi_bar_error_kt'))}",
+        "Free energy of the rare φ > 0 side against φ < 0, from the reweighted samples; it "
+        "should agree within the errors with MD's, and with that of samples and MD together.",
+    )
+
+
+def _distance_headlines(metrics: Metrics) -> list[Headline]:
+    if not _has_backbone(metrics):
+        return [_geometry_headline(metrics, "angle")]
     return [
         Headline(
             "Ramachandran total variation",
-            format_value("", get("ramachandran_tv")),
+            format_value("", metrics.get("ramachandran_tv")),
             _floors(metrics, "ramachandran_tv"),
             "How far the samples' (φ, ψ) map is from MD's, from 0 to 1. At its floor it is as "
             "good as these data can tell.",
-        ),
-        Headline(
-            "ΔF of φ > 0",
-            _with_error(get("delta_f_phi_kt"), get("delta_f_phi_error_kt")),
-            f"MD {_with_error(get('delta_f_phi_md_kt'), get('delta_f_phi_md_error_kt'))}; "
-            f"both ends {_with_error(get('delta_f_phi_bar_kt'), get('delta_f_phi_bar_error_kt'))}",
-            "Free energy of the rare φ > 0 side against φ < 0, from the reweighted samples; it "
-            "should agree within the errors with MD's, and with that of samples and MD together.",
-        ),
-    ]
-
-
-def _geometry_headlines(metrics: Metrics) -> list[Headline]:
-    """Of a molecule without φ and ψ: its torsions or else its bonds, and its angles."""
-    kinds = ("torsion" if _has_torsions(metrics) else "bond", "angle")
-    return [
-        Headline(
-            f"Total variation of {kind}s",
-            format_value("", metrics.get(f"{kind}_tv_mean")),
-            f"largest {format_value('', metrics.get(f'{kind}_tv_max'))}, "
-            f"{metrics.get(f'{kind}_tv_max_of') or 'of none'}; {_floors(metrics, f'{kind}_tv')}",
-            f"How far the samples' distributions are from MD's, from 0 to 1, the mean over all "
-            f"{kind}s. At its floor it is as good as these data can tell.",
         )
-        for kind in kinds
     ]
+
+
+def _geometry_headline(metrics: Metrics, kind: str) -> Headline:
+    """Of a molecule without φ and ψ: its torsions, bonds or angles."""
+    return Headline(
+        f"Total variation of {kind}s",
+        format_value("", metrics.get(f"{kind}_tv_mean")),
+        f"largest {format_value('', metrics.get(f'{kind}_tv_max'))}, "
+        f"{metrics.get(f'{kind}_tv_max_of') or 'of none'}; {_floors(metrics, f'{kind}_tv')}",
+        f"How far the samples' distributions are from MD's, from 0 to 1, the mean over all "
+        f"{kind}s. At its floor it is as good as these data can tell.",
+    )
 
 
 def _has_torsions(metrics: Metrics) -> bool:

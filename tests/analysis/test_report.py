@@ -1,5 +1,6 @@
 """The report's files, its page parsed with html.parser, and its words."""
 
+import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -13,12 +14,15 @@ import numpy as np
 import pytest
 
 from bgp4.analysis.metrics import compute_metrics, json_ready
-from bgp4.analysis.report import RunResult, write_report
+from bgp4.analysis.report import ASSETS, RunResult, write_report
+from bgp4.analysis.report import SCRIPTS as SCRIPT_FILES
 from bgp4.analysis.wording import collapse_check, format_value, percent, warnings
 
 ANY_MOLECULE = {"energies.png", "geometry.png", "weights.png", "training.png"}
 PNGS = ANY_MOLECULE | {"ramachandran.png", "profiles.png", "torsions.png"}
-HOSTILE = "<script>alert('x')</script> & \"quoted\""
+HOSTILE = "</script><!-- <script>alert('x')</script> & \"quoted\""
+SCRIPTS = 7
+"""The data, 3Dmol, and our own."""
 
 
 class Page(HTMLParser):
@@ -37,6 +41,13 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.text += data
+
+    @property
+    def data(self) -> Any:
+        """What the page draws from."""
+        script = re.search(r'<script type="application/json"[^>]*>(.*?)</script>', self.source)
+        assert script
+        return json.loads(script[1])
 
     def all(self, tag: str) -> list[dict[str, str | None]]:
         return [attrs for name, attrs in self.tags if name == tag]
@@ -62,14 +73,20 @@ def test_files(report: Path) -> None:
 
 def test_page_needs_nothing_beside_itself(report: Path) -> None:
     page = Page(report)
-    assert "http:" not in page.source
-    assert "https:" not in page.source
     links = [v for _, attrs in page.tags for k, v in attrs.items() if k in ("src", "href")]
-    assert all(link and link.startswith("data:image/png;base64,") for link in links)
+    assert all(link and link.startswith("data:") for link in links)
     assert len(page.all("img")) == len(PNGS)
     assert all(attrs.get("alt") for attrs in page.all("img"))
-    assert not page.all("link")
-    assert not page.all("script")
+    assert [attrs["rel"] for attrs in page.all("link")] == ["icon"]
+    assert len(page.all("script")) == SCRIPTS
+    [policy] = [
+        attrs["content"]
+        for attrs in page.all("meta")
+        if attrs.get("http-equiv") == "Content-Security-Policy"
+    ]
+    assert policy is not None
+    assert policy.startswith("default-src 'none'")
+    assert "http" not in policy
 
 
 def test_page_is_for_phones_dark_rooms_and_paper(report: Path) -> None:
@@ -83,8 +100,35 @@ def test_page_is_for_phones_dark_rooms_and_paper(report: Path) -> None:
 
 def test_what_comes_from_files_is_escaped(report: Path) -> None:
     page = Page(report)
-    assert "<script" not in page.source
+    assert "<script>alert" not in page.source
+    assert page.source.count("<!--") == 0
     assert page.text.count(HOSTILE) >= 4
+    assert page.data["runs"][0]["name"] == f"run {HOSTILE}"
+
+
+def test_names_of_residues_and_atoms_are_escaped(good_run: RunResult, tmp_path: Path) -> None:
+    topology = good_run.topology.copy()
+    topology.residue(1).name = HOSTILE
+    topology.atom(0).name = HOSTILE
+    page = Page(write_report([replace(good_run, topology=topology)], tmp_path))
+    assert "<script>alert" not in page.source
+    assert page.source.count("<!--") == 0
+    assert len(page.all("script")) == SCRIPTS
+    assert page.data["runs"][0]["sites"][0]["label"] == f"{HOSTILE}2"
+    assert HOSTILE in page.data["runs"][0]["molecule"]["labels"][0]
+
+
+def test_our_own_scripts_cannot_end_their_element() -> None:
+    for name in SCRIPT_FILES:
+        text = (ASSETS / name).read_text(encoding="utf-8")
+        assert "</script" not in text.lower()
+        assert "<!--" not in text
+
+
+def test_3dmol_is_the_file_that_its_note_names() -> None:
+    digest = hashlib.sha256((ASSETS / "3Dmol-min.js").read_bytes()).hexdigest()
+    assert digest in (ASSETS / "README.md").read_text(encoding="utf-8")
+    assert "BSD-3-Clause" in (ASSETS / "3Dmol-LICENSE").read_text(encoding="utf-8")
 
 
 def test_page_says_what_was_run(report: Path) -> None:
@@ -107,6 +151,8 @@ def test_several_runs_side_by_side(good_run: RunResult, tmp_path: Path) -> None:
     assert list(written["runs"]) == ["ala2", "ala2 (2)", "ala2 (3)"]
     assert written["runs"]["ala2"] == written["runs"]["ala2 (2)"]
     assert page.source.count('class="card"') == 3 * 4
+    assert set(written["comparison"]) >= {"ess_raw", "coverage", "delta_f_phi_kt"}
+    assert page.text.count("minus ala2") == 2
     assert len(page.all("img")) == len(PNGS)
 
 
