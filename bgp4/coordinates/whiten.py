@@ -118,8 +118,11 @@ def fit_standardise(
         if not circular[column]:  # towards the mean, as far as the cut stays in the empty arc
             mean = wrap(q[:, column] - centre[column]).mean()
             centre[column] += mean.clamp(-0.45 * gap, 0.45 * gap)
-    deviation = torch.cat([q[:, :start] - centre[:start], wrap(q[:, start:] - centre[start:])], 1)
-    scale = torch.where(circular, 1.0, deviation.square().mean(0).sqrt())
+    scale = torch.ones_like(centre)
+    for column in (~circular).nonzero().flatten().tolist():  # one at a time: frames are many
+        deviation = q[:, column] - centre[column]
+        deviation = wrap(deviation) if column >= start else deviation
+        scale[column] = deviation.square().mean().sqrt()
     return Standardise(centre, scale, circular, n_torsions)
 
 
