@@ -528,6 +528,11 @@ def test_outputs(in_tmp, call, smoke_run) -> None:
     refused(call("bench", "everything"), "linear", "energy", "everything")
     refused(call("bench", "linear", "-o", "no/s.json"), "no such folder")
     assert tree(in_tmp) == set()
+    for name in ("md.h5", "my.pdb", "md.xtc"):
+        (in_tmp / name).write_text("not samples")
+        refused(call("sample", run, "-o", name), name, "the file exists", "did not sample")
+        assert (in_tmp / name).read_text() == "not samples"
+        (in_tmp / name).unlink()
     (in_tmp / "there.h5").touch()
     refused(call("simulate", *SMOKE, "-o", "there.h5"), "there.h5", "exists")
     assert (in_tmp / "there.h5").stat().st_size == 0

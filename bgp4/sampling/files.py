@@ -30,7 +30,9 @@ def sidecar(path: Path) -> Path:
 
 
 def check_format(path: Path) -> None:
-    """Raise UserInputError unless the file's suffix is one of FORMATS and its folder is there."""
+    """Raise UserInputError unless the suffix is one of FORMATS, the folder is there, and no file of
+    another kind, such as MD frames or a molecule, would be lost.
+    """
     if path.suffix.lower() not in FORMATS:
         raise UserInputError(
             f"-o {path}: expected a file name that ends in {', '.join(FORMATS)}, "
@@ -38,6 +40,23 @@ def check_format(path: Path) -> None:
         )
     if not path.parent.is_dir():
         raise UserInputError(f"-o {path}: no such folder: {path.parent}")
+    if path.exists() and not _has_samples(path):
+        raise UserInputError(
+            f"-o {path}: the file exists, and bgp4 did not sample it; move it away or name another"
+        )
+
+
+def _has_samples(path: Path) -> bool:
+    """Whether a file has its weights in it or beside it, as no other program's does."""
+    if path.suffix.lower() != ".h5":
+        return sidecar(path).is_file()
+    import h5py
+
+    try:
+        with h5py.File(path) as file:
+            return "bgp4/log_prob" in file
+    except OSError:
+        return False
 
 
 def write_samples(
