@@ -26,7 +26,7 @@ from bgp4.errors import UserInputError
 from bgp4.flows.generator import BoltzmannGenerator
 from bgp4.run import RunFolder
 from bgp4.sampling.draw import energy_of_weights, refuse_without_overlap
-from bgp4.sampling.files import write_samples
+from bgp4.sampling.files import refuse_to_lose, write_samples
 from bgp4.sampling.generate import Samples, TrainedRun, concatenated, generate, load_trained
 from bgp4.sampling.reweight import (
     FreeEnergy,
@@ -293,6 +293,7 @@ class Ensemble:
         Args:
             path: .h5 (weights inside), or .pdb, .dcd, .xtc (weights in a CSV file beside it).
         """
+        refuse_to_lose(Path(path))
         attributes = {**self.origin, "temperature_k": self.temperature_k, "unbiased": False}
         return write_samples(Path(path), [self._samples], self.topology, attributes)
 

@@ -8,6 +8,7 @@ Heavy libraries are imported inside the commands, so that `--help` answers at on
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -320,10 +321,19 @@ def main() -> None:
     except SystemExit as ended:  # typer's own, of a KeyboardInterrupt too
         if ended.code == INTERRUPTED:
             print("bgp4: interrupted", file=sys.stderr)
+        if not ended.code and "TORCHELASTIC_RUN_ID" in os.environ:
+            _leave_torchrun()
         raise
     except KeyboardInterrupt:
         print("bgp4: interrupted", file=sys.stderr)
         raise SystemExit(INTERRUPTED) from None
+
+
+def _leave_torchrun() -> None:
+    """End the process at once: gloo's threads, if they still run when it ends, abort it."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -120,10 +120,12 @@ def sample_command(
             )
     run = RunFolder.find(run_path)
     from bgp4.sampling.draw import draw_samples
-    from bgp4.sampling.files import check_format
+    from bgp4.sampling.files import check_format, refuse_to_lose
 
     path = output or (Path("samples.h5") if run.is_bundled else run.samples_path)
     check_format(path)
+    if output is not None:
+        refuse_to_lose(path)
     with _alone(path, [run] if path == run.samples_path else []):
         drawn = draw_samples(
             run, n, path, weights, seed, temperature_k, device, check_energies, unbiased

@@ -132,6 +132,7 @@ def joined(device: str) -> Iterator[Ranks]:
     if not ranks.is_writer:
         logging.getLogger("bgp4").setLevel(logging.ERROR)
     yield ranks
+    ranks.total(0)  # none ends, and takes its connections along, before all are done
     dist.destroy_process_group()
 
 

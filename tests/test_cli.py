@@ -170,7 +170,7 @@ def test_a_temperature_without_overlap_leaves_what_was_there(
     """Neither new files nor changed ones, run.json included."""
     shutil.copytree(smoke_run.path, in_tmp / "run")
     for name in ("run/samples.h5", "s.pdb", "s.xtc", "s.weights.csv"):
-        (in_tmp / name).write_text("of before")
+        (in_tmp / name).write_text("of before")  # samples: the weights are beside them
     before = {path: path.read_bytes() for path in in_tmp.rglob("*") if path.is_file()}
     answer = call("sample", "run", "-n", "40", "--temperature", "90", *options)
     assert answer.code == 2

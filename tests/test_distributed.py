@@ -149,7 +149,7 @@ def test_two_processes_train_the_model_of_one(together, alone) -> None:
 def test_one_of_them_writes(together, alone) -> None:
     run, done = together
     assert {p.name for p in run.path.parent.rglob("*")} - {"run"} == {
-        *("config.yaml", "checkpoint.safetensors", "history.csv", "run.json")
+        *("config.yaml", "molecule.json", "checkpoint.safetensors", "history.csv", "run.json")
     }
     assert len(run.history_path.read_text().splitlines()) == 5
     assert done.out.count("wrote run (best model with held-out log-likelihood") == 1

@@ -16,7 +16,15 @@ from bgp4.files import check_whole_hdf5, replacing, written_by_others
 from bgp4.hdf5 import check_hdf5
 from bgp4.sampling.generate import Samples
 
-__all__ = ["FORMATS", "read_attributes", "read_samples", "sidecar", "write_samples"]
+__all__ = [
+    "FORMATS",
+    "check_format",
+    "read_attributes",
+    "read_samples",
+    "refuse_to_lose",
+    "sidecar",
+    "write_samples",
+]
 
 FORMATS = (".h5", ".pdb", ".dcd", ".xtc")
 
@@ -30,9 +38,7 @@ def sidecar(path: Path) -> Path:
 
 
 def check_format(path: Path) -> None:
-    """Raise UserInputError unless the suffix is one of FORMATS, the folder is there, and no file of
-    another kind, such as MD frames or a molecule, would be lost.
-    """
+    """Raise UserInputError unless the file's suffix is one of FORMATS and its folder is there."""
     if path.suffix.lower() not in FORMATS:
         raise UserInputError(
             f"-o {path}: expected a file name that ends in {', '.join(FORMATS)}, "
@@ -40,6 +46,10 @@ def check_format(path: Path) -> None:
         )
     if not path.parent.is_dir():
         raise UserInputError(f"-o {path}: no such folder: {path.parent}")
+
+
+def refuse_to_lose(path: Path) -> None:
+    """Raise UserInputError if a file of another kind, MD frames or a molecule, would be lost."""
     if path.exists() and not _has_samples(path):
         raise UserInputError(
             f"-o {path}: the file exists, and bgp4 did not sample it; move it away or name another"
