@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bgp4.config import Config, existing_data, load_config
 from bgp4.errors import UserInputError
-from bgp4.files import atomic_write_text, written_by_others
+from bgp4.files import atomic_write_text, check_folder, refuse_existing, written_by_others
 from bgp4.lock import locked_output
 from bgp4.paths import is_bundled_data
 from bgp4.progress import progress
@@ -199,10 +199,8 @@ def init_command(
     """`bgp4 init`."""
     _set_up_logging()
     output = output or Path(f"{Path(source).stem}.yaml")
-    if not output.parent.is_dir():
-        raise UserInputError(f"-o {output}: no such folder: {output.parent}")
-    if output.exists():
-        raise UserInputError(f"-o {output}: the file exists; move it away or name another")
+    check_folder(output)
+    refuse_existing(output)
     from bgp4.init import config_text, description, proposed_config
     from bgp4.system import load_molecule
 
@@ -224,10 +222,9 @@ def simulate_command(
     output = output or _simulated_path(config)
     if output.suffix not in (".h5", ".hdf5"):
         raise UserInputError(f"-o {output}: expected a name that ends in .h5")
-    if not output.parent.is_dir():
-        raise UserInputError(f"-o {output}: no such folder: {output.parent}")
-    if output.exists() and not resume:
-        raise UserInputError(f"-o {output}: the file exists; move it away or name another")
+    check_folder(output)
+    if not resume:
+        refuse_existing(output)
     with locked_output(output):
         if output.exists():
             _finish_simulation(config, output)
@@ -309,8 +306,8 @@ def bench_command(what: str, output: Path | None, run: Path) -> None:
     _set_up_logging()
     if what not in BENCHES:
         raise UserInputError(f"bench: expected one of {', '.join(BENCHES)}, found {what}")
-    if output is not None and not output.parent.is_dir():
-        raise UserInputError(f"-o {output}: no such folder: {output.parent}")
+    if output is not None:
+        check_folder(output)
     measure = getattr(importlib.import_module(f"bgp4.bench.{what}"), f"bench_{what}")
     measured = measure(run) if what == "sampling" else measure()
     text = json.dumps(measured, indent=2) + "\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from bgp4.trajectories import CHUNK, read_trajectory
 if TYPE_CHECKING:
     import mdtraj
 
-__all__ = ["Frames", "Made", "Split", "all_trans", "load_frames", "sha256", "split_blocks"]
+__all__ = ["Frames", "Made", "Split", "all_trans", "load_frames", "split_blocks"]
 
 log = logging.getLogger(__name__)
 
@@ -195,12 +194,6 @@ def split_blocks(n_frames: int, heldout_fraction: float, seed: int) -> Split:
     chosen = set(np.random.default_rng(seed).permutation(len(blocks))[:n_heldout].tolist())
     parts = [[b for i, b in enumerate(blocks) if (i in chosen) == held] for held in (False, True)]
     return Split(np.concatenate(parts[0]), np.concatenate(parts[1]))
-
-
-def sha256(path: Path) -> str:
-    """The file's SHA-256, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check_positions(

@@ -6,6 +6,7 @@ never read, and the next to write there replaces or removes it.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,13 +18,34 @@ __all__ = [
     "append_text",
     "atomic_write_bytes",
     "atomic_write_text",
+    "check_folder",
     "check_whole_hdf5",
     "part_of",
     "put_in_place",
+    "refuse_existing",
     "remove_leftovers",
     "replacing",
+    "sha256",
     "written_by_others",
 ]
+
+
+def check_folder(path: Path) -> None:
+    """Raise UserInputError unless the folder is there that an output is to go to."""
+    if not path.parent.is_dir():
+        raise UserInputError(f"-o {path}: no such folder: {path.parent}")
+
+
+def refuse_existing(path: Path) -> None:
+    """Raise UserInputError if an output would take the place of a file."""
+    if path.exists():
+        raise UserInputError(f"-o {path}: the file exists; move it away or name another")
+
+
+def sha256(path: Path) -> str:
+    """The file's SHA-256, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def part_of(path: Path) -> Path:

@@ -12,6 +12,7 @@ from typing import Any
 
 from bgp4 import __version__
 from bgp4.config import Config, dump_config
+from bgp4.files import sha256
 from bgp4.system import Molecule
 
 __all__ = ["provenance", "versions"]
@@ -35,8 +36,8 @@ def provenance(config: Config, molecule: Molecule) -> dict[str, Any]:
         "versions": versions(),
         "source": source_state(),
         "sha256": {
-            "config": _sha256(dump_config(config).encode()),
-            "system": _sha256(molecule.system_xml.encode()),
+            "config": _text_sha256(dump_config(config)),
+            "system": _text_sha256(molecule.system_xml),
             **_system_files(config),
         },
     }
@@ -70,8 +71,8 @@ def _system_files(config: Config) -> dict[str, str]:
     """Of the files that the config's `system` names, where they are files."""
     named = (*config.system.files, *map(Path, config.system.forcefield))
     found = [path for path in named if path.is_file()]
-    return {path.name: _sha256(path.read_bytes()) for path in found}
+    return {path.name: sha256(path) for path in found}
 
 
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+def _text_sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -158,10 +158,8 @@ def peptide_torsions(topology: mdtraj.Topology) -> list[tuple[int, int, int, int
 
     Where N has two carbons besides C (proline), the one named CA is taken.
     """
-    neighbours: dict[int, list[mdtraj.core.topology.Atom]] = {a.index: [] for a in topology.atoms}
-    for a, b in topology.bonds:
-        neighbours[a.index].append(b)
-        neighbours[b.index].append(a)
+    graph = bond_graph(topology)
+    neighbours = {i: [topology.atom(j) for j in graph[i]] for i in graph}
     found = []
     for a, b in topology.bonds:
         for c, n in ((a, b), (b, a)):

@@ -5,12 +5,15 @@ A warning from bgp4's own modules is an error in every test.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import openmm
@@ -20,9 +23,12 @@ from numpy.typing import NDArray
 from openmm import unit
 
 from bgp4.config import Config, SystemConfig, load_config
-from bgp4.data import Frames, load_frames
+from bgp4.data import Frames, load_frames, split_blocks
 from bgp4.run import RunFolder
 from bgp4.system import Molecule, load_molecule
+
+if TYPE_CHECKING:
+    from bgp4.training.trainer import Trainer
 
 Plain = Callable[[str, NDArray], tuple[NDArray[np.float64], NDArray[np.float64]]]
 
@@ -62,6 +68,36 @@ def smoke_run(smoke_config: Config, tmp_path_factory: pytest.TempPathFactory) ->
     from bgp4.training.loop import train
 
     return train(smoke_config, tmp_path_factory.mktemp("runs") / "smoke", device="cpu")
+
+
+@pytest.fixture
+def begun_trainer(alanine, smoke_frames, tmp_path) -> Callable[[Config], Trainer]:
+    """Makes the trainer of a config, ready to step, with a run folder of its own."""
+    from bgp4.energies.batched import BatchedEnergy
+    from bgp4.training.loop import fitted_generator
+    from bgp4.training.trainer import Trainer
+
+    def make(config: Config) -> Trainer:
+        split = split_blocks(len(smoke_frames.positions_nm), 0.1, 0)
+        model = fitted_generator(config, alanine.zmatrix, smoke_frames.positions_nm[split.train])
+        energy = BatchedEnergy(alanine, config.temperature_k, torch.float32)
+        run = RunFolder.create(tmp_path / "run", config, alanine)
+        made = Trainer(config, run, model, energy, smoke_frames, split, alanine)
+        made.start(resume=False)
+        return made
+
+    return make
+
+
+def script_module(name: str) -> ModuleType:
+    """A file of scripts/ as a module, which is no package."""
+    path = Path(__file__).parents[1] / "scripts" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")

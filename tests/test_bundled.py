@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -19,6 +18,7 @@ from bgp4.errors import UserInputError
 from bgp4.run import RunFolder
 from bgp4.sampling.draw import draw_samples
 from bgp4.sampling.files import read_attributes, read_samples
+from tests.conftest import script_module
 
 CHECKOUT = Path(__file__).parents[1]
 DEFAULTS = (True, 0, None, "cpu", False, False)
@@ -26,12 +26,7 @@ DEFAULTS = (True, 0, None, "cpu", False, False)
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("b", CHECKOUT / "scripts" / "bundle_model.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script_module("bundle_model")
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bgp4.config import load_config
-from bgp4.data import BLOCKS, load_frames, sha256, split_blocks
+from bgp4.data import BLOCKS, load_frames, split_blocks
 from bgp4.errors import UserInputError
+from bgp4.files import sha256
 from bgp4.paths import bundled_configs, find_config, find_data
 
 

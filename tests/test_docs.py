@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +12,7 @@ import yaml
 import bgp4
 from bgp4.cli import app
 from bgp4.collapse import Verdict
+from tests.conftest import script_module
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -25,12 +25,7 @@ COMMANDS = {command.name or command.callback.__name__ for command in app.registe
 
 @pytest.fixture(scope="module")
 def hooks() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("hooks", ROOT / "scripts" / "docs_hooks.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script_module("docs_hooks")
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)

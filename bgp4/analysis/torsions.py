@@ -13,7 +13,7 @@ import numpy as np
 from mdtraj.geometry import dihedral
 from numpy.typing import NDArray
 
-from bgp4.topology import distinct
+from bgp4.topology import bond_graph, distinct
 
 __all__ = [
     "BackboneTorsions",
@@ -101,10 +101,8 @@ def stereocentres(topology: mdtraj.Topology) -> NDArray[np.int64]:
     The order of the four neighbours is that of the topology, so a sign of theirs compares
     conformations, and says nothing of R and S.
     """
-    neighbours: list[list[int]] = [[] for _ in range(topology.n_atoms)]
-    for one, other in topology.bonds:
-        neighbours[one.index].append(other.index)
-        neighbours[other.index].append(one.index)
+    graph = bond_graph(topology)
+    neighbours = [list(graph[atom]) for atom in range(topology.n_atoms)]
     classes = _atom_classes([atom.element.symbol for atom in topology.atoms], neighbours)
     found = [
         [atom.index, *sorted(near)]

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from bgp4.distributed import ALONE, Ranks, joined
-from bgp4.energies.base import REJECTED_ENERGY_KT, Energy
+from bgp4.energies.base import Energy
 from bgp4.energies.select import CheckedEnergy, weighing_energy
 from bgp4.errors import UserInputError
 from bgp4.progress import progress
@@ -78,8 +78,7 @@ def draw_samples(
 
     def kept(chunks: Iterator[Samples]) -> Iterator[Samples]:
         for chunk in chunks:
-            usable = ~(chunk.energy_kt >= REJECTED_ENERGY_KT)
-            log_weights.append(np.where(usable, chunk.log_weight, -np.inf))
+            log_weights.append(chunk.strict_log_weight)
             report(sum(map(len, log_weights)), "")
             yield chunk
         if weights and kelvin != trained.config.temperature_k:

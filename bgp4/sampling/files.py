@@ -12,7 +12,7 @@ import numpy as np
 
 from bgp4 import __version__
 from bgp4.errors import UserInputError
-from bgp4.files import check_whole_hdf5, replacing, written_by_others
+from bgp4.files import check_folder, check_whole_hdf5, replacing, written_by_others
 from bgp4.hdf5 import check_hdf5
 from bgp4.sampling.generate import Samples
 
@@ -44,8 +44,7 @@ def check_format(path: Path) -> None:
             f"-o {path}: expected a file name that ends in {', '.join(FORMATS)}, "
             f"found {path.suffix or 'no suffix'}"
         )
-    if not path.parent.is_dir():
-        raise UserInputError(f"-o {path}: no such folder: {path.parent}")
+    check_folder(path)
 
 
 def refuse_to_lose(path: Path) -> None:

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bgp4.config import Config
-from bgp4.data import Frames, Split, sha256
+from bgp4.data import Frames, Split
 from bgp4.distributed import ALONE, Ranks
 from bgp4.energies.base import Energy
 from bgp4.errors import RunError
+from bgp4.files import sha256
 from bgp4.flows.generator import BoltzmannGenerator
 from bgp4.interrupt import deferred_interrupt
 from bgp4.p4 import SingularMatrixError

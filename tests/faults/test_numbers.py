@@ -17,12 +17,9 @@ from hypothesis.extra.numpy import arrays
 
 from bgp4.cli import main
 from bgp4.config import Config
-from bgp4.data import split_blocks
 from bgp4.energies.base import REJECTED_ENERGY_KT
-from bgp4.energies.batched import BatchedEnergy
 from bgp4.errors import RunError
 from bgp4.p4 import P4InvLinear, P4Report, p4_layers
-from bgp4.run import RunFolder
 from bgp4.sampling.reweight import (
     effective_sample_size,
     effective_sample_size_clipped,
@@ -30,24 +27,16 @@ from bgp4.sampling.reweight import (
     weighted_mean,
 )
 from bgp4.training.diagnosis import coordinate_names, diagnose
-from bgp4.training.loop import fitted_generator
 from bgp4.training.step import StepResult
 from bgp4.training.trainer import Trainer
 from bgp4.training.window import Window
 
 
 @pytest.fixture
-def trainer(smoke_config: Config, alanine, smoke_frames, tmp_path) -> Callable[..., Trainer]:
+def trainer(smoke_config: Config, begun_trainer) -> Callable[..., Trainer]:
     def make(**changes: object) -> Trainer:
         training = smoke_config.training.model_copy(update={"steps": 200, **changes})
-        config = smoke_config.model_copy(update={"training": training})
-        split = split_blocks(len(smoke_frames.positions_nm), 0.1, 0)
-        model = fitted_generator(config, alanine.zmatrix, smoke_frames.positions_nm[split.train])
-        energy = BatchedEnergy(alanine, config.temperature_k, torch.float32)
-        run = RunFolder.create(tmp_path / "run", config, alanine)
-        made = Trainer(config, run, model, energy, smoke_frames, split, alanine)
-        made.start(resume=False)
-        return made
+        return begun_trainer(smoke_config.model_copy(update={"training": training}))
 
     return make
 

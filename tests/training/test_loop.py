@@ -21,13 +21,12 @@ from torch import Tensor
 from bgp4.analysis.collect import collect_run
 from bgp4.config import Config, SystemConfig
 from bgp4.data import split_blocks
-from bgp4.energies.batched import BatchedEnergy
 from bgp4.errors import RunError, UserInputError
 from bgp4.flows.generator import Conformations
 from bgp4.run import RunFolder
 from bgp4.system import load_molecule
 from bgp4.training.history import COLUMNS
-from bgp4.training.loop import fitted_generator, train
+from bgp4.training.loop import train
 from bgp4.training.monitor import PhiMonitor
 from bgp4.training.trainer import MAX_SKIPPED_IN_A_ROW, Trainer
 
@@ -42,20 +41,9 @@ def with_training(config: Config, **changes: object) -> Config:
 
 
 @pytest.fixture
-def trainer(smoke_config, alanine, smoke_frames, tmp_path) -> Callable[..., Trainer]:
+def trainer(smoke_config, begun_trainer) -> Callable[..., Trainer]:
     """Makes trainers that are ready to step."""
-
-    def make(**changes: object) -> Trainer:
-        config = with_training(smoke_config, **changes)
-        split = split_blocks(len(smoke_frames.positions_nm), 0.1, 0)
-        model = fitted_generator(config, alanine.zmatrix, smoke_frames.positions_nm[split.train])
-        energy = BatchedEnergy(alanine, config.temperature_k, torch.float32)
-        run = RunFolder.create(tmp_path / "run", config, alanine)
-        made = Trainer(config, run, model, energy, smoke_frames, split, alanine)
-        made.start(resume=False)
-        return made
-
-    return make
+    return lambda **changes: begun_trainer(with_training(smoke_config, **changes))
 
 
 def test_what_a_run_leaves(smoke_run, smoke_config) -> None:
