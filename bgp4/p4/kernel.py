@@ -24,12 +24,13 @@ FLAGS = (
 
 
 class Kernel(NamedTuple):
-    """The operators: `P4Forward` and `P4Inverse`, a merge in place, and `probe_residual`."""
+    """The operators: `P4Forward`, `P4Inverse`, `perturbation`, a merge in place, A B."""
 
     forward: Any
     inverse: Any
+    perturbation: Any
     merge: Any
-    probe: Any
+    matmul: Any
 
 
 def kernel_for(tensor: Tensor) -> Kernel | None:

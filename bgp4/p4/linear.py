@@ -20,10 +20,11 @@ from torch import Tensor, nn
 from bgp4.p4.autograd import p4_forward, p4_inverse
 from bgp4.p4.rank_one import (
     Factor,
+    Perturbation,
     inverse_residual,
     merged_inverse,
     merged_matrix,
-    probe_residual,
+    perturbation,
     rank_one_factor,
 )
 from bgp4.p4.state import P4State, identity_state, merge_in_place, recompute, refine
@@ -115,7 +116,8 @@ class P4InvLinear(Linear):
 
     def weight_inverse(self) -> Tensor:
         """(A + u v^T)^-1, (n, n)."""
-        return merged_inverse(self.A_inv, self.factor(), self.v)
+        factor = self.factor()
+        return merged_inverse(self.A_inv, factor.w, torch.mv(self.A_inv.T, self.v), factor.value)
 
     def logabsdet(self) -> Tensor:
         """log|det(A + u v^T)|, shape (), float64."""
@@ -129,17 +131,13 @@ class P4InvLinear(Linear):
         """f = 1 + v^T A^-1 u of the present perturbation."""
         return rank_one_factor(self.A_inv, self.u, self.v)
 
+    def perturbation(self) -> Perturbation:
+        """The same without a graph, with all that a merge needs of it."""
+        return perturbation(self.A_inv, self.u, self.v)
+
     def residual(self) -> Tensor:
         """||A A_inv - I||_F of the buffers, in O(n^3)."""
         return inverse_residual(self.A, self.A_inv)
-
-    def probe(self) -> float:
-        """An O(n^2) estimate of :meth:`residual`, inf where that is NaN.
-
-        The probing vector is v: this holds right after a merge, while v ~ N(0, I).
-        """
-        estimate = probe_residual(self.A, self.A_inv, self.v.detach())
-        return torch.inf if math.isnan(estimate) else estimate
 
     @property
     def state(self) -> P4State:
@@ -150,16 +148,25 @@ class P4InvLinear(Linear):
     def merge(
         self,
         generator: torch.Generator | None = None,
-        factor: Factor | None = None,
-    ) -> None:
+        known: Perturbation | None = None,
+    ) -> float:
         """Moves u v^T into the buffers, then u = 0 and v ~ N(0, I); the map stays the same.
+
+        Args:
+            known: :meth:`perturbation` where it is known already.
+
+        Returns:
+            An O(n^2) estimate of :meth:`residual`, inf where that is NaN, from the new v.
 
         Raises:
             ValueError: A + u v^T is singular or not finite; nothing has changed then.
         """
-        merge_in_place(self.state, self.u, self.v, factor)
+        v = standard_normal(self.v, generator)
+        estimate = merge_in_place(self.state, self.u, self.v, v, known)
         self.merges.add_(1)
-        self.reset_perturbation(generator)
+        self.u.zero_()
+        self.v.copy_(v)
+        return torch.inf if math.isnan(estimate) else estimate
 
     @torch.no_grad()
     def refine(
@@ -174,17 +181,14 @@ class P4InvLinear(Linear):
         """A_inv and the determinant of A from scratch."""
         self._set_state(recompute(self.state))
 
+    @torch.no_grad()
     def reset_perturbation(
         self,
         generator: torch.Generator | None = None,
     ) -> None:
         """u = 0 and v ~ N(0, I), dropping the perturbation."""
-        v = self.v.detach()
-        self.u.detach().zero_()
-        if generator is None or generator.device == v.device:
-            v.normal_(generator=generator)
-        else:
-            v.copy_(standard_normal(v, generator))
+        self.u.zero_()
+        self.v.copy_(standard_normal(self.v, generator))
 
     def _set_state(self, state: P4State) -> None:
         for buffer, value in zip(self.state, state, strict=True):

@@ -22,12 +22,13 @@ from bgp4.p4.kernel import kernel_for
 
 __all__ = [
     "Factor",
+    "Perturbation",
     "inverse_product",
     "inverse_residual",
-    "log_abs",
     "merged_inverse",
     "merged_matrix",
     "newton_schulz",
+    "perturbation",
     "probe_residual",
     "product",
     "rank_one_factor",
@@ -57,6 +58,38 @@ class Factor(NamedTuple):
         return self.value.abs().log()
 
 
+class Perturbation(NamedTuple):
+    """What a merge of u v^T needs to know of it.
+
+    Attributes:
+        w: A^-1 u, (n,).
+        q: A^-T v, (n,).
+        f: 1 + v^T A^-1 u.
+    """
+
+    w: Tensor
+    q: Tensor
+    f: float
+
+    @property
+    def logabs(self) -> float:
+        """log|f|, -inf for f = 0, which ``math.log`` refuses."""
+        return math.log(abs(self.f)) if self.f else -math.inf
+
+
+@torch.no_grad()
+def perturbation(
+    A_inv: Tensor,  # (n, n)
+    u: Tensor,  # (n,)
+    v: Tensor,  # (n,)
+) -> Perturbation:
+    """w, q and f of u v^T, in one pass over A_inv on a CPU."""
+    if kernel := kernel_for(A_inv):
+        return Perturbation(*kernel.perturbation(A_inv.contiguous(), u, v))
+    w, q = torch.mv(A_inv, u), torch.mv(A_inv.T, v)
+    return Perturbation(w, q, 1 + torch.dot(v, w).item())
+
+
 def rank_one_factor(
     A_inv: Tensor,  # (n, n)
     u: Tensor,  # (n,)
@@ -70,11 +103,6 @@ def rank_one_factor(
     """
     w = torch.mv(A_inv, u)
     return Factor(w, torch.dot(v, w) + 1)
-
-
-def log_abs(value: float) -> float:
-    """log|value|, and -inf for zero, which ``math.log`` refuses."""
-    return math.log(abs(value)) if value else -math.inf
 
 
 def product(
@@ -110,12 +138,13 @@ def merged_matrix(
 
 def merged_inverse(
     A_inv: Tensor,  # (n, n)
-    factor: Factor,  # of u and v
-    v: Tensor,  # (n,)
+    w: Tensor,  # (n,), A_inv u
+    q: Tensor,  # (n,), A_inv^T v
+    f: Tensor | float,  # 1 + v^T w
     out: Tensor | None = None,  # (n, n), may be A_inv
 ) -> Tensor:
-    """(A + u v^T)^-1 = A^-1 - (A^-1 u / f) (A^-T v)^T, with A^-1 u and f from `factor`."""
-    return merged_matrix(A_inv, factor.w / -factor.value, torch.mv(A_inv.T, v), out)
+    """(A + u v^T)^-1 = A^-1 - (w / f) q^T."""
+    return merged_matrix(A_inv, w / -f, q, out)
 
 
 def inverse_residual(
@@ -135,8 +164,6 @@ def probe_residual(
 
     Its square is an unbiased estimate of :func:`inverse_residual` squared.
     """
-    if kernel := kernel_for(A):
-        return float(kernel.probe(A.contiguous(), A_inv.contiguous(), z))
     return torch.linalg.vector_norm(torch.mv(A, torch.mv(A_inv, z)) - z).item()
 
 
@@ -148,7 +175,7 @@ def newton_schulz(
 
     The new residual is R^2; it converges where the spectral radius of R is below 1.
     """
-    return torch.addmm(X, X, _defect(A, X), alpha=-1)
+    return X - _matmul(X, _defect(A, X))
 
 
 def soleymani(
@@ -170,15 +197,20 @@ def soleymani(
     Six matrix products, by powers up to R^4.
     """
     R = -_defect(A, X)
-    R2 = R @ R
-    R3, R4 = R2 @ R, R2 @ R2
+    R2 = _matmul(R, R)
+    R3, R4 = _matmul(R2, R), _matmul(R2, R2)
     head = R + R2 + R3
     tail = R + R2 + R3 * (7 / 16) + R4 / 16
     tail.diagonal().add_(1)
-    return torch.addmm(X, X, torch.addmm(head, R4, tail))
+    return X + _matmul(X, head + _matmul(R4, tail))
 
 
 def _defect(A: Tensor, X: Tensor) -> Tensor:
-    S = A @ X
+    S = _matmul(A, X)
     S.diagonal().sub_(1)
     return S
+
+
+def _matmul(a: Tensor, b: Tensor) -> Tensor:
+    kernel = kernel_for(a)
+    return kernel.matmul(a, b) if kernel else a @ b

@@ -18,7 +18,7 @@ from torch.optim import Adam, AdamW, Optimizer
 
 from bgp4.p4.dense import P4Dense
 from bgp4.p4.linear import P4InvLinear
-from bgp4.p4.rank_one import log_abs
+from bgp4.p4.rank_one import Perturbation
 
 __all__ = ["P4Report", "P4Schedule", "determinant_penalty", "merge_step", "p4_layers"]
 
@@ -68,9 +68,9 @@ class P4Schedule:
             return self.residual_tolerance
         return (layer.features * torch.finfo(layer.A.dtype).eps) ** 0.5
 
-    def objection(self, layer: P4InvLinear, f: float) -> str | None:
-        """Why this layer must not merge with factor f: "factor", "logabsdet", or None."""
-        change = log_abs(f)
+    def objection(self, layer: P4InvLinear, due: Perturbation) -> str | None:
+        """Why this layer must not merge what is due: "factor", "logabsdet", or None."""
+        change = due.logabs
         if not self.min_log_factor < change < math.inf:
             return "factor"
         low, high = self.bounds(layer.features)
@@ -178,16 +178,15 @@ def _merge_layer(
         layer.merge(generator)
         _reset_moments(optimizer, layer.v)
         return P4Report(merged=1)
-    factor = layer.factor()
-    f = factor.value.item()
+    due = layer.perturbation()
     # Whatever is not finite in u or v is in f too, so that the usual case needs one look.
-    if not math.isfinite(f) and not _finite(layer):
+    if not math.isfinite(due.f) and not _finite(layer):
         return _reset(layer, optimizer, generator)
-    if reason := schedule.objection(layer, f):
+    if reason := schedule.objection(layer, due):
         return P4Report(rejected=Counter([reason]))
-    layer.merge(generator, factor)
+    residual = layer.merge(generator, due)
     _reset_moments(optimizer, layer.v)
-    return _repair(layer, schedule)
+    return _repair(layer, schedule, residual)
 
 
 def _finite(layer: P4InvLinear | P4Dense) -> bool:
@@ -204,13 +203,12 @@ def _reset(
     return P4Report(nonfinite=1)
 
 
-def _repair(layer: P4InvLinear, schedule: P4Schedule) -> P4Report:
+def _repair(layer: P4InvLinear, schedule: P4Schedule, residual: float) -> P4Report:
     """The report of a merge, after repair of the inverse where that is needed or due.
 
     A worn inverse has misjudged the determinant too, which refining would not mend: beyond the
     tolerance both are recomputed.
     """
-    residual = layer.probe()
     due = schedule.refine_every > 0 and layer.merges.item() % schedule.refine_every == 0
     worn = residual > schedule.tolerance(layer)
     if worn:

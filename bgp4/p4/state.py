@@ -14,13 +14,13 @@ from torch import Tensor
 
 from bgp4.p4.kernel import kernel_for
 from bgp4.p4.rank_one import (
-    Factor,
+    Perturbation,
     inverse_residual,
-    log_abs,
     merged_inverse,
     merged_matrix,
     newton_schulz,
-    rank_one_factor,
+    perturbation,
+    probe_residual,
     soleymani,
 )
 
@@ -77,7 +77,7 @@ def merge(
     (tensor(-1.), tensor(0., dtype=torch.float64))
     """
     merged = P4State(*(t.clone(memory_format=torch.contiguous_format) for t in state))
-    merge_in_place(merged, u, v)
+    merge_in_place(merged, u, v, z=v)
     return merged
 
 
@@ -85,27 +85,31 @@ def merge_in_place(
     state: P4State,
     u: Tensor,  # (n,)
     v: Tensor,  # (n,)
-    factor: Factor | None = None,
-) -> None:
+    z: Tensor,  # (n,)
+    known: Perturbation | None = None,
+) -> float:
     """:func:`merge`, written into the tensors of `state`, all of them contiguous.
 
     Args:
-        factor: ``rank_one_factor(state.A_inv, u, v)`` where it is known already.
+        z: Where the new inverse is probed; may be v.
+        known: ``perturbation(state.A_inv, u, v)`` where it is known already.
+
+    Returns:
+        ``probe_residual(state.A, state.A_inv, z)`` after the merge.
 
     Raises:
         ValueError: A + u v^T is singular, or not finite; nothing has changed then.
     """
-    factor = rank_one_factor(state.A_inv, u, v) if factor is None else factor
-    f = factor.value.item()
-    if f == 0 or not math.isfinite(f):
-        raise ValueError(f"merge: A + u v^T must be invertible, but its factor is {f:g}")
+    known = perturbation(state.A_inv, u, v) if known is None else known
+    if known.f == 0 or not math.isfinite(known.f):
+        raise ValueError(f"merge: A + u v^T must be invertible, but its factor is {known.f:g}")
     if kernel := kernel_for(state.A):
-        kernel.merge(*state, u, v, factor.w, f)
-        return
-    merged_inverse(state.A_inv, factor, v, out=state.A_inv)
+        return float(kernel.merge(*state, u, v, z, *known))
+    merged_inverse(state.A_inv, *known, out=state.A_inv)
     merged_matrix(state.A, u, v, out=state.A)
-    state.sign.mul_(math.copysign(1, f))
-    state.logabsdet.add_(log_abs(f))
+    state.sign.mul_(math.copysign(1, known.f))
+    state.logabsdet.add_(known.logabs)
+    return probe_residual(state.A, state.A_inv, z)
 
 
 def refine(

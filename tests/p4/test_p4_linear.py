@@ -166,7 +166,7 @@ def test_looking_changes_nothing(random_layer) -> None:
     repr(layer)
     layer.eval()(x)
     layer.train().inverse(x)[0].sum().backward()
-    layer.state_dict(), layer.weight(), layer.weight_inverse(), layer.probe()
+    layer.state_dict(), layer.weight(), layer.weight_inverse(), layer.perturbation()
     for name, value in layer.state_dict().items():
         assert torch.equal(value, before[name]), name
     assert version == [t._version for t in layer.state_dict().values()]

@@ -104,7 +104,7 @@ def test_the_sign_follows_a_walk_to_minus_identity() -> None:
 def test_singular_merges_are_refused(v: torch.Tensor) -> None:
     state = matrix_state(I3)
     with pytest.raises(ValueError, match="must be invertible"):
-        merge_in_place(state, I3[0], v)
+        merge_in_place(state, I3[0], v, z=v)
     torch.testing.assert_close(state.A, I3)
 
 

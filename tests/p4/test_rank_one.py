@@ -31,7 +31,8 @@ def test_products_and_determinant(n: int, seed: int, batch: int) -> None:
     if factor.value.abs() > 1e-3:
         inverse = B.inverse()
         torch.testing.assert_close(rank_one.inverse_product(A_inv, u, v, x), x @ inverse.T)
-        torch.testing.assert_close(rank_one.merged_inverse(A_inv, factor, v), inverse)
+        known = rank_one.perturbation(A_inv, u, v)
+        torch.testing.assert_close(rank_one.merged_inverse(A_inv, *known), inverse)
 
 
 def test_factor_of_a_singular_update() -> None:
