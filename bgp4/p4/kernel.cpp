@@ -87,13 +87,16 @@ Tensor empty_vector(int64_t size, const Tensor& like) {
   return at::detail::empty_cpu({size}, like.options());
 }
 
-// w = A^-1 u and q = A^-T v in one pass over A^-1; f.
+// w = A^-1 u and q = A^-T v, and -A^-1 b where that is wanted, in one pass over A^-1; f.
 template <class T>
-double perturb(int64_t n, const T* A_inv, const T* u, const T* v, T* w, T* q) {
+double perturb(
+    int64_t n, const T* A_inv, const T* u, const T* v, T* w, T* q, const T* b = nullptr,
+    T* shift = nullptr) {
   std::fill_n(q, n, T(0));
   over_rows(n, [&](int64_t i, auto rows) {
     dot_rows(rows, n, A_inv + i * n, u, T(1), w + i);
     add_rows(rows, n, A_inv + i * n, v + i, q);
+    if (b) dot_rows(rows, n, A_inv + i * n, b, T(-1), shift + i);
   });
   T change;
   dot_rows(Rows<1>(), n, w, v, T(1), &change);
@@ -108,8 +111,9 @@ template <class T> struct Kept {
   static Tensor empty(const Tensor& x) { return empty_vector(1 + 2 * x.size(1) + x.size(0), x); }
 
   // All but s; log|f|.
-  double fill(int64_t n, const T* A_inv, const T* u, const T* v) {
-    const double f = perturb(n, A_inv, u, v, w, q);
+  template <class... Shift>
+  double fill(int64_t n, const T* A_inv, const T* u, const T* v, Shift... shift) {
+    const double f = perturb(n, A_inv, u, v, w, q, shift...);
     *per_f = T(1 / f);
     return std::log(std::abs(f));
   }
@@ -223,21 +227,23 @@ struct P4Inverse : Function<P4Inverse> {
   {
     at::AutoDispatchBelowADInplaceOrView guard;
     const int64_t batch = y.size(0), n = y.size(1);
-    const Tensor shifted = at::cpu::sub(y, b), x = product(shifted, A_inv);
-    const Tensor log = empty_vector(batch, y);
+    const Tensor x = product(y, A_inv), log = empty_vector(batch, y), shift = empty_vector(n, y);
     Tensor kept;
     AT_DISPATCH_FLOATING_TYPES(y.scalar_type(), "p4_inverse", [&] {
       using T = scalar_t;
       kept = Kept<T>::empty(y);
       Kept<T> k(kept, n);
-      const double change = k.fill(n, read<T>(A_inv), read<T>(u), read<T>(v));
+      const double change = k.fill(
+          n, read<T>(A_inv), read<T>(u), read<T>(v), read<T>(b), write<T>(shift));
       std::fill_n(write<T>(log), batch, T(-*read<double>(logabsdet) - change));
-      const T* v_ = read<T>(v);
-      T* x_ = write<T>(x);
+      const T *v_ = read<T>(v), *shift_ = read<T>(shift);
+      T offset, *x_ = write<T>(x);
+      dot_rows(Rows<1>(), n, shift_, v_, -*k.per_f, &offset);
       over_rows(batch, [&](int64_t i, auto rows) {
         T minus_s[ROWS];
         dot_rows(rows, n, x_ + i * n, v_, -*k.per_f, minus_s);
-        add_to_rows(rows, n, x_ + i * n, minus_s, k.w);
+        for (int r = 0; r < rows; ++r) minus_s[r] += offset;
+        add_to_rows(rows, n, x_ + i * n, minus_s, k.w, shift_);
         for (int r = 0; r < rows; ++r) k.s[i + r] = -minus_s[r];
       });
     });
@@ -356,7 +362,7 @@ std::tuple<Tensor, Tensor> p4_inverse(
     const Tensor& A_inv, const Tensor& logabsdet) {
   check(y, u);
   const auto out = P4Inverse::apply(
-      y, u.contiguous(), v.contiguous(), b, A_inv.contiguous(), logabsdet);
+      y.contiguous(), u.contiguous(), v.contiguous(), b.contiguous(), A_inv.contiguous(), logabsdet);
   return {out[0], out[1]};
 }
 
