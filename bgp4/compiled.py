@@ -48,9 +48,13 @@ def load_compiled(
         return None
     try:
         return load(str(_compiled(compiler, source, [*FLAGS, str(source), *flags], depends)))
-    except (OSError, subprocess.CalledProcessError) as error:
+    except subprocess.CalledProcessError as error:
+        words = error.stderr.decode(errors="replace").splitlines() or [str(error)]
+        reason = next((line for line in words if "error" in line), words[-1])
+        log.warning("%s can't be compiled: %s: %s", source.name, otherwise, reason)
+    except OSError as error:
         log.warning("%s can't be compiled: %s: %s", source.name, otherwise, error)
-        return None
+    return None
 
 
 def _compiled(

@@ -20,8 +20,9 @@ using torch::autograd::AutogradContext;
 using torch::autograd::Function;
 using torch::autograd::variable_list;
 
-// x W^T. MKL stays with 256-bit vectors on CPUs that aren't Intel's; where they have 512, oneDNN
-// takes half the time, but for matrices that are small against its call.
+// x W^T. MKL keeps to 256-bit vectors on CPUs that aren't Intel's. Where those have 512, oneDNN
+// can take half the time, unless the matrices are small against its call.
+// torch.backends.mkldnn.flags(enabled=False) turns it off.
 Tensor product(const Tensor& x, const Tensor& W) {
 #if defined(__x86_64__) && defined(__AVX512F__)
   using Linear = Tensor(
@@ -30,7 +31,8 @@ Tensor product(const Tensor& x, const Tensor& W) {
   static const auto one_dnn =
       c10::Dispatcher::singleton().findSchema({"mkldnn::_linear_pointwise", ""});
   static const bool serves = one_dnn && !__builtin_cpu_is("intel");
-  if (serves && x.scalar_type() == at::kFloat && x.numel() * W.size(0) >= 1 << 20)
+  if (serves && at::globalContext().userEnabledMkldnn() && x.scalar_type() == at::kFloat &&
+      x.numel() * W.size(0) >= 1 << 20)
     return one_dnn->typed<Linear>().call(
         x, W, std::nullopt, "none", c10::List<std::optional<at::Scalar>>(), "");
 #endif

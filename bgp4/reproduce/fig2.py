@@ -22,6 +22,7 @@ CLAIM = (
 
 NAMES = {
     "two_gemm": "two matrix products",
+    "two_gemm_best": "the same, as P4Inv does them",
     "linear": "nn.Linear",
     "standard": "standard",
     "lu": "LU",
@@ -97,7 +98,7 @@ def draw(sizes: tuple[int, ...], times: Mapping[tuple[str, int, str], dict[str, 
             median = np.array([row["median_s"] for row in rows]) * 1e3
             low = median - np.array([row["p10_s"] for row in rows]) * 1e3
             high = np.array([row["p90_s"] for row in rows]) * 1e3 - median
-            style = ("o" if i < 6 else "s") + ("-" if method in PAPER else "--")
+            style = ("o" if i < 5 else "s") + ("-" if method in PAPER else "--")
             ax.errorbar(
                 x,
                 median,

@@ -216,6 +216,7 @@ def test_the_kernel_is_compiled_once(tmp_path, monkeypatch, caplog) -> None:
     with caplog.at_level("WARNING", logger="bgp4"):
         assert load() is None
     assert "broken.cpp can't be compiled" in caplog.text
+    assert "error: " in caplog.text
 
 
 def particles(n: int = 4) -> openmm.System:

@@ -146,6 +146,18 @@ def test_a_merge_leaves_the_function_unchanged(random_layer, n: int, seed: int) 
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("n", [1, 5, 70])
+def test_a_merge_probes_its_inverse_with_the_new_v(
+    random_layer, engine: str, n: int, dtype: torch.dtype
+) -> None:
+    layer = random_layer(n, dtype=dtype)
+    layer.A_inv += 1e-2 * torch.randn(n, n, dtype=dtype)  # so that rounding is small against it
+    estimate = layer.merge(torch.Generator().manual_seed(n))
+    expected = (layer.A @ (layer.A_inv @ layer.v) - layer.v).norm()
+    assert estimate == pytest.approx(expected.item(), rel=1e-3)
+
+
 def test_v_comes_from_the_generator() -> None:
     def drawn(seed: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
@@ -255,7 +267,7 @@ def test_drop_in_for_nflows(random_layer) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize(("batch", "n"), [(0, 3), (1, 1), (7, 5), (33, 70)])
+@pytest.mark.parametrize(("batch", "n"), [(0, 3), (1, 1), (7, 5), (33, 70), (300, 70)])
 def test_the_kernel_does_what_torch_does(
     random_layer, engine: str, batch: int, n: int, dtype: torch.dtype
 ) -> None:
