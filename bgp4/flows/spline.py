@@ -1,17 +1,21 @@
 """Monotonic rational-quadratic splines (Durkan et al., Neural Spline Flows, arXiv 1906.04032).
 
 On an interval with linear tails that go on with the slope at its ends, or on the circle (Rezende
-et al., Normalizing Flows on Tori and Spheres, arXiv 2002.02428).
+et al., Normalizing Flows on Tori and Spheres, arXiv 2002.02428). On a CPU ``spline.cpp`` does what
+stands here, gradients included, without writing down what is between.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd import Function
 from torch.nn import functional as F
+
+from bgp4.flows import spline_kernel
 
 __all__ = [
     "Knots",
@@ -35,8 +39,8 @@ class Knots(NamedTuple):
 
     Attributes:
         x, y: Knot positions, ascending, (..., bins + 1).
-        slopes: Slope parameters, (..., bins + 1), or (..., bins) on the circle, whose last knot
-            is its first; a knot's slope is one at zero.
+        slopes: At the knots, (..., bins + 1), or (..., bins) on the circle, whose last knot is
+            its first.
     """
 
     x: Tensor
@@ -75,6 +79,7 @@ def _knots(parameters: Tensor, bins: int, bound: float) -> Knots:
     shares = shares.reshape(2, bins, -1).softmax(1)
     knots = _summation(bins, bound, shares) @ shares - bound
     x, y = knots.view(2, bins + 1, *slopes.shape[1:])
+    slopes = MIN_SLOPE + F.softplus(slopes + _UNIT_SLOPE)
     return Knots(*(part.movedim(0, -1) for part in (x, y, slopes)))
 
 
@@ -105,7 +110,7 @@ def _bin(knots: Knots, edges: Tensor, values: Tensor) -> _Bin:
     x0, x1 = knots.x.movedim(-1, 0).gather(0, pair)
     y0, y1 = knots.y.movedim(-1, 0).gather(0, pair)
     knot = pair % knots.slopes.shape[-1] if knots.circular else pair
-    left, right = _slopes(knots.slopes.movedim(-1, 0).gather(0, knot))
+    left, right = knots.slopes.movedim(-1, 0).gather(0, knot)
     return _Bin(x0, x1 - x0, y0, y1 - y0, left, right)
 
 
@@ -113,7 +118,7 @@ def _shared_bin(
     knots: Knots,  # of (features, bins + 1)
     index: Tensor,  # (batch, features)
 ) -> _Bin:
-    x, y, slopes = knots.x, knots.y, _slopes(knots.slopes)
+    x, y, slopes = knots
     if knots.circular:
         slopes = torch.cat([slopes, slopes[:, :1]], dim=1)
     bins = torch.stack(
@@ -134,22 +139,12 @@ def _index(edges: Tensor, values: Tensor) -> Tensor:
     return passed.sum(0).long()
 
 
-def _slopes(parameters: Tensor) -> Tensor:
-    return MIN_SLOPE + F.softplus(parameters + _UNIT_SLOPE)
-
-
 def spline_forward(
     x: Tensor,  # (...,)
     knots: Knots,
 ) -> tuple[Tensor, Tensor]:
     """y and log dy/dx, each (...,) (Durkan et al., eq. 4 and 5)."""
-    b = _bin(knots, knots.x, x)
-    t = (x - b.x) / b.width
-    inner = t.clamp(0, 1)
-    y, slope = _inside(b, inner)
-    if not knots.circular:
-        y = y + (t - inner) * b.width * slope
-    return y, slope.log()
+    return _Spline.of(x, knots, False) if spline_kernel.serves(x) else _forward(x, knots)
 
 
 def spline_inverse(
@@ -161,6 +156,57 @@ def spline_inverse(
     The root of the quadratic is taken in the form that does not cancel, and its discriminant,
     positive in exact arithmetic, is kept so.
     """
+    return _Spline.of(y, knots, True) if spline_kernel.serves(y) else _inverse(y, knots)
+
+
+class _Spline(Function):
+    """Both directions by the kernel; second derivatives by torch."""
+
+    @classmethod
+    def of(cls, values: Tensor, knots: Knots, inverse: bool) -> tuple[Tensor, Tensor]:
+        planes = [part.movedim(-1, 0).contiguous() for part in knots]
+        out, log_slope = cls.apply(values.contiguous(), *planes, inverse)
+        return out, log_slope
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        values: Tensor,  # (...,)
+        x: Tensor,  # (bins + 1, ...), as the others without dimensions that its splines share
+        y: Tensor,
+        slopes: Tensor,
+        inverse: bool,
+    ) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(values, x, y, slopes)
+        ctx.inverse = inverse
+        out, slope = spline_kernel.evaluate(values, (x, y, slopes), inverse)
+        log_slope = slope.log_()
+        return out, log_slope.neg_() if inverse else log_slope
+
+    @staticmethod
+    def backward(ctx: Any, g_out: Tensor, g_log: Tensor) -> tuple[Tensor | None, ...]:
+        values, *planes = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            function = _inverse if ctx.inverse else _forward
+            made = function(values, Knots(*(plane.movedim(0, -1) for plane in planes)))
+            inputs = [t for t in (values, *planes) if t.requires_grad]
+            found = iter(torch.autograd.grad(made, inputs, (g_out, g_log), create_graph=True))
+            return *(next(found) if t.requires_grad else None for t in (values, *planes)), None
+        gradients = g_out.contiguous(), g_log.contiguous()
+        return *spline_kernel.differentiate(values, tuple(planes), ctx.inverse, *gradients), None
+
+
+def _forward(x: Tensor, knots: Knots) -> tuple[Tensor, Tensor]:
+    b = _bin(knots, knots.x, x)
+    t = (x - b.x) / b.width
+    inner = t.clamp(0, 1)
+    y, slope = _inside(b, inner)
+    if not knots.circular:
+        y = y + (t - inner) * b.width * slope
+    return y, slope.log()
+
+
+def _inverse(y: Tensor, knots: Knots) -> tuple[Tensor, Tensor]:
     b = _bin(knots, knots.y, y)
     rise = y - b.y
     inner = torch.minimum(rise.clamp_min(0), b.height)

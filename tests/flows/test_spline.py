@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import Tensor
 
+from bgp4.flows import spline, spline_kernel
 from bgp4.flows.spline import (
-    MIN_SLOPE,
     Knots,
     circular_knots,
     linear_tail_knots,
@@ -23,13 +23,23 @@ from bgp4.flows.spline import (
 )
 
 BOUND = 5.0
-UNIT_SLOPE = math.log(math.expm1(1 - MIN_SLOPE))
 BINS = 6
 KINDS = {
     "line": (lambda p: linear_tail_knots(p, BOUND), n_parameters(BINS, circular=False), BOUND),
     "circle": (circular_knots, n_parameters(BINS, circular=True), math.pi),
 }
 kinds = pytest.mark.parametrize(("make", "n", "bound"), KINDS.values(), ids=KINDS)
+
+
+@pytest.fixture(autouse=True, params=["kernel", "torch"])
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Every test runs by the compiled kernel and without it."""
+    if request.param == "torch":
+        monkeypatch.setattr(spline_kernel, "load_kernel", lambda: None)
+    elif spline_kernel.load_kernel() is None:
+        pytest.skip("no C++ compiler")
+    name: str = request.param
+    return name
 
 
 def parameters(n: int, scale: float = 1.0, seed: int = 0) -> Tensor:
@@ -124,12 +134,56 @@ def test_gradients_are_finite_and_right(generator) -> None:
 
 
 @kinds
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", [(0, 3), (1, 1), (5, 7), (40, 150)])
+@pytest.mark.parametrize("shared", [True, False])
+def test_the_kernel_does_what_torch_does(
+    engine: str, make, n, bound, dtype: torch.dtype, shape: tuple[int, int], shared: bool
+) -> None:
+    """Values, log-slopes and all gradients, inside, outside and in any memory order."""
+    if engine == "torch":
+        pytest.skip("compares both")
+    generator = torch.Generator().manual_seed(shape[1])
+    p, *others = (
+        torch.randn(*shape[::-1], *more, generator=generator, dtype=dtype).transpose(0, 1)
+        for more in ((n,), (), (), ())
+    )
+    p = p[0] if shared and len(p) else p
+    values = bound * others[0].tanh() if make is circular_knots else 3 * others[0]
+    for ours, theirs in ((spline_forward, spline._forward), (spline_inverse, spline._inverse)):
+        inputs = p.detach().requires_grad_(), values.detach().requires_grad_()
+        results = [f(inputs[1], make(inputs[0])) for f in (ours, theirs)]
+        grads = [torch.autograd.grad(r, inputs, others[1:]) for r in results]
+        tol = 2e-3 if dtype == torch.float32 else 1e-9
+        for a, b in zip(results[0] + grads[0], results[1] + grads[1], strict=True):
+            assert (a.shape, a.dtype) == (b.shape, b.dtype)
+            torch.testing.assert_close(a, b, rtol=tol, atol=tol)
+
+
+@kinds
+def test_second_derivatives(make, n, bound) -> None:
+    p, x = parameters(n).requires_grad_(), grid(0.9 * bound, 5).requires_grad_()
+    for direction in (spline_forward, spline_inverse):
+        torch.autograd.gradgradcheck(lambda p, x, d=direction: d(x, on_grid(make(p), x)), (p, x))
+
+
+def test_a_value_that_is_no_number_spoils_its_own_spline_alone() -> None:
+    p = parameters(4 * KINDS["line"][1]).view(4, -1).requires_grad_()
+    x = torch.tensor([0.0, math.nan, math.inf, 1.0]).double().requires_grad_()
+    for direction in (spline_forward, spline_inverse):
+        made = direction(x, linear_tail_knots(p, BOUND))
+        assert made[0].isfinite().tolist() == [True, False, False, True]
+        gradients = torch.autograd.grad(made[0].sum() + made[1].sum(), (x, p))
+        assert all(g[[0, 3]].isfinite().all() for g in gradients)
+        assert gradients[0][1].isnan()
+
+
+@kinds
 def test_against_zuko(make, n, bound) -> None:
     """The same knots in zuko's parametrisation give the same spline."""
     transforms = pytest.importorskip("zuko.transforms")
     knots = make(parameters(n, 1.5))
-    slopes = MIN_SLOPE + torch.nn.functional.softplus(knots.slopes + UNIT_SLOPE)
-    slopes = torch.cat([slopes, slopes[:1]]) if make is circular_knots else slopes
+    slopes = torch.cat([knots.slopes, knots.slopes[:1]]) if knots.circular else knots.slopes
     log_widths, log_heights = knots.x.diff().log(), knots.y.diff().log()
     reference = transforms.MonotonicRQSTransform(
         log_widths, log_heights, slopes[1:-1].log(), bound=bound, slope=1e-300
