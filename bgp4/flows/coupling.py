@@ -14,6 +14,7 @@ from nflows.transforms import Transform
 from nflows.transforms.coupling import CouplingTransform
 from torch import Tensor, nn
 
+from bgp4.flows.linear import Linear
 from bgp4.flows.spline import (
     Knots,
     circular_knots,
@@ -60,8 +61,8 @@ class Conditioner(nn.Module):
         widths = [max(n_features, 1), *hidden]
         layers: list[nn.Module] = []
         for n_in, n_out in pairwise(widths):
-            layers += [nn.Linear(n_in, n_out), nn.SiLU()]
-        last = nn.Linear(widths[-1], out_features)
+            layers += [Linear(n_in, n_out), nn.SiLU()]
+        last = Linear(widths[-1], out_features)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
         self.network = nn.Sequential(*layers, last)

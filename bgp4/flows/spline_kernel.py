@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from bgp4.compiled import load_compiled
+from bgp4.p4 import kernel
 
 __all__ = ["differentiate", "evaluate", "serves"]
 
@@ -23,8 +24,7 @@ _NAMES = {torch.float32: "float32", torch.float64: "float64"}
 
 def serves(values: Tensor) -> bool:
     """Whether these functions can take the place of torch."""
-    takes = values.is_cpu and values.dtype in _NAMES and not torch.compiler.is_compiling()
-    return takes and load_kernel() is not None
+    return kernel.serves(values) and load_kernel() is not None
 
 
 @cache

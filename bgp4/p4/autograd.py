@@ -21,7 +21,8 @@ v^T x = v^T A^-1 (y - b) / f and u^T \bar y = w^T \bar x / f.
 Small layers spend their time in calling kernels rather than in them. So on a CPU two operators in
 C++ do the same (``kernel.cpp``), which call nothing but the n^2 product with the batch. Here a
 rank-one term is the start value or the accumulation of a product that is computed anyway, and
-scalars stay tensors, since each transfer would make a GPU wait.
+scalars stay tensors, since each transfer would make a GPU wait. Within torch.func's transforms
+(vmap, jacrev, ...) the formulas stand as they are, for torch to differentiate.
 """
 
 from typing import Any
@@ -30,7 +31,8 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from bgp4.p4.kernel import kernel_for
+from bgp4.p4.kernel import kernel_for, within_torch_func
+from bgp4.p4.rank_one import inverse_product, product, rank_one_factor
 
 __all__ = ["P4Forward", "P4Inverse", "p4_forward", "p4_inverse"]
 
@@ -39,12 +41,20 @@ Gradients = tuple[Tensor | None, ...]
 
 def p4_forward(x: Tensor, *layer: Tensor) -> tuple[Tensor, Tensor]:
     """:class:`P4Forward`, by the kernel where that serves."""
+    if within_torch_func():
+        u, v, b, A, A_inv, logabsdet = layer
+        change = rank_one_factor(A_inv, u, v).logabs
+        return product(A, u, v, x) + b, _same_for_all(x, logabsdet + change)
     kernel = kernel_for(x)
     return kernel.forward(x, *layer) if kernel else P4Forward.apply(x, *layer)
 
 
 def p4_inverse(y: Tensor, *layer: Tensor) -> tuple[Tensor, Tensor]:
     """:class:`P4Inverse`, by the kernel where that serves."""
+    if within_torch_func():
+        u, v, b, _, A_inv, logabsdet = layer
+        change = rank_one_factor(A_inv, u, v).logabs
+        return inverse_product(A_inv, u, v, y - b), _same_for_all(y, -logabsdet - change)
     kernel = kernel_for(y)
     return kernel.inverse(y, *layer) if kernel else P4Inverse.apply(y, *layer)
 

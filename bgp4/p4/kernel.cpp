@@ -20,23 +20,30 @@ using torch::autograd::AutogradContext;
 using torch::autograd::Function;
 using torch::autograd::variable_list;
 
-// x W^T. MKL keeps to 256-bit vectors on CPUs that aren't Intel's. Where those have 512, oneDNN
-// can take half the time, unless the matrices are small against its call.
-// torch.backends.mkldnn.flags(enabled=False) turns it off.
-Tensor product(const Tensor& x, const Tensor& W) {
+using Linear = Tensor(
+    const Tensor&, const Tensor&, const std::optional<Tensor>&, std::string_view,
+    c10::List<std::optional<at::Scalar>>, std::optional<std::string_view>);
+const auto ONE_DNN = c10::Dispatcher::singleton().findSchema({"mkldnn::_linear_pointwise", ""});
+
+// Whether oneDNN is the faster one for x W^T. MKL keeps to 256-bit vectors on CPUs that aren't
+// Intel's. Where those have 512, oneDNN can take half the time, unless the matrices are small
+// against its call. torch.backends.mkldnn.flags(enabled=False) turns it off.
+bool by_one_dnn(const Tensor& x, const Tensor& W) {
 #if defined(__x86_64__) && defined(__AVX512F__)
-  using Linear = Tensor(
-      const Tensor&, const Tensor&, const std::optional<Tensor>&, std::string_view,
-      c10::List<std::optional<at::Scalar>>, std::optional<std::string_view>);
-  static const auto one_dnn =
-      c10::Dispatcher::singleton().findSchema({"mkldnn::_linear_pointwise", ""});
-  static const bool serves = one_dnn && !__builtin_cpu_is("intel");
-  if (serves && at::globalContext().userEnabledMkldnn() && x.scalar_type() == at::kFloat &&
-      x.numel() * W.size(0) >= 1 << 20)
-    return one_dnn->typed<Linear>().call(
-        x, W, std::nullopt, "none", c10::List<std::optional<at::Scalar>>(), "");
+  static const bool serves = ONE_DNN && !__builtin_cpu_is("intel");
+  return serves && at::globalContext().userEnabledMkldnn() && x.scalar_type() == at::kFloat &&
+         x.numel() * W.size(0) >= 1 << 20;
+#else
+  return false;
 #endif
-  return at::cpu::mm(x, W.t());
+}
+
+// x W^T + b, the latter where there is one
+Tensor product(const Tensor& x, const Tensor& W, const std::optional<Tensor>& b = {}) {
+  if (by_one_dnn(x, W))
+    return ONE_DNN->typed<Linear>().call(
+        x, W, b, "none", c10::List<std::optional<at::Scalar>>(), "");
+  return b ? at::cpu::addmm(*b, x, W.t()) : at::cpu::mm(x, W.t());
 }
 
 constexpr int ROWS = 4;
@@ -373,6 +380,34 @@ Tensor p4_matmul(const Tensor& a, const Tensor& b) {
   return product(a, b.t());
 }
 
+// y = x W^T + b, as torch's own but for who multiplies.
+struct LinearMap : Function<LinearMap> {
+  static Tensor forward(
+      AutogradContext* ctx,
+      const Tensor& x,  // (batch, m)
+      const Tensor& W,  // (n, m)
+      const Tensor& b)  // (n,)
+  {
+    at::AutoDispatchBelowADInplaceOrView guard;
+    ctx->save_for_backward({x, W});
+    return product(x, W, b);
+  }
+
+  static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    const auto saved = ctx->get_saved_variables();
+    const Tensor &x = saved[0], &W = saved[1], g = grads[0].contiguous();
+    if (at::GradMode::is_enabled()) return {g.mm(W), g.t().mm(x), g.sum(0)};
+    at::AutoDispatchBelowADInplaceOrView guard;
+    const Tensor gx = ctx->needs_input_grad(0) ? product(g, W.t()) : Tensor();
+    const Tensor gW = ctx->needs_input_grad(1) ? product(g.t(), x.t()) : Tensor();
+    return {gx, gW, g.sum(0)};
+  }
+};
+
+Tensor p4_linear(const Tensor& x, const Tensor& W, const Tensor& b) {
+  return LinearMap::apply(x, W, b);
+}
+
 TORCH_LIBRARY(bgp4, m) {
   m.def("p4_forward", &p4_forward);
   m.def("p4_inverse", &p4_inverse);
@@ -380,6 +415,8 @@ TORCH_LIBRARY(bgp4, m) {
   m.def("p4_merge(Tensor(a!) A, Tensor(b!) A_inv, Tensor(c!) sign, Tensor(d!) logabsdet, "
         "Tensor u, Tensor v, Tensor z, Tensor w, Tensor q, float f) -> float", &p4_merge);
   m.def("p4_matmul", &p4_matmul);
+  m.def("p4_linear", &p4_linear);
+  m.def("p4_by_one_dnn", &by_one_dnn);
 }
 
 }  // namespace

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bgp4.compiled import load_compiled
 
-__all__ = ["Kernel", "kernel_for", "load_kernel"]
+__all__ = ["Kernel", "kernel_for", "load_kernel", "serves", "within_torch_func"]
 
 SOURCE = Path(__file__).with_name("kernel.cpp")
 TORCH = Path(torch.__file__).parent
@@ -24,19 +24,34 @@ FLAGS = (
 
 
 class Kernel(NamedTuple):
-    """The operators: `P4Forward`, `P4Inverse`, `perturbation`, a merge in place, A B."""
+    """The operators: `P4Forward`, `P4Inverse`, `perturbation`, a merge in place, and products.
+
+    Those are A B, x W^T + b with its gradients, and whether oneDNN would do x W^T.
+    """
 
     forward: Any
     inverse: Any
     perturbation: Any
     merge: Any
     matmul: Any
+    linear: Any
+    by_one_dnn: Any
 
 
 def kernel_for(tensor: Tensor) -> Kernel | None:
     """The operators, or None where torch has to do the same."""
-    serves = tensor.is_cpu and tensor.dtype in DTYPES and not torch.compiler.is_compiling()
-    return load_kernel() if serves else None
+    return load_kernel() if serves(tensor) else None
+
+
+def serves(tensor: Tensor) -> bool:
+    """Whether C++ may see this tensor: on a CPU, and neither compiled nor within torch.func."""
+    traced = torch.compiler.is_compiling() or within_torch_func()
+    return tensor.is_cpu and tensor.dtype in DTYPES and not traced
+
+
+def within_torch_func() -> bool:
+    """Whether vmap, grad, jacrev or the like of torch.func looks on."""
+    return torch._C._are_functorch_transforms_active()
 
 
 @cache

@@ -206,6 +206,19 @@ def test_looking_changes_nothing(case: Case) -> None:
     assert all(torch.equal(before[k], v) for k, v in transform.state_dict().items())
 
 
+@cases
+def test_torch_func_differentiates_as_autograd_does(case: Case) -> None:
+    transform, x, context = case.transform(), case.inputs()[0], case.context()
+    context = None if context is None else context[:1]
+    for direction in (transform.forward, transform.inverse):
+
+        def row(x: Tensor, d: Callable = direction) -> Tensor:
+            value, logabsdet = d(x[None], context)
+            return torch.cat([value[0], logabsdet])
+
+        torch.testing.assert_close(torch.func.jacrev(row)(x), jacobian(row, x))
+
+
 @pytest.mark.parametrize("mixing", ["p4inv", "lu", "permutation", "swap"])
 def test_a_flow_starts_as_a_map_of_volume_one(mixing: str) -> None:
     """Couplings start as the identity, mixing layers as permutations."""
