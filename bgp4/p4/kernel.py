@@ -45,13 +45,13 @@ def kernel_for(tensor: Tensor) -> Kernel | None:
 
 def serves(tensor: Tensor) -> bool:
     """Whether C++ may see this tensor: on a CPU, and neither compiled nor within torch.func."""
-    traced = torch.compiler.is_compiling() or within_torch_func()
-    return tensor.is_cpu and tensor.dtype in DTYPES and not traced
+    eager = not torch.compiler.is_compiling() and not within_torch_func()
+    return eager and tensor.is_cpu and tensor.dtype in DTYPES
 
 
 def within_torch_func() -> bool:
     """Whether vmap, grad, jacrev or the like of torch.func looks on."""
-    return torch._C._are_functorch_transforms_active()
+    return not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active()
 
 
 @cache

@@ -243,6 +243,14 @@ def test_the_kinds_of_mixing_differ_in_the_mixing_alone() -> None:
     assert counts["swap"] == counts["permutation"]
 
 
+@pytest.mark.parametrize("direction", ["forward", "inverse"])
+def test_the_default_flow_compiles_whole(direction: str) -> None:
+    made = build_transform(ModelConfig(blocks=1, torsion_blocks=1), 6, n_circular=4, seed=0)
+    function, x = getattr(made, direction), torch.randn(BATCH, 10)
+    compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(x), function(x), rtol=1e-4, atol=1e-5)
+
+
 def test_every_variable_is_transformed() -> None:
     transform = CASES["flow/swap/spline/3 circles"].transform()
     x = CASES["flow/swap/spline/3 circles"].inputs(1)
