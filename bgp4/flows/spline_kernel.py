@@ -66,6 +66,13 @@ def _call(
     *others: Tensor,
 ) -> None:
     x, _, slopes = knots
+    splines = values.shape[values.dim() - x.dim() + 1 :]
+    expected = (len(x), *splines), (len(x), *splines), (len(slopes), *splines)
+    if tuple(plane.shape for plane in knots) != expected or slopes.dtype != values.dtype:
+        raise ValueError(
+            f"spline: expected knots for values of shape {tuple(values.shape)} in {values.dtype}, "
+            f"got {tuple(x.shape[1:])} in {slopes.dtype}"
+        )
     columns = x[0].numel()
     rows = values.numel() // max(columns, 1)
     function = getattr(load_kernel(), f"{name}_{_NAMES[values.dtype]}")

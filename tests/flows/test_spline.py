@@ -160,6 +160,16 @@ def test_the_kernel_does_what_torch_does(
             torch.testing.assert_close(a, b, rtol=tol, atol=tol)
 
 
+@pytest.mark.parametrize(("values", "splines"), [((5, 4), (3,)), ((5,), (4,)), ((4, 5), (5, 4))])
+def test_knots_of_other_values_are_refused(
+    values: tuple[int, ...], splines: tuple[int, ...]
+) -> None:
+    knots = linear_tail_knots(torch.zeros(*splines, KINDS["line"][1]), BOUND)
+    for direction in (spline_forward, spline_inverse):
+        with pytest.raises((ValueError, RuntimeError, IndexError)):
+            direction(torch.zeros(values), knots)
+
+
 @kinds
 def test_second_derivatives(make, n, bound) -> None:
     p, x = parameters(n).requires_grad_(), grid(0.9 * bound, 5).requires_grad_()
