@@ -156,16 +156,15 @@ class P4InvLinear(Linear):
             known: :meth:`perturbation` where it is known already.
 
         Returns:
-            An O(n^2) estimate of :meth:`residual`, inf where that is NaN, from the new v.
+            An O(n^2) estimate of :meth:`residual`, inf where that is NaN, from the draw of v.
 
         Raises:
             ValueError: A + u v^T is singular or not finite; nothing has changed then.
         """
-        v = standard_normal(self.v, generator)
-        estimate = merge_in_place(self.state, self.u, self.v, v, known)
+        draw = standard_normal(self.v, generator)
+        estimate = merge_in_place(self.state, self.u, self.v, draw, known)
         self.merges.add_(1)
-        self.u.zero_()
-        self.v.copy_(v)
+        self.start_perturbation(draw)
         return torch.inf if math.isnan(estimate) else estimate
 
     @torch.no_grad()
@@ -187,8 +186,16 @@ class P4InvLinear(Linear):
         generator: torch.Generator | None = None,
     ) -> None:
         """u = 0 and v ~ N(0, I), dropping the perturbation."""
+        self.start_perturbation(standard_normal(self.v, generator))
+
+    @torch.no_grad()
+    def start_perturbation(
+        self,
+        draw: Tensor,  # (n,), from N(0, I)
+    ) -> None:
+        """u = 0 and v = draw."""
         self.u.zero_()
-        self.v.copy_(standard_normal(self.v, generator))
+        self.v.copy_(draw)
 
     def _set_state(self, state: P4State) -> None:
         for buffer, value in zip(self.state, state, strict=True):

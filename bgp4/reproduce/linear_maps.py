@@ -255,11 +255,9 @@ class ScaledLayer(P4InvLinear):
         self.u.register_hook(lambda gradient: self.A @ (gradient @ self.A))
         self.v.register_hook(lambda gradient: (self.A @ gradient) @ self.A)
 
-    @torch.no_grad()
-    def reset_perturbation(self, generator: torch.Generator | None = None) -> None:
-        """u = 0 and v = A^T c with c ~ N(0, I)."""
-        super().reset_perturbation(generator)
-        self.v.copy_(self.v @ self.A)
+    def start_perturbation(self, draw: Tensor) -> None:
+        """u = 0 and v = A^T draw."""
+        super().start_perturbation(draw @ self.A)
 
 
 class ScaledInverse(PerturbedInverse):
