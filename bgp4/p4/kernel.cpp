@@ -300,11 +300,19 @@ struct P4Inverse : Function<P4Inverse> {
   }
 };
 
+// A vector of a layer of n features, laid out for reading.
+Tensor vector(const Tensor& given, int64_t n, const char* name) {
+  TORCH_CHECK(given.dim() == 1 && given.size(0) == n, "P4Inv: expected ", name, " of shape (", n,
+              ",), got ", given.sizes());
+  return given.contiguous();
+}
+
 // w = A^-1 u, q = A^-T v and f = 1 + v^T w.
 std::tuple<Tensor, Tensor, double> p4_perturbation(
-    const Tensor& A_inv, const Tensor& u, const Tensor& v) {
+    const Tensor& A_inv, const Tensor& given_u, const Tensor& given_v) {
   at::AutoDispatchBelowADInplaceOrView guard;
-  const int64_t n = u.numel();
+  const int64_t n = A_inv.size(0);
+  const Tensor u = vector(given_u, n, "u"), v = vector(given_v, n, "v");
   const Tensor w = empty_vector(n, u), q = empty_vector(n, u);
   double f = 0;
   AT_DISPATCH_FLOATING_TYPES(u.scalar_type(), "p4_perturbation", [&] {
@@ -318,10 +326,11 @@ std::tuple<Tensor, Tensor, double> p4_perturbation(
 // Returns the residual of the inverse at z.
 double p4_merge(
     const Tensor& A, const Tensor& A_inv, const Tensor& sign, const Tensor& logabsdet,
-    const Tensor& u, const Tensor& v, const Tensor& z, const Tensor& w, const Tensor& q,
-    double f) {
+    const Tensor& given_u, const Tensor& given_v, const Tensor& given_z, const Tensor& w,
+    const Tensor& q, double f) {
   at::AutoDispatchBelowADInplaceOrView guard;
   const int64_t n = A.size(0);
+  const Tensor u = vector(given_u, n, "u"), v = vector(given_v, n, "v"), z = vector(given_z, n, "z");
   for (const Tensor& changed : {A, A_inv, sign, logabsdet}) {
     TORCH_CHECK(changed.is_contiguous(), "p4_merge: expected contiguous tensors");
     torch::autograd::impl::bump_version(changed);

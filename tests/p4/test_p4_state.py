@@ -81,6 +81,21 @@ def test_merge(
     assert_consistent(refine(state))
 
 
+@pytest.mark.parametrize("with_kernel", [True, False])
+def test_vectors_may_lie_apart_and_must_fit(
+    with_kernel: bool, generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not with_kernel:
+        monkeypatch.setattr("bgp4.p4.kernel.load_kernel", lambda: None)
+    u, v = torch.randn(3, 2, generator=generator, dtype=torch.float64).T
+    merged = merge(matrix_state(I3), u, v)
+    torch.testing.assert_close(merged.A, I3 + torch.outer(u, v))
+    assert_consistent(merged)
+    for wrong in ((u[:2], v[:2]), (u, v[:2]), (u[None], v)):
+        with pytest.raises(RuntimeError):
+            merge(matrix_state(I3), *wrong)
+
+
 def test_a_graph_from_before_a_merge_is_refused_as_stale(generator: torch.Generator) -> None:
     layer = P4InvLinear(3, generator=generator)
     with torch.no_grad():
