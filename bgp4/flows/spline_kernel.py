@@ -38,7 +38,20 @@ def evaluate(
     knots: Planes,
     inverse: bool,
 ) -> tuple[Tensor, Tensor]:
-    """y and dy/dx of x, or x and dy/dx of y, each (...,). All tensors are contiguous."""
+    """y and dy/dx of x, or x and dy/dx of y, each (...,). All tensors are contiguous.
+
+    Raises:
+        ValueError: The knots are those of other values, or of another dtype or device.
+    """
+    x, _, slopes = knots
+    splines = values.shape[values.dim() - x.dim() + 1 :]
+    shapes = (len(x), *splines), (len(x), *splines), (len(slopes), *splines)
+    like = all((k.dtype, k.device) == (values.dtype, values.device) for k in knots)
+    if tuple(k.shape for k in knots) != shapes or not like:
+        raise ValueError(
+            f"spline: expected knots for values of shape {tuple(values.shape)} in {values.dtype}, "
+            f"got {tuple(x.shape[1:])} in {slopes.dtype} on {slopes.device}"
+        )
     out, slope = torch.empty_like(values), torch.empty_like(values)
     _call("evaluate", values, knots, inverse, out, slope)
     return out, slope
@@ -51,7 +64,7 @@ def differentiate(
     g_out: Tensor,  # (...,)
     g_log: Tensor,  # (...,), of the logarithm of the direction's slope
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of values, x, y and slopes. All tensors are contiguous."""
+    """Gradients of values, x, y and slopes, all of them as in `evaluate`."""
     g_values = torch.empty_like(values)
     g_x, g_y, g_slopes = (torch.zeros_like(plane) for plane in knots)
     _call("differentiate", values, knots, inverse, g_out, g_log, g_values, g_x, g_y, g_slopes)
@@ -66,13 +79,6 @@ def _call(
     *others: Tensor,
 ) -> None:
     x, _, slopes = knots
-    splines = values.shape[values.dim() - x.dim() + 1 :]
-    expected = (len(x), *splines), (len(x), *splines), (len(slopes), *splines)
-    if tuple(plane.shape for plane in knots) != expected or slopes.dtype != values.dtype:
-        raise ValueError(
-            f"spline: expected knots for values of shape {tuple(values.shape)} in {values.dtype}, "
-            f"got {tuple(x.shape[1:])} in {slopes.dtype}"
-        )
     columns = x[0].numel()
     rows = values.numel() // max(columns, 1)
     function = getattr(load_kernel(), f"{name}_{_NAMES[values.dtype]}")

@@ -25,6 +25,7 @@ __all__ = [
     "Perturbation",
     "inverse_product",
     "inverse_residual",
+    "matmul",
     "merged_inverse",
     "merged_matrix",
     "newton_schulz",
@@ -167,6 +168,12 @@ def probe_residual(
     return torch.linalg.vector_norm(torch.mv(A, torch.mv(A_inv, z)) - z).item()
 
 
+def matmul(a: Tensor, b: Tensor) -> Tensor:
+    """A B, on a CPU by the faster of torch's libraries; without gradients."""
+    kernel = kernel_for(a)
+    return kernel.matmul(a, b) if kernel else a @ b
+
+
 def newton_schulz(
     A: Tensor,  # (n, n)
     X: Tensor,  # (n, n), nearly A^-1
@@ -175,7 +182,7 @@ def newton_schulz(
 
     The new residual is R^2; it converges where the spectral radius of R is below 1.
     """
-    return X - _matmul(X, _defect(A, X))
+    return X - matmul(X, _defect(A, X))
 
 
 def soleymani(
@@ -197,20 +204,15 @@ def soleymani(
     Six matrix products, by powers up to R^4.
     """
     R = -_defect(A, X)
-    R2 = _matmul(R, R)
-    R3, R4 = _matmul(R2, R), _matmul(R2, R2)
+    R2 = matmul(R, R)
+    R3, R4 = matmul(R2, R), matmul(R2, R2)
     head = R + R2 + R3
     tail = R + R2 + R3 * (7 / 16) + R4 / 16
     tail.diagonal().add_(1)
-    return X + _matmul(X, head + _matmul(R4, tail))
+    return X + matmul(X, head + matmul(R4, tail))
 
 
 def _defect(A: Tensor, X: Tensor) -> Tensor:
-    S = _matmul(A, X)
+    S = matmul(A, X)
     S.diagonal().sub_(1)
     return S
-
-
-def _matmul(a: Tensor, b: Tensor) -> Tensor:
-    kernel = kernel_for(a)
-    return kernel.matmul(a, b) if kernel else a @ b
