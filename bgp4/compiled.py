@@ -1,10 +1,16 @@
-"""C++ sources, compiled once for this machine where they are first used."""
+"""C++ sources, compiled once for this machine where they are first used.
+
+``CXX`` names the compiler and ``CXXFLAGS`` adds to its options, as for any C++ program:
+``CXXFLAGS=-march=x86-64-v3`` makes kernels for all nodes of a cluster, ``CXX=none`` does without.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -42,12 +48,15 @@ def load_compiled(
         flags: For the compiler, beyond :data:`FLAGS`.
         depends: Files that the library depends on, besides `source`.
     """
-    compiler = shutil.which("g++") or shutil.which("clang++")
+    compiler = _compiler()
     if compiler is None:
-        log.warning("no C++ compiler (g++ or clang++): %s", otherwise)
+        named = os.environ.get("CXX") or "g++ or clang++"
+        log.warning("no C++ compiler (%s): %s", named, otherwise)
         return None
+    of_user = shlex.split(os.environ.get("CXXFLAGS", ""))
+    arguments = [*FLAGS, str(source), *flags, *of_user]
     try:
-        return load(str(_compiled(compiler, source, [*FLAGS, str(source), *flags], depends)))
+        return load(str(_compiled(compiler, source, arguments, depends)))
     except subprocess.CalledProcessError as error:
         words = error.stderr.decode(errors="replace").splitlines() or [str(error)]
         reason = next((line for line in words if "error" in line), words[-1])
@@ -57,11 +66,18 @@ def load_compiled(
     return None
 
 
+def _compiler() -> list[str] | None:
+    """The command that compiles: what CXX says, else g++ or clang++; None where it is not there."""
+    named = shlex.split(os.environ.get("CXX", ""))
+    choices = [named] if named else [["g++"], ["clang++"]]
+    return next((choice for choice in choices if shutil.which(choice[0])), None)
+
+
 def _compiled(
-    compiler: str, source: Path, arguments: Sequence[str], depends: Sequence[Path]
+    compiler: Sequence[str], source: Path, arguments: Sequence[str], depends: Sequence[Path]
 ) -> Path:
     """The library's file, named by all that it depends on: files, compiler, flags and CPU."""
-    resolved = _output(compiler, "-fsyntax-only", "-###", *arguments)
+    resolved = _output(*compiler, "-fsyntax-only", "-###", *arguments)
     contents = b"".join(path.read_bytes() for path in (source, *depends))
     name = hashlib.sha256(contents + resolved).hexdigest()[:16]
     path = _writable_folder() / f"{source.parent.name}-{name}.so"
@@ -69,7 +85,7 @@ def _compiled(
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             made = Path(folder) / path.name
             log.info("compiling %s/%s for this machine, once", source.parent.name, source.name)
-            _output(compiler, *arguments, "-o", str(made))
+            _output(*compiler, *arguments, "-o", str(made))
             made.replace(path)
     return path
 

@@ -198,7 +198,8 @@ class TrainingConfig(Section):
     """Maximum likelihood, then likelihood and energies together.
 
     Where the data are of another temperature than the run, energies alone: for `anneal_fraction` of
-    those steps on the way from the one to the other, then at the run's.
+    those steps on the way from the one to the other, then at the run's. A step is many small
+    operations, which repeat bit by bit on one of torch's `threads`; null takes as many as torch has.
     """
 
     steps: Count = 4_000
@@ -216,7 +217,7 @@ class TrainingConfig(Section):
     merge_every: Count = 10
     refine_every: Count = 50
     det_penalty: NonNegative = 0.0
-    threads: Count | None = None
+    threads: Count | None = 1
     checkpoint_s: NonNegative = 60.0
     tensorboard: bool = False
 

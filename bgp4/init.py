@@ -127,7 +127,6 @@ training:
   energy_learning_rate: 5.0e-4
   energy_batch_size: 512
   evaluate_every: 200
-  threads: 1
 """
 
 

@@ -8,7 +8,13 @@ from __future__ import annotations
 import importlib.util
 import os
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+THREADS = os.environ.get("TEST_THREADS", "1")
+"""Of torch, in tests and in what they start: a number, or `unset` to leave that to torch."""
+
+if THREADS == "unset":
+    os.environ.pop("OMP_NUM_THREADS", None)
+else:
+    os.environ["OMP_NUM_THREADS"] = THREADS
 
 from collections.abc import Callable
 from pathlib import Path
@@ -38,8 +44,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _one_thread() -> None:
-    torch.set_num_threads(1)
+def _threads() -> None:
+    """Also where a plugin has imported torch before this file could say so."""
+    if THREADS != "unset":
+        torch.set_num_threads(int(THREADS))
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from bgp4.sampling.draw import draw_samples
 from bgp4.sampling.files import read_attributes, read_samples
 from bgp4.sampling.generate import Samples, TrainedRun, load_trained
 from bgp4.system import Molecule
+from bgp4.threads import in_threads
 from bgp4.units import kjmol_to_kt
 
 __all__ = ["collect_run", "read_history"]
@@ -130,7 +131,6 @@ def _energies(
     return kjmol_to_kt(data_kjmol, config.temperature_k), noisy_kt
 
 
-@torch.no_grad()
 def _heldout_log_prob(trained: TrainedRun, frames: Frames) -> NDArray[np.float64] | None:
     """The flow's log-density of held-out frames, (frames,), NaN at those that trained it.
 
@@ -147,7 +147,8 @@ def _heldout_log_prob(trained: TrainedRun, frames: Frames) -> NDArray[np.float64
     )
     batches = torch.as_tensor(frames.positions_nm[heldout]).split(BATCH)
     log_prob = np.full(n, np.nan)
-    log_prob[heldout] = torch.cat([trained.model.log_prob_xyz(x) for x in batches]).numpy()
+    density = torch.no_grad()(trained.model.log_prob_xyz)
+    log_prob[heldout] = torch.cat(list(in_threads(density, batches))).numpy()
     return log_prob
 
 

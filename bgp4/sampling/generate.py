@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from bgp4.config import Config
 from bgp4.coordinates import Standardise
@@ -17,6 +18,7 @@ from bgp4.flows.build import build_generator
 from bgp4.flows.generator import BoltzmannGenerator, Conformations, in_double_precision
 from bgp4.run import RunFolder
 from bgp4.system import Molecule
+from bgp4.threads import in_threads
 from bgp4.training.checkpoint import load_state, read_best
 from bgp4.units import kjmol_to_kt
 
@@ -78,7 +80,6 @@ def load_trained(run: RunFolder, device: torch.device | str = "cpu") -> TrainedR
     return TrainedRun(config, molecule, in_double_precision(model).to(device))
 
 
-@torch.no_grad()
 def generate(
     model: BoltzmannGenerator,
     n: int,
@@ -87,6 +88,8 @@ def generate(
     ranks: Ranks = ALONE,
 ) -> Iterator[Samples]:
     """Draw n conformations, chunk by chunk; the same seed draws the same ones.
+
+    Chunks are made in as many threads as torch has, whose number changes nothing.
 
     Of several ranks each draws all latent samples and makes every size-th chunk of conformations;
     all chunks come out at the writer, in order, and none at the others.
@@ -98,17 +101,28 @@ def generate(
         energy: At the temperature of the weights; None for no energies.
     """
     generator = torch.Generator().manual_seed(seed)
-    for index, start in enumerate(range(0, n, CHUNK)):
-        z = model.draw_latent(min(CHUNK, n - start), generator)
-        maker = index % ranks.size
-        if maker == ranks.rank:
-            samples = _samples(model.from_latent(z), energy)
+
+    def latents() -> Iterator[tuple[int, Tensor]]:
+        """Of each chunk, with the rank that makes it."""
+        for index, start in enumerate(range(0, n, CHUNK)):
+            z = model.draw_latent(min(CHUNK, n - start), generator)
+            yield index % ranks.size, z
+
+    @torch.no_grad()
+    def make(chunk: tuple[int, Tensor]) -> tuple[int, int, Conformations | None]:
+        """Who makes a chunk, its size, and what is in it where it is made here."""
+        maker, z = chunk
+        return maker, len(z), model.from_latent(z) if maker == ranks.rank else None
+
+    for maker, size, made in in_threads(make, latents()):
+        if made is not None:
+            samples = _samples(made, energy)
             if ranks.is_writer:
                 yield samples
             else:
                 ranks.send(torch.as_tensor(values) for values in samples)
         elif ranks.is_writer:
-            samples = _empty(len(z), model.coordinates.n_atoms)
+            samples = _empty(size, model.coordinates.n_atoms)
             ranks.receive([torch.as_tensor(values) for values in samples], maker)
             yield samples
 

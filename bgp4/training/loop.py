@@ -21,6 +21,7 @@ from bgp4.flows.build import build_generator
 from bgp4.flows.generator import BoltzmannGenerator
 from bgp4.run import RunFolder
 from bgp4.system import Molecule, load_molecule
+from bgp4.threads import threads
 from bgp4.training.schedule import Schedule
 from bgp4.training.start import conformations_from_energy
 from bgp4.training.trainer import FRAMES_AT_A_TIME, Trainer
@@ -68,9 +69,8 @@ def _train(
     molecule = run.molecule() if resume else load_molecule(config.system)
     frames, split = _frames(config, molecule)
     _say_temperatures(config, frames)
-    if config.training.threads:
-        torch.set_num_threads(config.training.threads)
     t = config.training
+    held.enter_context(threads(t.threads))
     _check_shares(ranks, t.batch_size, t.energy_batch_size, len(split.heldout) or t.batch_size)
     model = fitted_generator(config, molecule.zmatrix, frames.positions_nm[split.train])
     energy = training_energy(
