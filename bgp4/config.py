@@ -199,7 +199,7 @@ class TrainingConfig(Section):
 
     Where the data are of another temperature than the run, energies alone: for `anneal_fraction` of
     those steps on the way from the one to the other, then at the run's. A step is many small
-    operations, which repeat bit by bit on one of torch's `threads`; null takes as many as torch has.
+    operations, which repeat bit by bit on one of torch's `threads`; null takes all that it has.
     """
 
     steps: Count = 4_000

@@ -6,16 +6,6 @@ A warning from bgp4's own modules is an error in every test.
 from __future__ import annotations
 
 import importlib.util
-import os
-
-THREADS = os.environ.get("TEST_THREADS", "1")
-"""Of torch, in tests and in what they start: a number, or `unset` to leave that to torch."""
-
-if THREADS == "unset":
-    os.environ.pop("OMP_NUM_THREADS", None)
-else:
-    os.environ["OMP_NUM_THREADS"] = THREADS
-
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -32,6 +22,7 @@ from bgp4.config import Config, SystemConfig, load_config
 from bgp4.data import Frames, load_frames, split_blocks
 from bgp4.run import RunFolder
 from bgp4.system import Molecule, load_molecule
+from tests import THREADS
 
 if TYPE_CHECKING:
     from bgp4.training.trainer import Trainer

@@ -186,7 +186,7 @@ def test_state_dict_restores_the_map(case: Case) -> None:
 
 ROUNDING = torch.finfo(torch.float32).eps / 2
 ROUNDINGS = 64
-"""How many may add up in a row: 16 at most were found, and ten thousand with bfloat16's products."""
+"""How many may add up in a row: 16 at most were found, ten thousand with bfloat16's products."""
 
 
 def rounded(given: Tensor, generator: torch.Generator) -> Tensor:

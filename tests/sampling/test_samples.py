@@ -165,7 +165,8 @@ def test_a_temperature_without_overlap_is_refused(smoke_run, tmp_path) -> None:
 
 def test_what_is_no_conformation_has_no_weight(smoke_run, alanine, monkeypatch) -> None:
     trained = load_trained(smoke_run)
-    made = trained.model.generate(5, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        made = trained.model.generate(5, torch.Generator().manual_seed(0))
     bad = made._replace(
         possible=torch.tensor([True, False, True, True, True]),
         overshoot=torch.zeros(5),
