@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from bgp4.config import Config, existing_data, load_config
 from bgp4.errors import UserInputError
@@ -309,13 +310,27 @@ def bench_command(what: str, output: Path | None, run: Path) -> None:
     if output is not None:
         check_folder(output)
     measure = getattr(importlib.import_module(f"bgp4.bench.{what}"), f"bench_{what}")
+    from bgp4.bench.machine import describe_machine, in_words
+
+    machine = describe_machine()
     measured = measure(run) if what == "sampling" else measure()
-    text = json.dumps(measured, indent=2) + "\n"
+    text = json.dumps(measured | {"machine": machine}, indent=2) + "\n"
     if output is None:
         print(text, end="")
         return
     atomic_write_text(output, text)
+    print(in_words(machine))
+    for line in _ratios(measured.get("ratios", [])):
+        print(line)
     print(f"wrote {output}")
+
+
+def _ratios(rows: Any) -> Iterator[str]:
+    """A line for each measured setting: what it is of, and each quotient."""
+    for row in [rows] if isinstance(rows, dict) else rows:
+        of = [f"{key} {value}" for key, value in row.items() if not isinstance(value, float)]
+        found = [f"{key} {value:.3g}" for key, value in row.items() if isinstance(value, float)]
+        yield ": ".join(", ".join(part) for part in (of, found) if part)
 
 
 def check_device(name: str) -> None:

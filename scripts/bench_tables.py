@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from bgp4.bench.machine import in_words
+
 Row = dict[str, Any]
 
 
@@ -97,6 +99,12 @@ def linear(bench: Row) -> str:
 
 
 def render(bench: Row) -> str:
+    """The CPU in words where the bench says it, then its tables."""
+    head = in_words(bench["machine"]) + "\n\n" if "machine" in bench else ""
+    return head + tables(bench)
+
+
+def tables(bench: Row) -> str:
     first = bench["results"][0]
     if "engine" in first:
         return simulation(bench)

@@ -41,8 +41,8 @@ def bench_energy(
 
     Returns:
         {"results": [{"method", "atoms", "batch", "evaluations_per_s", ...}], "scaling": [the same
-        for other batches and molecules], "settings": {...}}; the median over rounds, with the
-        slowest and the fastest.
+        for other batches and molecules], "ratios", "settings": {...}}; the median over rounds, with
+        the slowest and the fastest; ratios are over the pool's median of the same batch.
     """
     dipeptide = load_molecule(SystemConfig(testsystem="AlanineDipeptideImplicit"))
     first, *others = batches
@@ -56,7 +56,23 @@ def bench_energy(
         "torch_threads": torch.get_num_threads(),
         "skipped": {} if _has_bgflow() else {"bgflow": "not importable"},
     }
-    return {"results": results, "scaling": scaling, "settings": settings}
+    ratios = _over_the_pool([*results, *scaling])
+    return {"results": results, "scaling": scaling, "ratios": ratios, "settings": settings}
+
+
+def _over_the_pool(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    found: dict[tuple[int, int], dict[str, float]] = {}
+    for r in rows:
+        found.setdefault((r["atoms"], r["batch"]), {})[r["method"]] = r["evaluations_per_s"]
+    return [
+        {"atoms": atoms, "batch": batch}
+        | {
+            f"{name}/openmm_pool": rate / rates["openmm_pool"]
+            for name, rate in rates.items()
+            if name != "openmm_pool"
+        }
+        for (atoms, batch), rates in found.items()
+    ]
 
 
 Evaluate = Callable[[NDArray[np.float64]], Any]

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from bgp4.analysis.style import new_figure, run_colour, styled
 from bgp4.bench.linear import DIRECTIONS, bench_linear
+from bgp4.bench.machine import describe_machine
 from bgp4.progress import Report
 from bgp4.reproduce.figure import Check, Outcome
 
@@ -61,6 +62,7 @@ def run(settings: Settings, report: Report, folder: Path) -> Outcome:
         settings.threads,
         flow_blocks=settings.flow_blocks,
     )
+    bench["machine"] = describe_machine()
     times = {(r["method"], r["n"], r["direction"]): r for r in bench["results"]}
     least = {
         (method, n): min(r[f"{method}/p4inv"] for r in bench["ratios"] if r["n"] == n)

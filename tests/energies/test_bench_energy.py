@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from bgp4.bench.energy import bench_energy
+from bgp4.bench.machine import describe_machine, in_words
 from bgp4.bench.peptides import alanine_peptide
 from bgp4.bench.simulation import bench_simulation
 from bgp4.energies.batched import check_against_openmm
@@ -19,6 +20,21 @@ def test_every_method_runs() -> None:
     scaling = {(row["method"], row["atoms"], row["batch"]) for row in made["scaling"]}
     assert {("batched_float64", 22, 8), ("openmm_pool", 32, 4), ("batched", 32, 4)} <= scaling
     assert all(row["evaluations_per_s"] > 0 for row in made["results"] + made["scaling"])
+    rates = {row["method"]: row["evaluations_per_s"] for row in made["results"]}
+    (ratios,) = (r for r in made["ratios"] if (r["atoms"], r["batch"]) == (22, 4))
+    assert ratios["batched/openmm_pool"] == rates["batched"] / rates["openmm_pool"]
+    assert len(made["ratios"]) == 3
+
+
+def test_the_machine_is_named_with_its_peaks() -> None:
+    machine = describe_machine()
+    assert machine["cpu"].strip() not in ("", "unknown")
+    speeds = [*machine["product_gflops"].values(), machine["copy_gb_per_s"]]
+    assert all(speed > 0 for speed in speeds)
+    line = in_words(machine)
+    assert "\n" not in line
+    assert line.startswith(machine["cpu"])
+    assert all(f"{speed:.0f}" in line for speed in machine["product_gflops"].values())
 
 
 def test_both_engines_simulate() -> None:
