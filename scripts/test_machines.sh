@@ -11,8 +11,9 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 PATTERN=${1:-}
 ROOT=$PWD/build/machines
-NUMERIC="tests/p4 tests/flows tests/coordinates tests/energies tests/sampling tests/training/test_losses.py tests/test_threads.py"
-OPTIONS=(-o "addopts=--strict-markers -q" -m "not slow" -p no:cacheprovider)
+NUMERIC="tests/p4 tests/flows tests/coordinates tests/energies tests/sampling/test_reweight.py
+  tests/sampling/test_samples.py tests/training/test_losses.py tests/test_threads.py"
+OPTIONS=(-o "addopts=--strict-markers -q" -m "not slow" -p no:cacheprovider -k "not bench and not compiles_whole")
 mkdir -p "$ROOT"
 TABLE=$ROOT/table.md
 printf '| %s | %s | %s |\n' "what differs" tests result --- --- --- > "$TABLE"

@@ -153,7 +153,7 @@ def test_the_kernels_gradient_is_that_of_the_torch_energy(molecule) -> None:
 @pytest.mark.parametrize("batch", [0, 1, 31, 32, 33, 100])
 @pytest.mark.parametrize("threads", [1, 3])
 def test_each_conformation_by_itself(alanine, batch: int, threads: int) -> None:
-    """Whatever the batch and the number of threads, bit by bit."""
+    """Whatever the batch and the number of threads, bit by bit; in torch but for rounding."""
     positions = shaken(alanine, 100)
     energy = BatchedEnergy(alanine, 300.0, torch.float32)
     expected = energy.evaluate(positions)
@@ -163,8 +163,11 @@ def test_each_conformation_by_itself(alanine, batch: int, threads: int) -> None:
         result = energy.evaluate(positions[:batch])
     finally:
         torch.set_num_threads(before)
-    np.testing.assert_array_equal(result.energy_kjmol, expected.energy_kjmol[:batch])
-    np.testing.assert_array_equal(result.forces_kjmol_nm, expected.forces_kjmol_nm[:batch])
+    rounding = 0 if load_kernel() else 1e-5
+    for name in ("energy_kjmol", "forces_kjmol_nm"):
+        found, whole = getattr(result, name), getattr(expected, name)
+        atol = rounding * np.abs(whole).max()
+        np.testing.assert_allclose(found, whole[:batch], rtol=0, atol=atol)
 
 
 def test_a_stretched_molecule_and_a_straight_angle(alanine, plain_openmm) -> None:
