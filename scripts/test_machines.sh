@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # The ways in which machines differ, each with the tests that feel it; before a release.
 #
-#   scripts/test_machines.sh            all of them, into docs/reliability.md as well
-#   scripts/test_machines.sh PATTERN    those whose name has PATTERN in it, on the terminal alone
+#   scripts/test_machines.sh            all of them
+#   scripts/test_machines.sh PATTERN    those whose name has PATTERN in it, again
+#   scripts/test_machines.sh --table    none; the table of docs/reliability.md from what was found
 #
 # Vectors, compilers and threads: the numeric part of the suite, in the environment of `make test`.
 # Dependencies and Pythons: the whole suite, each in an environment of its own under build/machines,
@@ -14,12 +15,20 @@ ROOT=$PWD/build/machines
 NUMERIC="tests/p4 tests/flows tests/coordinates tests/energies tests/sampling/test_reweight.py
   tests/sampling/test_samples.py tests/training/test_losses.py tests/test_threads.py"
 OPTIONS=(-o "addopts=--strict-markers -q" -m "not slow" -p no:cacheprovider -k "not bench and not compiles_whole")
-mkdir -p "$ROOT"
-TABLE=$ROOT/table.md
-printf '| %s | %s | %s |\n' "what differs" tests result --- --- --- > "$TABLE"
+mkdir -p "$ROOT/rows"
+NAMES=()
 
 row() { # name, tests, result
-  printf '| %s | %s | %s |\n' "$1" "$2" "$3" | tee -a "$TABLE"
+  printf '| %s | %s | %s |\n' "$1" "$2" "$3" | tee "$ROOT/rows/$(short "$1").md"
+}
+
+short() { # a name as one of a file
+  echo "${1//[^a-zA-Z0-9]/_}"
+}
+
+chosen() { # whether a name has the pattern; remembers all names, in order
+  NAMES+=("$1")
+  [[ $1 == *"$PATTERN"* ]]
 }
 
 result() { # of a log: the last line of pytest, with the names of what failed
@@ -32,21 +41,21 @@ result() { # of a log: the last line of pytest, with the names of what failed
 with() { # name, then VAR=value ...: the numeric part in this environment
   local name=$1 log
   shift
-  [[ $name == *"$PATTERN"* ]] || return 0
-  log=$ROOT/${name//[^a-zA-Z0-9]/_}.log
+  chosen "$name" || return 0
+  log=$ROOT/$(short "$name").log
   env "$@" .venv/bin/pytest "${OPTIONS[@]}" $NUMERIC > "$log" 2>&1
   row "$name" numeric "$(result "$log")"
 }
 
 without() { # name, reason
-  [[ $1 != *"$PATTERN"* ]] || row "$1" - "not here: $2"
+  ! chosen "$1" || row "$1" - "not here: $2"
 }
 
 environment() { # name, python, arguments of pip: the whole suite in an environment of its own
-  local name=$1 python=$2 folder log
+  local name=$1 python=$2 folder log versions
   shift 2
-  [[ $name == *"$PATTERN"* ]] || return 0
-  folder=$ROOT/${name//[^a-zA-Z0-9]/_}
+  chosen "$name" || return 0
+  folder=$ROOT/$(short "$name")
   log=$folder.log
   if ! "$python" -c 'import sys' 2> /dev/null; then
     row "$name" - "not here: no $python"
@@ -62,9 +71,8 @@ environment() { # name, python, arguments of pip: the whole suite in an environm
     fi
   fi
   PATH=$folder/bin:$PATH "$folder/bin/python" -m pytest -p no:cacheprovider > "$log" 2>&1
-  local versions
   versions=$("$folder/bin/python" -c 'import sys, numpy, openmm, torch; print("Python %d.%d" % sys.version_info[:2], "torch", torch.__version__, "OpenMM", openmm.__version__, "NumPy", numpy.__version__)')
-  row "$name ($versions)" all "$(result "$log")"
+  row "$name" "all, with $versions" "$(result "$log")"
 }
 
 has() { # whether this CPU has an instruction set
@@ -112,8 +120,14 @@ for minor in 11 12 13; do
   environment "Python 3.$minor" python3.$minor -c constraints.txt -e '.[test]'
 done
 
-if [[ -z $PATTERN ]]; then
-  awk -v table="$TABLE" '
+{
+  printf '| %s | %s | %s |\n' "what differs" tests result --- --- ---
+  for name in "${NAMES[@]}"; do
+    cat "$ROOT/rows/$(short "$name").md" 2> /dev/null
+  done
+} > "$ROOT/table.md"
+if [[ $PATTERN == --table ]]; then
+  awk -v table="$ROOT/table.md" '
     /<!-- end: test_machines.sh -->/ { skipping = 0 }
     !skipping
     /<!-- begin: test_machines.sh -->/ {
@@ -121,4 +135,4 @@ if [[ -z $PATTERN ]]; then
       while ((getline line < table) > 0) print line
     }' docs/reliability.md > "$ROOT/reliability.md" && cp "$ROOT/reliability.md" docs/reliability.md
 fi
-! grep -Eq 'failed|error|did not start' "$TABLE"
+! grep -Eq 'failed|error|did not start' "$ROOT/table.md"
