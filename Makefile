@@ -1,5 +1,5 @@
 # make ala2    train the default run and write its report (installs into .venv first)
-# make test    lint, types and tests
+# make test    lint, types and tests, in two processes; the slowest ten at the end
 # make docs    the documentation as a site, build/site/index.html; its warnings are errors
 PYTHON ?= python3
 VENV   := .venv
@@ -16,7 +16,7 @@ test check: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile --durations 10
 
 docs: $(VENV)/.installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

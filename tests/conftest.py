@@ -18,6 +18,9 @@ import torch
 from numpy.typing import NDArray
 from openmm import unit
 
+import bgp4.energies.kernel
+import bgp4.flows.spline_kernel
+import bgp4.p4.kernel
 from bgp4.config import Config, SystemConfig, load_config
 from bgp4.data import Frames, load_frames, split_blocks
 from bgp4.run import RunFolder
@@ -32,6 +35,9 @@ Plain = Callable[[str, NDArray], tuple[NDArray[np.float64], NDArray[np.float64]]
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", r"error:::bgp4(\..*)?")
+    if config.getoption("numprocesses", None):
+        for kernel in (bgp4.energies.kernel, bgp4.flows.spline_kernel, bgp4.p4.kernel):
+            kernel.load_kernel()  # compiled once, before there are several processes
 
 
 @pytest.fixture(autouse=True, scope="session")
