@@ -8,13 +8,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from pydantic import BaseModel
 
 import bgp4
 from bgp4.config import Config, dump_config, load_config
 from bgp4.paths import bundled_configs
 from bgp4.system import load_molecule
+from tests.for_each import for_each
 
 PACKAGE = Path(bgp4.__file__).parent
 MODULES = {
@@ -58,7 +58,7 @@ def tops(names: set[str]) -> set[str]:
     return {name.split(".")[0] for name in names}
 
 
-modules = pytest.mark.parametrize("name", MODULES)
+modules = for_each("name", MODULES)
 
 
 @modules
@@ -160,7 +160,7 @@ def test_the_dump_of_a_config_spells_out_every_key(tmp_path) -> None:
     assert load_config(str(path)) == config
 
 
-@pytest.mark.parametrize("name", bundled_configs())
+@for_each("name", bundled_configs())
 def test_bundled_configs_are_valid(name: str) -> None:
     config = load_config(name)
     assert load_molecule(config.system).n_atoms > 3

@@ -6,6 +6,7 @@ import math
 import random
 import shutil
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from bgp4.sampling.draw import draw_samples
 from bgp4.sampling.files import read_attributes, read_samples
 from bgp4.sampling.generate import load_trained
 from bgp4.system import load_molecule
+from tests.for_each import for_each
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -88,8 +90,7 @@ def as_given(found: Any, value: Any) -> bool:
     return bool(found == value or (found, value) == (".", ""))
 
 
-@pytest.mark.parametrize("value", VALUES, ids=repr)
-@pytest.mark.parametrize("key", list(keys(Config)))
+@for_each(("key", "value"), product(list(keys(Config)), VALUES))
 def test_no_key_takes_nonsense(key: str, value: Any) -> None:
     """It is refused by name, or it was no nonsense and is what the config then has."""
     raw = yaml.safe_load(Path(str(find_config_text())).read_text())
