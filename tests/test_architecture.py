@@ -5,16 +5,16 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from pydantic import BaseModel
 
 import bgp4
 from bgp4.config import Config, dump_config, load_config
 from bgp4.paths import bundled_configs
 from bgp4.system import load_molecule
+from tests.for_each import for_each
 
 PACKAGE = Path(bgp4.__file__).parent
 MODULES = {
@@ -58,110 +58,72 @@ def tops(names: set[str]) -> set[str]:
     return {name.split(".")[0] for name in names}
 
 
-def offenders(rule: Callable[[str, ast.Module], object]) -> list[str]:
-    """Modules that a rule finds fault with, and what it found."""
-    found = ((name, rule(name, tree)) for name, tree in MODULES.items())
-    return [f"{name}: {fault}" for name, fault in found if fault]
+modules = for_each("name", MODULES)
 
 
-def test_openmm_is_imported_lazily_and_by_few() -> None:
+@modules
+def test_openmm_is_imported_lazily_and_by_few(name: str) -> None:
     heavy = {"openmm", "openmmtools"}
-
-    def rule(name: str, tree: ast.Module) -> set[str]:
-        may = name in USES_OPENMM or name.startswith(("energies/", "bench/"))
-        return tops(at_import_time(tree) if may else imported(tree)) & heavy
-
-    assert not offenders(rule)
+    assert not tops(at_import_time(MODULES[name])) & heavy
+    if tops(imported(MODULES[name])) & heavy:
+        assert name in USES_OPENMM or name.startswith(("energies/", "bench/"))
 
 
-def test_p4_needs_torch_and_nflows_alone() -> None:
+@modules
+def test_p4_needs_torch_and_nflows_alone(name: str) -> None:
     """And the compiler of its C++ source, which needs the standard library alone."""
-    compiler = ("compiled.py", "paths.py")
-
-    def rule(name: str, tree: ast.Module) -> set[str]:
-        p4 = name.startswith("p4/")
-        if not p4 and name not in compiler:
-            return set()
-        own = ("bgp4.p4", "bgp4.compiled") if p4 else ("bgp4.paths",)
-        others = {"torch", "nflows"} if p4 else set()
-        names = imported(tree)
-        ours = {n for n in names if n.startswith("bgp4") and n != "bgp4"}
-        return (tops(names) - STANDARD - others - {"bgp4"}) | {
-            n for n in ours if not n.startswith(own)
-        }
-
-    assert {"p4/linear.py", *compiler} <= MODULES.keys()
-    assert not offenders(rule)
+    if name.startswith("p4/"):
+        names = imported(MODULES[name])
+        assert tops(names) - STANDARD <= {"torch", "nflows", "bgp4"}
+        assert all(n.startswith(("bgp4.p4", "bgp4.compiled")) for n in names if "bgp4" in n)
+    if name in ("compiled.py", "paths.py"):
+        names = imported(MODULES[name])
+        assert tops(names) - STANDARD <= {"bgp4"}
+        assert all(n.startswith("bgp4.paths") for n in names if "bgp4" in n)
 
 
-def test_reproduce_is_for_the_command_line() -> None:
-    def rule(name: str, tree: ast.Module) -> set[str]:
-        if name in ("cli.py", "commands.py") or name.startswith("reproduce/"):
-            return set()
-        return {n for n in imported(tree) if n.startswith("bgp4.reproduce")}
-
-    assert not offenders(rule)
+@modules
+def test_reproduce_is_for_the_command_line(name: str) -> None:
+    if name not in ("cli.py", "commands.py") and not name.startswith("reproduce/"):
+        assert not any(n.startswith("bgp4.reproduce") for n in imported(MODULES[name]))
 
 
-def test_other_libraries_adapters_are_imported_by_users_alone() -> None:
+@modules
+def test_other_libraries_adapters_are_imported_by_users_alone(name: str) -> None:
     """Benchmarks compare with bgflow itself."""
-
-    def rule(name: str, tree: ast.Module) -> set[str]:
-        if name.startswith("interop/"):
-            return set()
-        names = imported(tree)
-        foreign = set() if name.startswith("bench/") else tops(names) & {"bgflow"}
-        return foreign | {n for n in names if n.startswith("bgp4.interop")}
-
-    assert not offenders(rule)
+    if not name.startswith("interop/"):
+        assert name.startswith("bench/") or "bgflow" not in tops(imported(MODULES[name]))
+        assert not any(n.startswith("bgp4.interop") for n in imported(MODULES[name]))
 
 
-def test_lower_layers_do_not_import_higher_ones() -> None:
+@modules
+def test_lower_layers_do_not_import_higher_ones(name: str) -> None:
     order = ["p4", "coordinates", "flows", "energies", "training", "sampling", "analysis"]
-
-    def rule(name: str, tree: ast.Module) -> set[str]:
-        level = name.split("/")[0]
-        if level not in order:
-            return set()
-        higher = {f"bgp4.{other}" for other in order[order.index(level) + 1 :]}
-        higher |= {"bgp4.cli", "bgp4.commands", "bgp4.api", "bgp4.interop"}
-        return {".".join(n.split(".")[:2]) for n in imported(tree)} & higher
-
-    assert not offenders(rule)
+    level = name.split("/")[0]
+    if level not in order:
+        return
+    higher = {f"bgp4.{other}" for other in order[order.index(level) + 1 :]}
+    higher |= {"bgp4.cli", "bgp4.commands", "bgp4.api", "bgp4.interop"}
+    found = {".".join(n.split(".")[:2]) for n in imported(MODULES[name])}
+    assert not found & higher
 
 
-def test_no_file_is_read_by_running_it() -> None:
+@modules
+def test_no_file_is_read_by_running_it(name: str) -> None:
     """Pickles and torch.load run code that comes with a file."""
-    runs = {"torch.load", "torch.save", "eval", "exec", "yaml.load"}
-
-    def rule(name: str, tree: ast.Module) -> set[str]:
-        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-        keywords = {keyword.arg for call in calls for keyword in call.keywords}
-        return (
-            tops(imported(tree)) & {"pickle", "dill", "shelve", "joblib", "marshal"}
-            | {ast.unparse(call.func) for call in calls} & runs
-            | {k for k in keywords if k == "allow_pickle"}
-        )
-
-    assert not offenders(rule)
+    assert not tops(imported(MODULES[name])) & {"pickle", "dill", "shelve", "joblib", "marshal"}
+    for node in ast.walk(MODULES[name]):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            assert called not in {"torch.load", "torch.save", "eval", "exec", "yaml.load"}
+            assert "allow_pickle" not in {keyword.arg for keyword in node.keywords}
 
 
-def test_modules_say_what_they_are() -> None:
-    def rule(name: str, tree: ast.Module) -> list[str]:
-        stars = [
-            f"from {node.module} import *"
-            for node in ast.walk(tree)
-            if isinstance(node, ast.ImportFrom) and node.names[0].name == "*"
-        ]
-        return stars if ast.get_docstring(tree) else [*stars, "no docstring"]
-
-    assert not offenders(rule)
-
-
-def test_the_rules_see_what_they_forbid() -> None:
-    tree = ast.parse("import openmm\nfrom pickle import *\ndef f():\n    import torch\n")
-    assert tops(imported(tree)) == {"openmm", "pickle", "torch"}
-    assert tops(at_import_time(tree)) == {"openmm", "pickle"}
+@modules
+def test_modules_say_what_they_are(name: str) -> None:
+    assert ast.get_docstring(MODULES[name])
+    for node in ast.walk(MODULES[name]):
+        assert not (isinstance(node, ast.ImportFrom) and node.names[0].name == "*")
 
 
 def sections(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
@@ -198,7 +160,7 @@ def test_the_dump_of_a_config_spells_out_every_key(tmp_path) -> None:
     assert load_config(str(path)) == config
 
 
-@pytest.mark.parametrize("name", bundled_configs())
+@for_each("name", bundled_configs())
 def test_bundled_configs_are_valid(name: str) -> None:
     config = load_config(name)
     assert load_molecule(config.system).n_atoms > 3

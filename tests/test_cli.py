@@ -255,6 +255,21 @@ def test_what_is_missing_is_said_before_anything_heavy_is_imported(in_tmp) -> No
         assert heavy == ""
 
 
+def test_figures_without_mnist(in_tmp, call, monkeypatch) -> None:
+    """All of them are nine; the tenth alone is refused."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(in_tmp / "cache"))
+    monkeypatch.setattr("bgp4.reproduce.figure._make", lambda name, *_: f"{name}: holds")
+    answer = call("reproduce", "all", "--quick")
+    assert answer.code == 0
+    first, *verdicts, last = answer.out.splitlines()
+    assert first.startswith("fig10 is left out: MNIST: ")
+    assert "--data DIR, or fetch them (11 MB) by --download" in first
+    assert verdicts == [f"fig{i}: holds" for i in range(1, 10)]
+    assert last == "9 of 10 figures are in figures"
+    refused(call("reproduce", "fig10"), "MNIST", "--data DIR", "--download")
+    assert tree(in_tmp) == set()
+
+
 def test_a_name_of_a_run_is_found_under_runs_in_the_advice(in_tmp, call) -> None:
     (in_tmp / "runs" / "mine").mkdir(parents=True)
     refused(call("sample", "mine"), "did you mean runs/mine?")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
-
 from bgp4.collapse import Verdict, chirality_verdict, departs, share_verdict
+from tests.for_each import for_each
 
 NAN = float("nan")
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("share", "n", "data_share", "expected"),
     [
         (0.05, 1000, 0.05, Verdict.AS_DATA),

@@ -13,6 +13,7 @@ import bgp4
 from bgp4.cli import app
 from bgp4.collapse import Verdict
 from tests.conftest import script_module
+from tests.for_each import for_each
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -28,14 +29,14 @@ def hooks() -> ModuleType:
     return script_module("docs_hooks")
 
 
-@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
+@for_each("path", TEXTS)
 def test_links_lead_somewhere(path: Path) -> None:
     targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8"))
     made = {path.parent / MADE} if path.parent == DOCS else set()
     assert all((path.parent / t).exists() or path.parent / t in made for t in targets)
 
 
-@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
+@for_each("path", TEXTS)
 def test_its_commands_are_ours(path: Path) -> None:
     named = re.findall(r"^ *(?:\w+=\S+ )?bgp4 +(\w+)", path.read_text(encoding="utf-8"), re.M)
     assert set(named) <= COMMANDS

@@ -27,11 +27,12 @@ from bgp4.files import atomic_write_bytes, atomic_write_text
 from bgp4.progress import Report, progress
 from bgp4.provenance import versions
 from bgp4.reproduce.download import download_mnist
-from bgp4.reproduce.mnist import default_folder
+from bgp4.reproduce.mnist import check_files, default_folder
 
 __all__ = ["FIGURES", "Check", "Outcome", "reproduce", "verdict"]
 
 FIGURES = tuple(f"fig{i}" for i in range(1, 11))
+RESULT = "result.json"
 
 Verdict = Literal["holds", "partly", "fails"]
 
@@ -95,19 +96,28 @@ def reproduce(
         download: Fetch those files first, where the folder lacks them.
 
     Yields:
-        One line of verdict for each figure.
+        One line of verdict for each figure. With "all", before them that figure 10 is left out,
+        where MNIST is not to be had; after them how many there are.
 
     Raises:
-        UserInputError: If a name is unknown, the folder can't be made, or data are missing.
+        UserInputError: If a name is unknown, the folder can't be made, or data that were named, or
+            the data of a figure that was named, are missing.
     """
     chosen = _chosen(names)
     if download and "fig10" in chosen:
         download_mnist(mnist or default_folder())
     if mnist is not None and not mnist.is_dir():
         raise UserInputError(f"--data {mnist}: no such folder")
+    if "fig10" in chosen and (lack := _lack_of_mnist(folder / "fig10", quick, mnist)):
+        if mnist is not None or "fig10" in names:
+            raise lack
+        chosen.remove("fig10")
+        yield f"fig10 is left out: {lack}"
     torch.set_num_threads(1)  # for small matrices a second thread costs more than it brings
     for name in chosen:
         yield _make(name, folder / name, quick, mnist)
+    if "all" in names:
+        yield f"{len(chosen)} of {len(FIGURES)} figures are in {folder}"
 
 
 def verdict(checks: Sequence[Check]) -> Verdict:
@@ -128,15 +138,29 @@ def _chosen(names: Sequence[str]) -> list[str]:
     return [name for name in FIGURES if name in names or "all" in names]
 
 
-def _make(name: str, folder: Path, quick: bool, mnist: Path | None) -> str:
+def _lack_of_mnist(folder: Path, quick: bool, mnist: Path | None) -> UserInputError | None:
+    """What is missing to make figure 10; None where nothing is, or the figure is there."""
+    if _made(folder, _module_and_settings("fig10", quick, mnist)[1]) is not None:
+        return None
+    try:
+        check_files(mnist or default_folder())
+    except UserInputError as lack:
+        return lack
+    return None
+
+
+def _module_and_settings(name: str, quick: bool, mnist: Path | None) -> tuple[FigureModule, Any]:
     module = cast(FigureModule, importlib.import_module(f"bgp4.reproduce.{name}"))
     settings = module.QUICK if quick else module.FULL
     if mnist is not None and hasattr(settings, "data"):
         settings = replace(settings, data=str(mnist))
-    result_path = folder / "result.json"
-    done = _read_result(result_path)
-    made_from = (_plain(asdict(settings)), __version__)
-    if done is None or (done["settings"], done["versions"]["bgp4"]) != made_from:
+    return module, settings
+
+
+def _make(name: str, folder: Path, quick: bool, mnist: Path | None) -> str:
+    module, settings = _module_and_settings(name, quick, mnist)
+    done = _made(folder, settings)
+    if done is None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -147,8 +171,8 @@ def _make(name: str, folder: Path, quick: bool, mnist: Path | None) -> str:
         done = _result(name, module.CLAIM, settings, outcome, time.perf_counter() - started)
         atomic_write_bytes(folder / f"{name}.png", png_bytes(outcome.figure))
         atomic_write_bytes(folder / f"{name}.svg", svg_bytes(outcome.figure))
-        atomic_write_text(result_path, json.dumps(done, indent=2) + "\n")
-    return f"{name}: {done['verdict']} - {done['sentence']} ({result_path})"
+        atomic_write_text(folder / RESULT, json.dumps(done, indent=2) + "\n")
+    return f"{name}: {done['verdict']} - {done['sentence']} ({folder / RESULT})"
 
 
 def _result(
@@ -172,12 +196,14 @@ def _result(
     }
 
 
-def _read_result(path: Path) -> dict[str, Any] | None:
-    """A finished figure's result, None where there is none that can be read."""
+def _made(folder: Path, settings: Any) -> dict[str, Any] | None:
+    """The result of a figure that is there from these settings and this version."""
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        result = dict(json.loads((folder / RESULT).read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return None
+    made_from = (result["settings"], result["versions"]["bgp4"])
+    return result if made_from == (_plain(asdict(settings)), __version__) else None
 
 
 def _words(value: Any) -> str:

@@ -17,7 +17,7 @@ from bgp4.errors import UserInputError
 from bgp4.paths import cache_folder
 from bgp4.reproduce.download import SHA256
 
-__all__ = ["FILES", "Digits", "default_folder", "load_mnist"]
+__all__ = ["FILES", "Digits", "check_files", "default_folder", "load_mnist"]
 
 FILES = tuple(SHA256)
 """Images and labels to train on, images and labels to test on."""
@@ -43,6 +43,16 @@ def default_folder() -> Path:
     return cache_folder() / "mnist"
 
 
+def check_files(folder: Path) -> None:
+    """Raise UserInputError where a folder lacks one of the files."""
+    missing = [name for name in FILES if not (folder / name).is_file()]
+    if missing:
+        raise UserInputError(
+            f"MNIST: {folder}: missing {', '.join(missing)}; name the folder that has them by "
+            "--data DIR, or fetch them (11 MB) by --download"
+        )
+
+
 def load_mnist(
     folder: str | None,
 ) -> tuple[Digits, Digits]:
@@ -52,13 +62,8 @@ def load_mnist(
         UserInputError: If a file is missing, or is not what it should be.
     """
     home = default_folder() if folder is None else Path(folder)
+    check_files(home)
     paths = [home / name for name in FILES]
-    missing = [path.name for path in paths if not path.is_file()]
-    if missing:
-        raise UserInputError(
-            f"MNIST: {home}: missing {', '.join(missing)}; name the folder that has them by "
-            "--data DIR, or fetch them (11 MB) by --download"
-        )
     return _digits(*paths[:2]), _digits(*paths[2:])
 
 

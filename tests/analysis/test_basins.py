@@ -6,6 +6,7 @@ import pytest
 from bgp4.analysis.basins import REGIONS, Basins, basin_populations, find_basins, region
 from bgp4.analysis.distributions import bin_centres, ramachandran_histogram
 from bgp4.analysis.torsions import BackboneTorsions
+from tests.for_each import for_each
 
 BINS = 36
 MANY = 1_000_000
@@ -64,7 +65,7 @@ def test_a_region_names_one_basin_and_letters_are_ranks() -> None:
     assert find_basins(twice, MANY).names == ["αR", "B", "C"]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "phi", "psi"),
     [
         ("C5", -157, 165),

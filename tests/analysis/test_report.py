@@ -17,6 +17,7 @@ from bgp4.analysis.metrics import compute_metrics, json_ready
 from bgp4.analysis.report import ASSETS, RunResult, write_report
 from bgp4.analysis.report import SCRIPTS as SCRIPT_FILES
 from bgp4.analysis.wording import collapse_check, format_value, percent, warnings
+from tests.for_each import for_each
 
 ANY_MOLECULE = {"energies.png", "geometry.png", "weights.png", "training.png"}
 PNGS = ANY_MOLECULE | {"ramachandran.png", "profiles.png", "torsions.png"}
@@ -313,7 +314,7 @@ def test_warnings_name_what_is_off(good_run: RunResult, frames_with: Any) -> Non
     assert "ΔF can't be trusted" not in words(forced)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("key", "value", "text"),
     [
         ("ess_raw", 0.99999, "99.99 %"),

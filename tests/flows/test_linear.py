@@ -1,13 +1,17 @@
 """Linear layers of conditioners: torch's, by another library."""
 
-import pytest
+from itertools import product
+
 import torch
 
 from bgp4.flows.linear import Linear
+from tests.for_each import for_each
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("shape", [(0, 4, 3), (5, 4, 3), (256, 96, 50), (300, 128, 160)])
+@for_each(
+    ("shape", "dtype"),
+    product([(0, 4, 3), (5, 4, 3), (256, 96, 50), (300, 128, 160)], [torch.float32, torch.float64]),
+)
 def test_values_and_gradients_are_those_of_torch(
     shape: tuple[int, int, int], dtype: torch.dtype
 ) -> None:

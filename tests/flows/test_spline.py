@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import product
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from bgp4.flows.spline import (
     spline_forward,
     spline_inverse,
 )
+from tests.for_each import for_each
 
 BOUND = 5.0
 BINS = 6
@@ -134,9 +136,10 @@ def test_gradients_are_finite_and_right(generator) -> None:
 
 
 @kinds
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("shape", [(0, 3), (1, 1), (5, 7), (40, 150)])
-@pytest.mark.parametrize("shared", [True, False])
+@for_each(
+    ("dtype", "shape", "shared"),
+    product([torch.float32, torch.float64], [(0, 3), (1, 1), (5, 7), (40, 150)], [True, False]),
+)
 def test_the_kernel_does_what_torch_does(
     engine: str, make, n, bound, dtype: torch.dtype, shape: tuple[int, int], shared: bool
 ) -> None:

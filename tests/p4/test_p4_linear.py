@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Iterator
+from itertools import product
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from torch.autograd.functional import jacobian
 from bgp4.p4 import P4InvLinear, kernel, matrix_state, permutation_state
 from bgp4.p4.autograd import P4Forward, P4Inverse, p4_forward, p4_inverse
 from bgp4.p4.kernel import load_kernel
+from tests.for_each import for_each
 
 DIRECTIONS = ["forward", "inverse"]
 sizes = st.integers(1, 10)
@@ -266,12 +268,15 @@ def test_drop_in_for_nflows(random_layer) -> None:
     assert all(p.grad is not None for p in flow.parameters())
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize(("batch", "n"), [(0, 3), (1, 1), (7, 5), (33, 70), (300, 70)])
+@for_each(
+    ("shape", "dtype"),
+    product([(0, 3), (1, 1), (7, 5), (33, 70), (300, 70)], [torch.float32, torch.float64]),
+)
 def test_the_kernel_does_what_torch_does(
-    random_layer, engine: str, batch: int, n: int, dtype: torch.dtype
+    random_layer, engine: str, shape: tuple[int, int], dtype: torch.dtype
 ) -> None:
     """Up to rounding: values, log-determinants and all gradients, for any strides."""
+    batch, n = shape
     if engine == "torch":
         pytest.skip("compares both")
     layer, (x, gradient) = random_layer(n, dtype=dtype), inputs(2, n * batch, dtype=dtype)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import matplotlib.image
 import pytest
 
+from bgp4 import __version__
 from bgp4.errors import UserInputError
+from bgp4.reproduce import fig10, figure
 from bgp4.reproduce.figure import Check, reproduce, verdict
+from bgp4.reproduce.mnist import FILES
 
 
 def test_a_figure_is_written_and_not_made_twice(tmp_path: Path) -> None:
@@ -53,6 +57,60 @@ def test_unknown_names_are_refused_before_anything_is_made(
 def test_a_missing_data_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserInputError, match="no such folder"):
         list(reproduce(["fig10"], tmp_path / "out", mnist=tmp_path / "nowhere"))
+
+
+@pytest.fixture
+def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """MNIST is not there, and figures are made in no time; their names, in the order of making."""
+    made: list[str] = []
+
+    def make(name: str, *_: object) -> str:
+        made.append(name)
+        return f"{name}: holds"
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(figure, "_make", make)
+    return made
+
+
+def test_all_without_mnist_are_the_other_nine(nowhere: list[str], tmp_path: Path) -> None:
+    first, *verdicts, last = reproduce(["all"], tmp_path)
+    assert first.startswith("fig10 is left out: MNIST: ")
+    assert "--data DIR" in first
+    assert "--download" in first
+    assert verdicts == [f"fig{i}: holds" for i in range(1, 10)]
+    assert last == f"9 of 10 figures are in {tmp_path}"
+
+
+def test_all_with_mnist_are_ten(nowhere: list[str], tmp_path: Path) -> None:
+    for name in FILES:
+        (tmp_path / name).touch()
+    *verdicts, last = reproduce(["all"], tmp_path, mnist=tmp_path)
+    assert verdicts == [f"fig{i}: holds" for i in range(1, 11)]
+    assert last == f"10 of 10 figures are in {tmp_path}"
+
+
+def test_a_figure_10_that_is_there_needs_no_mnist(nowhere: list[str], tmp_path: Path) -> None:
+    (tmp_path / "fig10").mkdir()
+    done = {"settings": figure._plain(asdict(fig10.FULL)), "versions": {"bgp4": __version__}}
+    (tmp_path / "fig10" / "result.json").write_text(json.dumps(done))
+    assert len(list(reproduce(["all"], tmp_path))) == 11
+    assert nowhere[-1] == "fig10"
+
+
+@pytest.mark.parametrize("names", [["fig10"], ["fig9", "fig10"], ["all", "fig10"]])
+def test_what_needs_mnist_by_name_is_refused_before_anything_is_made(
+    names: list[str], nowhere: list[str], tmp_path: Path
+) -> None:
+    with pytest.raises(UserInputError, match=f"missing {FILES[0]}.*--download"):
+        list(reproduce(names, tmp_path))
+    assert nowhere == []
+
+
+def test_so_is_a_folder_that_was_named_and_lacks_it(nowhere: list[str], tmp_path: Path) -> None:
+    with pytest.raises(UserInputError, match=f"{tmp_path}: missing {FILES[0]}"):
+        list(reproduce(["all"], tmp_path, mnist=tmp_path))
+    assert nowhere == []
 
 
 @pytest.mark.parametrize("name", ["fig1", "fig2", "fig3", "fig4", "fig5", "fig7"])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
 from bgp4.config import Config
 from bgp4.training.schedule import Schedule
+from tests.for_each import for_each
 
 
 def config(
@@ -42,8 +45,7 @@ def test_learning_rate() -> None:
     assert rate[300] == pytest.approx(1e-3 * halfway)
 
 
-@pytest.mark.parametrize("fraction", [0.0, 1.0, 0.5])
-@pytest.mark.parametrize("steps", [1, 2, 7])
+@for_each(("fraction", "steps"), product([0.0, 1.0, 0.5], [1, 2, 7]))
 def test_learning_rates_of_short_runs_are_positive(fraction: float, steps: int) -> None:
     schedule = Schedule.of(config(steps=steps, energy_fraction=fraction))
     for step in range(1, steps + 1):
