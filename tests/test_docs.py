@@ -86,7 +86,8 @@ def test_made_pages(hooks) -> None:
     for key, value in {
         "training.learning_rate": "number > 0 | `0.001`",
         "model.mixing": '`p4inv`, `lu`, `permutation`, `swap` | `"p4inv"`',
-        "training.threads": "integer ≥ 1 or null | `null`",
+        "training.threads": "integer ≥ 1 or null | `1`",
+        "energies.workers": "integer ≥ 1 or null | `null`",
         "data.path": 'text or list of text or null | `"ala2_300k.h5"`',
         "model.bins": "integer ≥ 2, ≤ 64 | `8`",
     }.items():
