@@ -32,6 +32,7 @@ __all__ = [
     "DataConfig",
     "EnergyConfig",
     "ModelConfig",
+    "OptimizerConfig",
     "ReportConfig",
     "SimulateConfig",
     "SystemConfig",
@@ -182,9 +183,13 @@ class SimulateConfig(Section):
 
 
 class ModelConfig(Section):
-    """The flow: what mixes the variables, what the couplings are, how wide they are."""
+    """The flow: what mixes the variables, what the couplings are, how wide they are.
+
+    `mixing_start` is what p4inv and lu begin as: random permutations, or swaps of the two halves.
+    """
 
     mixing: Literal["p4inv", "lu", "permutation", "swap"] = "p4inv"
+    mixing_start: Literal["permutation", "swap"] = "permutation"
     coupling: Literal["hybrid", "spline", "affine", "realnvp"] = "hybrid"
     torsions: Literal["circle", "cut", "auto"] = "auto"
     blocks: Count = 6
@@ -194,11 +199,23 @@ class ModelConfig(Section):
     precision: Literal["float32", "float64"] = "float32"
 
 
+class OptimizerConfig(Section):
+    """Muon for the conditioners' hidden matrices, Adam for all else, or Adam for everything.
+
+    Muon's learning rate is always `hidden_rate_factor` times Adam's.
+    """
+
+    hidden: Literal["muon", "adam"] = "muon"
+    hidden_rate_factor: Positive = 10.0
+    hidden_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.95
+
+
 class TrainingConfig(Section):
     """Maximum likelihood, then likelihood and energies together.
 
     Where the data are of another temperature than the run, energies alone: for `anneal_fraction` of
-    those steps on the way from the one to the other, then at the run's. A step is many small
+    those steps on the way from the one to the other, then at the run's. The learning rates are
+    Adam's peaks, `energy_learning_rate` that of all steps with energies. A step is many small
     operations, which repeat bit by bit on one of torch's `threads`; null takes all that it has.
     """
 
@@ -213,6 +230,7 @@ class TrainingConfig(Section):
     energy_cap_kt: Positive = 100.0
     energy_slope_clip: Positive = 50.0
     gradient_clip: Positive = 10.0
+    optimizer: OptimizerConfig = OptimizerConfig()
     evaluate_every: Count = 100
     merge_every: Count = 10
     refine_every: Count = 50

@@ -64,7 +64,7 @@ def _linear_blocks(model: ModelConfig, features: int, context_features: int, rng
             layers.append(MarginalSpline(features, model.bins))
         for _ in range(2):
             layers.append(_linear_coupling(model, mask, context_features))
-            layers.append(_MIXING[model.mixing](features, rng))
+            layers.append(_MIXING[model.mixing](model, features, rng))
     return CompositeTransform(layers)
 
 
@@ -93,28 +93,30 @@ def _first_half(features: int) -> Tensor:
     return mask
 
 
-def _swap(features: int, rng: Rng) -> Tensor:
-    """The permutation that moves the second half to the front."""
+def _permutation(kind: str, features: int, rng: Rng) -> Tensor:
+    """A random one, or the swap, which moves the second half to the front."""
+    if kind == "permutation":
+        return torch.randperm(features, generator=rng)
     return torch.arange(features).roll(-(features // 2))
 
 
-def _random_permutation(features: int, rng: Rng) -> Tensor:
-    return torch.randperm(features, generator=rng)
+def _fixed(model: ModelConfig, features: int, rng: Rng) -> Transform:
+    return Permutation(_permutation(model.mixing, features, rng))
 
 
-def _p4inv(features: int, rng: Rng) -> Transform:
-    """P4Inv that starts as a swap."""
-    state = permutation_state(_swap(features, rng).tolist())
+def _p4inv(model: ModelConfig, features: int, rng: Rng) -> Transform:
+    state = permutation_state(_permutation(model.mixing_start, features, rng).tolist())
     return P4InvLinear(features, state, generator=rng)
 
 
-def _lu(features: int, rng: Rng) -> Transform:
-    return CompositeTransform([Permutation(_swap(features, rng)), LULinear(features)])
+def _lu(model: ModelConfig, features: int, rng: Rng) -> Transform:
+    start = Permutation(_permutation(model.mixing_start, features, rng))
+    return CompositeTransform([start, LULinear(features)])
 
 
-_MIXING: dict[str, Callable[[int, Rng], Transform]] = {
+_MIXING: dict[str, Callable[[ModelConfig, int, Rng], Transform]] = {
     "p4inv": _p4inv,
     "lu": _lu,
-    "permutation": lambda features, rng: Permutation(_random_permutation(features, rng)),
-    "swap": lambda features, rng: Permutation(_swap(features, rng)),
+    "permutation": _fixed,
+    "swap": _fixed,
 }

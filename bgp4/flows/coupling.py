@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from nflows.transforms import Transform
@@ -67,6 +68,11 @@ class Conditioner(nn.Module):
         nn.init.zeros_(last.bias)
         self.network = nn.Sequential(*layers, last)
 
+    def hidden_weights(self) -> list[Tensor]:
+        """The matrices, (out, in), of all layers but the last."""
+        layers = [layer for layer in self.network if isinstance(layer, nn.Linear)]
+        return [layer.weight for layer in layers[:-1]]
+
     def forward(self, inputs: Tensor, context: Tensor | None = None) -> Tensor:
         features = [inputs.cos(), inputs.sin()] if self.circular else [inputs]
         if context is not None:
@@ -107,10 +113,19 @@ class _Coupling(CouplingTransform):
         super().__init__(
             mask, lambda n_in, n_out: self._conditioner(n_in, n_out, hidden, context_features)
         )
+        self._arrange()
+
+    def _arrange(self) -> None:
+        """Transformed variables first, then the others."""
         order = torch.cat([self.transform_features, self.identity_features])
         self.register_buffer("_order", order, persistent=False)
         self.register_buffer("_inverse_order", order.argsort(), persistent=False)
         self._in_order = order.tolist() == list(range(self.features))
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        """The mask is in the state, and the order follows from it."""
+        super()._load_from_state_dict(*args, **kwargs)
+        self._arrange()
 
     def _conditioner(
         self, n_in: int, n_out: int, hidden: Sequence[int], context_features: int

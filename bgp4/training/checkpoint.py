@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from bgp4.errors import UserInputError
 from bgp4.files import atomic_write_bytes
+from bgp4.training.optimizer import TrainingOptimizer
 from bgp4.training.schedule import PHASES
 from bgp4.training.step import Generators
 
@@ -58,7 +59,7 @@ def save_checkpoint(
     path: Path,
     model: nn.Module,
     best: dict[str, Tensor],
-    optimizer: torch.optim.Optimizer,
+    optimizer: TrainingOptimizer,
     generators: Generators,
     window: dict[str, Tensor],
     counters: Counters,
@@ -66,8 +67,7 @@ def save_checkpoint(
     """Write everything that a resumed run needs to go on as if it had never stopped."""
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
     tensors |= {f"best.{k}": v for k, v in best.items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
+    tensors |= {f"optimizer.{k}": v for k, v in optimizer.tensors().items()}
     for name, generator in _named(generators).items():
         tensors[f"generator.{name}"] = generator.get_state()
     tensors |= {f"window.{k}": v for k, v in window.items()}
@@ -87,7 +87,7 @@ def save_best_alone(source: Path, target: Path) -> None:
 def load_checkpoint(
     path: Path,
     model: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: TrainingOptimizer,
     generators: Generators,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor], Counters]:
     """Restore all in place; returns the best model's state, the window's, and the counters.
@@ -102,11 +102,13 @@ def load_checkpoint(
             "begin a new run by --run"
         )
     load_state(path, model, _with_prefix(tensors, "model."))
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in _with_prefix(tensors, "optimizer.").items():
-        index, name = key.split(".", 1)
-        state.setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+    try:
+        optimizer.restore(_with_prefix(tensors, "optimizer."))
+    except KeyError as error:
+        raise UserInputError(
+            f"{path}: cannot resume: an earlier version of bgp4 wrote it, whose optimizer was "
+            "another; begin a new run by --run"
+        ) from error
     for name, generator in _named(generators).items():
         generator.set_state(tensors[f"generator.{name}"])
     return _with_prefix(tensors, "best."), _with_prefix(tensors, "window."), counters

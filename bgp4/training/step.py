@@ -14,6 +14,7 @@ from bgp4.distributed import ALONE, Ranks
 from bgp4.flows.generator import BoltzmannGenerator, Conformations
 from bgp4.p4 import P4Report, P4Schedule, determinant_penalty, merge_step
 from bgp4.training.losses import kl_loss, negative_log_likelihood
+from bgp4.training.optimizer import TrainingOptimizer
 from bgp4.training.schedule import Schedule
 
 __all__ = ["Generators", "StepResult", "train_step"]
@@ -49,7 +50,7 @@ class StepResult:
 
 def train_step(
     model: BoltzmannGenerator,
-    optimizer: torch.optim.Optimizer,
+    optimizer: TrainingOptimizer,
     x_train: Tensor,  # (frames, features)
     energy: Callable[[Tensor], Tensor],  # at the step's temperature
     step: int,  # counted from 1
@@ -81,8 +82,7 @@ def train_step(
     if settings.det_penalty:
         loss = loss + determinant_penalty(model, merges, settings.det_penalty) / ranks.size
 
-    for group in optimizer.param_groups:
-        group["lr"] = schedule.rate(step)
+    optimizer.set_rate(schedule.rate(step))
     optimizer.zero_grad()
     loss.backward()
     ranks.sum_(p.grad for p in model.parameters() if p.grad is not None)
@@ -106,5 +106,5 @@ def train_step(
         skipped=skipped,
         log_weight=kl.log_weight if kl else None,
         samples=kl.samples if kl else None,
-        p4=merge_step(model, optimizer, step, merges, generators.p4),
+        p4=merge_step(model, optimizer.adam, step, merges, generators.p4),
     )

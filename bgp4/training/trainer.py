@@ -29,6 +29,7 @@ from bgp4.training.checkpoint import Counters, load_checkpoint, save_checkpoint
 from bgp4.training.diagnosis import diagnose
 from bgp4.training.history import History
 from bgp4.training.monitor import PhiMonitor
+from bgp4.training.optimizer import TrainingOptimizer
 from bgp4.training.schedule import Schedule
 from bgp4.training.step import Generators, StepResult, train_step
 from bgp4.training.view import training_view
@@ -65,9 +66,7 @@ class Trainer:
         self.settings = self.config.training
         self.schedule = Schedule.of(self.config, self.frames.temperature_k)
         self.generators = Generators.from_seed(self.config.seed)
-        self.optimizer = torch.optim.Adam(
-            self.model.parameters(), self.settings.learning_rate, fused=True
-        )
+        self.optimizer = TrainingOptimizer(self.model, self.settings.optimizer)
         self.x_train, _ = self._standardised(self.split.train, self.model.dtype)
         heldout = self.split.heldout[self.ranks.share(len(self.split.heldout))]
         self.x_heldout, self.logabsdet_heldout = self._standardised(heldout, torch.float64)

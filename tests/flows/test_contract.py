@@ -271,6 +271,50 @@ def test_a_flow_starts_as_a_map_of_volume_one(mixing: str) -> None:
         torch.testing.assert_close(sorted_z, sorted_x, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("start", ["permutation", "swap"])
+@pytest.mark.parametrize("mixing", ["p4inv", "lu"])
+def test_what_mixing_starts_as(mixing: str, start: str) -> None:
+    """The halves trade places before the second coupling, or random variables do."""
+    model = ModelConfig.model_validate(
+        {"mixing": mixing, "mixing_start": start, "coupling": "affine", "blocks": 3, "hidden": (4,)}
+    )
+    layers = list(build_transform(model, 10, 0, seed=2).linear._transforms)
+    one = torch.eye(10)
+    made = [(layer(one)[0] > 0.5).float().argmax(1).tolist() for layer in layers[1::2]]
+    swap = [5, 6, 7, 8, 9, 0, 1, 2, 3, 4]
+    assert len(made) == 6
+    assert all(sorted(order) == list(range(10)) for order in made)
+    if start == "swap":
+        assert made == 6 * [swap]
+    else:
+        assert len({tuple(order) for order in made}) == 6
+        assert swap not in made
+
+
+@pytest.mark.parametrize("mixing", get_args(ModelConfig.model_fields["mixing"].annotation))
+def test_a_state_brings_its_permutations_and_masks_along(mixing: str) -> None:
+    """Whatever the seed of the flow that takes it, and whatever its mixing began as."""
+    x = CASES["flow/lu/spline/3 circles"].inputs()
+    models = [
+        ModelConfig.model_validate(
+            {"mixing": mixing, "mixing_start": start, "blocks": 2, "hidden": (8,), "bins": 4}
+        )
+        for start in ("swap", "permutation")
+    ]
+    trained, other = (
+        build_transform(model, 5, 3, seed).double() for seed, model in enumerate(models)
+    )
+    with torch.no_grad():
+        for parameter in trained.parameters():
+            parameter += 0.2 * torch.randn_like(parameter)
+    other.load_state_dict(trained.state_dict())
+    for direction in ("forward", "inverse"):
+        for value, expected in zip(
+            getattr(other, direction)(x), getattr(trained, direction)(x), strict=True
+        ):
+            assert torch.equal(value, expected)
+
+
 def test_the_kinds_of_mixing_differ_in_the_mixing_alone() -> None:
     counts = {
         mixing: sum(p.numel() for p in flow(mixing, "spline", 6, 3).parameters())

@@ -25,6 +25,7 @@ from bgp4.errors import RunError, UserInputError
 from bgp4.flows.generator import Conformations
 from bgp4.run import RunFolder
 from bgp4.system import load_molecule
+from bgp4.training.checkpoint import _read, _write, read_best
 from bgp4.training.history import COLUMNS
 from bgp4.training.loop import train
 from bgp4.training.monitor import PhiMonitor
@@ -226,6 +227,48 @@ def test_the_checkpoint_of_another_model(smoke_config, smoke_run, tmp_path) -> N
     with pytest.raises(UserInputError, match="belongs to another model") as caught:
         train(other, run.path, resume=True, device="cpu")
     assert "\n" not in str(caught.value)
+
+
+def test_the_checkpoint_of_an_earlier_version(smoke_config, smoke_run, tmp_path) -> None:
+    """It had one Adam, whose moments went by numbers; sampling reads the model alone."""
+    run = copy_of(smoke_run, tmp_path)
+    tensors, counters = _read(run.checkpoint_path)
+    numbered = {
+        f"optimizer.{i}.exp_avg" if key.startswith("optimizer.") else key: value
+        for i, (key, value) in enumerate(tensors.items())
+    }
+    _write(run.checkpoint_path, numbered, counters)
+    with pytest.raises(
+        UserInputError, match=r"earlier version.*begin a new run by --run"
+    ) as caught:
+        train(smoke_config, run.path, resume=True, device="cpu")
+    assert "\n" not in str(caught.value)
+    assert read_best(run.checkpoint_path).keys() == read_best(smoke_run.checkpoint_path).keys()
+
+
+def test_the_moments_of_both_optimizers_are_kept(smoke_run) -> None:
+    kept = load_file(smoke_run.checkpoint_path)
+    moments = {key.rpartition(".")[2] for key in kept if key.startswith("optimizer.")}
+    assert moments == {"momentum_buffer", "exp_avg", "exp_avg_sq", "step"}
+
+
+def test_a_merge_resets_the_moments_of_v_alone(trainer) -> None:
+    made = trainer(energy_fraction=0.0, merge_every=5)
+    for step in range(1, 6):
+        made.step(step)
+        found = {
+            letter: [
+                bool(value.any())
+                for key, value in made.optimizer.tensors().items()
+                if key.endswith((f".{letter}.exp_avg", f".{letter}.exp_avg_sq"))
+            ]
+            for letter in "uv"
+        }
+        assert len(found["u"]) == len(found["v"]) == 4
+        assert all(found["u"])
+        if step > 1:  # u starts at 0, and v has no gradient there
+            assert found["v"] == 4 * [step < 5]
+    assert any(v.any() for k, v in made.optimizer.tensors().items() if "momentum" in k)
 
 
 def copy_of(run: RunFolder, folder: Path) -> RunFolder:

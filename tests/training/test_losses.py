@@ -17,6 +17,7 @@ from bgp4.energies.base import REJECTED_ENERGY_KT
 from bgp4.flows.build import build_transform
 from bgp4.flows.generator import BoltzmannGenerator
 from bgp4.training.losses import kl_loss, negative_log_likelihood
+from bgp4.training.optimizer import TrainingOptimizer
 from bgp4.training.schedule import Schedule
 from bgp4.training.step import Generators, train_step
 
@@ -193,7 +194,7 @@ def test_likelihood_training_reaches_the_entropy_of_its_data() -> None:
     settings = TrainingConfig(
         steps=250, energy_fraction=0, batch_size=256, learning_rate=1e-2, merge_every=10
     )
-    optimizer = torch.optim.Adam(model.parameters())
+    optimizer = TrainingOptimizer(model, settings.optimizer)
     generators = Generators.from_seed(0)
     schedule = Schedule(settings.steps, 0, 0, 300.0, 300.0, settings.learning_rate, 1e-4)
 
