@@ -33,7 +33,7 @@ app = typer.Typer(
 FIRST_STEPS = """\
 bgp4 {version}: Boltzmann generators for molecules
 
-Alanine dipeptide, whose config and data come along (train: 10 minutes on two cores):
+Alanine dipeptide, whose config and data come along (train: minutes):
   bgp4 train  --config ala2.yaml
   bgp4 sample runs/ala2 -n 10000 -o ala2.pdb
   bgp4 report runs/ala2

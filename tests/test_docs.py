@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +13,7 @@ import yaml
 import bgp4
 from bgp4.cli import app
 from bgp4.collapse import Verdict
+from bgp4.paths import models_folder
 from tests.conftest import script_module
 from tests.for_each import for_each
 
@@ -46,6 +48,41 @@ def test_the_readme_is_a_page() -> None:
     lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
     assert len(lines) < 100
     assert sum(line.startswith("![") for line in lines) == 1
+
+
+NUMBER = r"(?:\d[\d.,]*|two|three|four|five|six|eight|ten|twenty|half an?|quarters? of an)"
+DURATION = re.compile(rf"\b{NUMBER} ?(?:(?:CPU |core-)?(?:second|minute|hour)s?|s of CPU|ms)\b")
+ELSEWHERE = [
+    *(path for path in TEXTS if path.name != "results.md"),
+    *(DOCS / "tutorial.ipynb", ROOT / "data" / "README.md", ROOT / "bgp4" / "cli.py"),
+    *sorted((ROOT / "configs").glob("*.yaml")),
+]
+"""What may say how long something takes in words alone."""
+
+
+@for_each("path", ELSEWHERE)
+def test_how_long_it_takes_stands_in_the_results_alone(path: Path) -> None:
+    """There beside its command; any other place would be of another machine or another version."""
+    assert not DURATION.findall(path.read_text(encoding="utf-8"))
+
+
+def test_the_bundled_models_ess_is_its_reports() -> None:
+    texts = "".join(path.read_text(encoding="utf-8") for path in TEXTS)
+    told = re.findall(r"bgp4 sample (\w+) .*ESS (\d+) %", texts)
+    assert told
+    for name, percent in told:
+        metrics = json.loads((models_folder() / name / "metrics.json").read_text())
+        assert int(percent) == round(100 * metrics["ess_raw"])
+
+
+def test_decimals_of_trust_are_those_of_the_results() -> None:
+    """Or of the tutorial, whose output is a program's too."""
+    sources = "".join(
+        (DOCS / name).read_text(encoding="utf-8") for name in ("results.md", "tutorial.ipynb")
+    )
+    trust = (DOCS / "trust.md").read_text(encoding="utf-8")
+    told = set(re.findall(r"(?<![\w.])-?\d+\.\d+(?: ± \d+\.\d+)?(?![\w.])", trust))
+    assert not {number for number in told if number not in sources}
 
 
 def test_every_verdict_is_explained() -> None:
