@@ -33,6 +33,8 @@ def column(energy: dict[str, Any], linear: dict[str, Any]) -> Speeds:
         "P4Inv over nn.Linear, n = 64": both(64, "p4inv/linear"),
         "P4Inv over two bare products, n = 512": both(512, "p4inv/two_gemm_best"),
         "P4Inv over two bare products, n = 4096": both(4096, "p4inv/two_gemm_best"),
+        "P4Inv over what it asks of memory, n = 512": both(512, "p4inv/p4_floor"),
+        "P4Inv over what it asks of memory, n = 4096": both(4096, "p4inv/p4_floor"),
         "plain product, float32, GFlop/s": f"{machine['product_gflops']['float32_best']:.0f}",
         "plain product, float64, GFlop/s": f"{machine['product_gflops']['float64']:.0f}",
         "plain copy, GB/s": f"{machine['copy_gb_per_s']:.1f}",
