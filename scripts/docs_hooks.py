@@ -86,24 +86,26 @@ def _keys() -> Iterator[str]:
     from bgp4.config import Config
 
     schema = Config.model_json_schema()
-    sections = {}
-    for name, key in schema["properties"].items():
-        if "$ref" in key:
-            sections[name] = schema["$defs"][key["$ref"].rpartition("/")[2]]
-    own = {k: v for k, v in schema["properties"].items() if k not in sections}
     yield KEYS
-    yield from _section({"properties": own, "required": schema["required"]}, "")
-    for name, section in sections.items():
-        yield f"\n## {name}\n\n{section['description']}\n"
-        yield from _section(section, f"{name}.")
+    yield from _section(schema, schema["$defs"], "")
 
 
-def _section(schema: dict[str, Any], prefix: str) -> Iterator[str]:
+def _section(schema: dict[str, Any], named: dict[str, Any], prefix: str) -> Iterator[str]:
+    """A table of a section's own keys, then each section within it."""
+    within = {
+        name: named[key["$ref"].rpartition("/")[2]]
+        for name, key in schema["properties"].items()
+        if "$ref" in key
+    }
     yield "| key | value | default |\n|---|---|---|"
     for name, key in schema["properties"].items():
-        default = json.dumps(key.get("default"))
-        words = "required" if name in schema.get("required", ()) else f"`{default}`"
-        yield f"| `{prefix}{name}` | {_values(key)} | {words} |"
+        if name not in within:
+            default = json.dumps(key.get("default"))
+            words = "required" if name in schema.get("required", ()) else f"`{default}`"
+            yield f"| `{prefix}{name}` | {_values(key)} | {words} |"
+    for name, section in within.items():
+        yield f"\n## {prefix}{name}\n\n{section['description']}\n"
+        yield from _section(section, named, f"{prefix}{name}.")
 
 
 def _values(schema: dict[str, Any]) -> str:
