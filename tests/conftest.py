@@ -11,6 +11,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -35,6 +36,18 @@ Plain = Callable[[str, NDArray], tuple[NDArray[np.float64], NDArray[np.float64]]
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", r"error:::bgp4(\..*)?")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes() -> None:
+    """Before the workers of `pytest -n` start: a thread for each, the kernels compiled once."""
+    from bgp4.energies import kernel as energies
+    from bgp4.flows import spline_kernel as flows
+    from bgp4.p4 import kernel as p4
+
+    os.environ["OMP_NUM_THREADS"] = "1"
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda module: module.load_kernel(), (p4, energies, flows)))
 
 
 @pytest.fixture(autouse=True, scope="session")
