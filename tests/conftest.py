@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -35,9 +36,14 @@ Plain = Callable[[str, NDArray], tuple[NDArray[np.float64], NDArray[np.float64]]
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", r"error:::bgp4(\..*)?")
-    if config.getoption("numprocesses", None):
-        for kernel in (bgp4.energies.kernel, bgp4.flows.spline_kernel, bgp4.p4.kernel):
-            kernel.load_kernel()  # compiled once, before there are several processes
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes() -> None:
+    """Before the workers of `pytest -n` start: the kernels, compiled once."""
+    kernels = (bgp4.p4.kernel, bgp4.energies.kernel, bgp4.flows.spline_kernel)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda kernel: kernel.load_kernel(), kernels))
 
 
 @pytest.fixture(autouse=True, scope="session")

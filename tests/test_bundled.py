@@ -123,7 +123,8 @@ def test_where_none_is_bundled(in_tmp, monkeypatch) -> None:
         RunFolder.find(Path("tiny"))
 
 
-def test_a_report_goes_where_o_says(models, in_tmp, capsys) -> None:
+def test_a_report_goes_where_o_says(models, in_tmp, capsys, monkeypatch) -> None:
+    monkeypatch.setattr("bgp4.analysis.report.png_bytes", lambda figure: b"\x89PNG")
     before = contents(models)
     with pytest.raises(UserInputError, match=r"report tiny: .*-o"):
         report_command([Path("tiny")], None)

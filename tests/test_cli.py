@@ -133,6 +133,7 @@ def test_report(folder: Path, reported: Answer) -> None:
 
 def test_report_of_two_runs(folder: Path, reported: Answer, call, monkeypatch) -> None:
     monkeypatch.chdir(folder)
+    monkeypatch.setattr("bgp4.analysis.report.png_bytes", lambda figure: b"\x89PNG")
     shutil.copytree("runs/ala2_smoke", "runs/twin", dirs_exist_ok=True)
     (folder / "runs/twin/samples.h5").unlink()
     answer = call("report", "runs/ala2_smoke", "runs/twin", "-o", "both")
@@ -190,18 +191,15 @@ def test_resume_of_a_finished_run(folder: Path, trained: Answer, call, monkeypat
     assert "config key seed was 3 and is now 4" in other.err
 
 
-def test_simulate(tmp_path: Path) -> None:
-    answer = bgp4("simulate", *SMOKE, "-o", "made.h5", cwd=tmp_path)
+def test_simulate(in_tmp: Path, call) -> None:
+    answer = bgp4("simulate", *SMOKE, "-o", "made.h5", cwd=in_tmp)
     assert answer.code == 0, answer.err
     assert answer.out == "wrote made.h5 (20 frames at 1000 K)\n"
-    assert tree(tmp_path) == {"made.h5"}
-    sets = ("--set", "data.path=own.h5")
-    assert bgp4("simulate", *SMOKE, *sets, cwd=tmp_path).out.endswith(
+    assert tree(in_tmp) == {"made.h5"}
+    assert call("simulate", *SMOKE, "--set", "data.path=own.h5").out.endswith(
         "K); next: bgp4 train --config ala2_smoke.yaml\n"
     )
-    answer = bgp4(
-        "train", *SMOKE, "--set", "data.path=made.h5", "--set", "training.steps=2", cwd=tmp_path
-    )
+    answer = call("train", *SMOKE, "--set", "data.path=made.h5", "--set", "training.steps=2")
     assert answer.code == 0, "it trains on what it simulated: " + answer.err
 
 

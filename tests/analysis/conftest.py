@@ -19,6 +19,12 @@ PSI = (8, 14)
 N_FRAMES, N_SAMPLES = 600, 300
 
 
+@pytest.fixture
+def blank_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures are drawn but not rendered, which takes most of a report's time."""
+    monkeypatch.setattr("bgp4.analysis.report.png_bytes", lambda figure: b"\x89PNG")
+
+
 @pytest.fixture(scope="session")
 def molecule() -> tuple[mdtraj.Topology, np.ndarray]:
     made = AlanineDipeptideImplicit(constraints=None)

@@ -55,14 +55,18 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def report(good_run: RunResult, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    hostile = replace(
+def hostile_run(good_run: RunResult) -> RunResult:
+    return replace(
         good_run,
         name=f"run {HOSTILE}",
         config_yaml=f"system: {HOSTILE}\n",
         run_info={**good_run.run_info, "commands": [f"bgp4 train {HOSTILE}"], HOSTILE: 1},
     )
-    return write_report([hostile], tmp_path_factory.mktemp("report") / "new" / "report")
+
+
+@pytest.fixture(scope="module")
+def report(hostile_run: RunResult, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report([hostile_run], tmp_path_factory.mktemp("report") / "new" / "report")
 
 
 def test_files(report: Path) -> None:
@@ -107,6 +111,7 @@ def test_what_comes_from_files_is_escaped(report: Path) -> None:
     assert page.data["runs"][0]["name"] == f"run {HOSTILE}"
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_names_of_residues_and_atoms_are_escaped(good_run: RunResult, tmp_path: Path) -> None:
     topology = good_run.topology.copy()
     topology.residue(1).name = HOSTILE
@@ -144,6 +149,7 @@ def test_page_has_a_collapse_check(report: Path) -> None:
     assert text.count("as in the data") >= 2
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_several_runs_side_by_side(good_run: RunResult, tmp_path: Path) -> None:
     hotter = replace(good_run, temperature_k=1000.0, data_energy_kt=good_run.data_energy_kt * 0.8)
     runs = [good_run, good_run, hotter]
@@ -157,9 +163,8 @@ def test_several_runs_side_by_side(good_run: RunResult, tmp_path: Path) -> None:
     assert len(page.all("img")) == len(PNGS)
 
 
-def test_same_run_same_bytes(good_run: RunResult, tmp_path: Path) -> None:
-    first, second = (write_report([good_run], tmp_path / name) for name in "ab")
-    assert first.read_bytes() == second.read_bytes()
+def test_same_run_same_bytes(report: Path, hostile_run: RunResult, tmp_path: Path) -> None:
+    assert write_report([hostile_run], tmp_path).read_bytes() == report.read_bytes()
 
 
 def broken(run: RunResult) -> RunResult:
@@ -189,6 +194,7 @@ def test_damaged_runs_have_a_report(
     assert "Take care" in page.text
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_molecule_without_torsions(good_run: RunResult, tmp_path: Path) -> None:
     (tmp_path / "ramachandran.png").write_bytes(b"of an earlier report")
     topology = mdtraj.Topology()
@@ -216,6 +222,7 @@ def test_molecule_without_torsions(good_run: RunResult, tmp_path: Path) -> None:
     assert metrics["ess_raw"] > 0.8
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_molecule_without_rotatable_torsions(toluene_run: RunResult, tmp_path: Path) -> None:
     page = Page(write_report([toluene_run], tmp_path))
     assert {path.name for path in tmp_path.glob("*.png")} == ANY_MOLECULE
@@ -229,6 +236,7 @@ def test_molecule_without_rotatable_torsions(toluene_run: RunResult, tmp_path: P
     assert page.source.count('class="card"') == 4
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_molecule_with_torsions_but_no_backbone(good_run: RunResult, tmp_path: Path) -> None:
     """Alanine dipeptide under names that say nothing."""
     topology = good_run.topology.copy()
@@ -240,6 +248,7 @@ def test_molecule_with_torsions_but_no_backbone(good_run: RunResult, tmp_path: P
     assert "Total variation of torsions" in page.text
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_numbers_by_residue_have_a_line_each(peptide_run: RunResult, tmp_path: Path) -> None:
     page = Page(write_report([peptide_run], tmp_path))
     metrics = json.loads((tmp_path / "metrics.json").read_text())

@@ -73,7 +73,7 @@ class Train(Command):
 
     def arguments(self) -> tuple[str, ...]:
         begun = (self.folder / "run" / "checkpoint.safetensors").is_file()
-        steps = sets(f"training.steps={150 * self.scale}")
+        steps = sets(f"training.steps={100 * self.scale}")
         return ("train", *SMOKE, "--run", "run", *self.options, *steps, *["--resume"] * begun)
 
     def result(self) -> object:

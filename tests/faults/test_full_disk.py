@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.test_cli import environment
+from bgp4.cli import main
 
-pytest.importorskip("resource")
+resource = pytest.importorskip("resource")
 SMOKE = ("--config", "ala2_smoke.yaml")
 
 COMMANDS = {
@@ -26,42 +27,53 @@ COMMANDS = {
 }
 
 
-def limited(kilobytes: int, command: tuple[str, ...], cwd: Path) -> subprocess.CompletedProcess:
-    """A command that can write no file larger than so much, as on a disk with no more left."""
+@contextmanager
+def files_up_to(kilobytes: int) -> Iterator[None]:
+    """No larger file can be written by this process and its children, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    heard = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024 * kilobytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, heard)
 
-    def limit() -> None:
-        import resource
 
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1024 * kilobytes, 1024 * kilobytes))
+@pytest.fixture
+def refusal(
+    in_tmp: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
+    """Runs a command that can't write; gives the one line that it must end with, beside exit 2."""
+    monkeypatch.setenv("PYTHONWARNINGS", "ignore")
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
 
-    return subprocess.run(
-        [sys.executable, "-B", "-m", "bgp4", *command],
-        cwd=cwd,
-        env=environment(),
-        preexec_fn=limit,
-        capture_output=True,
-        text=True,
-    )
+    def run(command: tuple[str, ...]) -> str:
+        monkeypatch.setattr(sys, "argv", ["bgp4", *command])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr().err
+        assert ended.value.code == 2, said
+        assert "Traceback" not in said
+        (line,) = [line for line in said.splitlines() if line.startswith("bgp4: error: ")]
+        return line
+
+    return run
 
 
 @pytest.mark.parametrize(("kilobytes", "command"), COMMANDS.values(), ids=COMMANDS.keys())
-def test_a_full_disk(kilobytes: int, command: tuple[str, ...], tmp_path) -> None:
-    done = limited(kilobytes, command, tmp_path)
-    assert done.returncode == 2, done.stderr
-    assert "Traceback" not in done.stderr
-    (line,) = [line for line in done.stderr.splitlines() if line.startswith("bgp4: error: ")]
+def test_a_full_disk(kilobytes: int, command: tuple[str, ...], in_tmp: Path, refusal) -> None:
+    with files_up_to(kilobytes):
+        line = refusal(command)
     assert "cannot be written" in line
-    left = {path.name for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size}
+    left = {path.name for path in in_tmp.rglob("*") if path.is_file() and path.stat().st_size}
     assert not left & {"s.h5", "s.dcd", "s.xtc", "s.pdb", "s.weights.csv", "d.h5", "my.yaml"}
     assert "checkpoint.safetensors" not in left
 
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no folder that takes no files")
-def test_a_folder_that_takes_no_files(tmp_path) -> None:
+def test_a_folder_that_takes_no_files(refusal) -> None:
     sample = ("sample", "ala2", "-n", "20", "-o", "/proc/s.h5")
     for command in (sample, ("init", "AlanineDipeptideVacuum", "-o", "/proc/a.yaml")):
-        done = limited(10**6, command, tmp_path)
-        assert done.returncode == 2, done.stderr
-        assert "Traceback" not in done.stderr
-        assert "/proc/" in done.stderr
+        assert "/proc/" in refusal(command)

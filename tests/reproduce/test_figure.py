@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import matplotlib.image
@@ -11,7 +11,7 @@ import pytest
 
 from bgp4 import __version__
 from bgp4.errors import UserInputError
-from bgp4.reproduce import fig10, figure
+from bgp4.reproduce import fig2, fig3, fig4, fig5, fig10, figure
 from bgp4.reproduce.figure import Check, reproduce, verdict
 from bgp4.reproduce.mnist import FILES
 
@@ -113,8 +113,29 @@ def test_so_is_a_folder_that_was_named_and_lacks_it(nowhere: list[str], tmp_path
     assert nowhere == []
 
 
+SHORTER = {
+    "fig2": replace(fig2.QUICK, sizes=(8, 16, 32), rounds=1, budget_s=1.0),
+    "fig3": replace(fig3.QUICK, iterations=250),
+    "fig4": replace(fig4.QUICK, fit=replace(fig4.QUICK.fit, iterations=400)),
+    "fig5": replace(fig5.QUICK, fit=replace(fig5.QUICK.fit, iterations=300)),
+}
+"""Settings that make a figure as well; what it then says is of no interest here."""
+
+
 @pytest.mark.parametrize("name", ["fig1", "fig2", "fig3", "fig4", "fig5", "fig7"])
+def test_figures_are_made(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if name in SHORTER:
+        monkeypatch.setattr(f"bgp4.reproduce.{name}.QUICK", SHORTER[name])
+    assert_made(name, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SHORTER)
 def test_quick_figures(name: str, tmp_path: Path) -> None:
+    assert_made(name, tmp_path)
+
+
+def assert_made(name: str, tmp_path: Path) -> None:
     list(reproduce([name], tmp_path, quick=True))
     result = json.loads((tmp_path / name / "result.json").read_text())
     assert result["verdict"] in ("holds", "partly", "fails")

@@ -10,7 +10,8 @@ from bgp4.bench.sampling import bench_sampling, scaling
 from bgp4.errors import UserInputError
 
 
-def test_rates_follow_from_each_other(smoke_run) -> None:
+def test_rates_follow_from_each_other(smoke_run, monkeypatch) -> None:
+    monkeypatch.setattr("bgp4.bench.sampling.scaling", list)  # which has a test of its own
     made = bench_sampling(
         smoke_run.path, n=200, replicas=4, md_ps=1.0, equilibration_ps=0.2, seconds=0.2
     )

@@ -97,7 +97,7 @@ def test_the_error_is_that_of_the_scatter() -> None:
     for seed in range(60):
         rng = np.random.default_rng(seed)
         samples, frames = end(FLOW.draw(3000, rng)), end(TARGET.draw(3000, rng))
-        result = two_ended_difference(samples, frames, 60, rng, blocks=3000)
+        result = two_ended_difference(samples, frames, 30, rng, blocks=3000)
         errors.append(result.error_kt)
         values.append(result.value_kt)
     assert np.mean(values) == pytest.approx(TARGET.free_energy(), abs=4 * np.std(values) / 7.7)
