@@ -13,6 +13,7 @@ from bgp4.config import ModelConfig, OptimizerConfig
 from bgp4.flows.build import build_transform
 from bgp4.training.optimizer import Muon, TrainingOptimizer, hidden_matrices, orthogonalised
 
+MUON = OptimizerConfig(hidden="muon")
 HIDDEN = get_args(OptimizerConfig.model_fields["hidden"].annotation)
 SHAPES = [(6, 6), (9, 4), (3, 8)]
 
@@ -87,7 +88,7 @@ def test_both_follow_one_rate(generator: torch.Generator) -> None:
     its singular values being near 1."""
     model = flow()
     for rate in (1e-3, 1e-5):
-        optimizer = TrainingOptimizer(model, OptimizerConfig())
+        optimizer = TrainingOptimizer(model, MUON)
         before = values(model)
         gradients(model, generator)
         optimizer.set_rate(rate)
@@ -128,7 +129,7 @@ def test_each_parameter_is_moved_and_goes_on_as_if_never_stopped(
 
 def test_its_state_goes_by_names(generator: torch.Generator) -> None:
     model = flow()
-    optimizer = TrainingOptimizer(model, OptimizerConfig())
+    optimizer = TrainingOptimizer(model, MUON)
     assert not optimizer.tensors()
     gradients(model, generator)
     optimizer.step()
