@@ -25,7 +25,7 @@ def column(energy: dict[str, Any], linear: dict[str, Any]) -> Speeds:
         return " / ".join(f"{ratios[n, d][quotient]:.2f}" for d in ("forward", "inverse"))
 
     return {
-        "vectors, cores": f"{machine['vectors']}, {machine['cores']}",
+        "vectors, cores": f"{machine['vectors']}, {energy['machine']['cores']}",
         "energies per second, float32": f"{rate['batched']:,.0f}",
         "energies per second, float64": f"{rate['batched_float64']:,.0f}",
         "float32 over OpenMM's pool": f"{over['batched']:.0f}",
