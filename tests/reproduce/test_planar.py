@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Generator, Tensor
 
+from bgp4.reproduce import fig8
 from bgp4.reproduce.densities import DENSITIES, EXTENT
 from bgp4.reproduce.fig6 import FULL
 from bgp4.reproduce.figure import reproduce
-from bgp4.reproduce.planar import FLOWS, Planar, fit_planar, log_prob, n_parameters, sample
+from bgp4.reproduce.planar import (
+    FLOWS,
+    QUICK_PLANE,
+    Planar,
+    fit_planar,
+    log_prob,
+    n_parameters,
+    sample,
+)
 
 SMALL = Planar(p4_layers=6, couplings=2, hidden=2, steps=60, held_out=2_000)
 
@@ -106,8 +116,27 @@ def test_the_figure_compares_flows_of_the_same_size() -> None:
     assert list(counts.values()) == pytest.approx([counts["P4Inv"]] * 4, rel=0.05)
 
 
-@pytest.mark.parametrize("name", ["fig6", "fig8"])
-def test_a_figure_is_made(name: str, tmp_path: Path) -> None:
+PLANE = replace(QUICK_PLANE, planar=SMALL)
+SHORTER = {
+    "fig6": PLANE,
+    "fig8": replace(fig8.QUICK, plane=PLANE, fit=replace(fig8.QUICK.fit, iterations=200)),
+}
+"""Settings that make a figure as well; what it then says is of no interest here."""
+
+
+@pytest.mark.parametrize("name", SHORTER)
+def test_a_figure_is_made(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"bgp4.reproduce.{name}.QUICK", SHORTER[name])
+    assert_made(name, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SHORTER)
+def test_a_quick_figure_is_made(name: str, tmp_path: Path) -> None:
+    assert_made(name, tmp_path)
+
+
+def assert_made(name: str, tmp_path: Path) -> None:
     (line,) = reproduce([name], tmp_path, quick=True)
     result = json.loads((tmp_path / name / "result.json").read_text())
     assert line.startswith(f"{name}: {result['verdict']}")
