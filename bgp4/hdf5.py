@@ -70,10 +70,14 @@ def _in_dataset(dataset: h5py.Dataset, size: int) -> str | None:
 def _in_attributes(entry: h5py.Group | h5py.Dataset) -> str | None:
     """PyTables takes text that ends with a dot for a pickle.
 
-    To call anything, a pickle needs a line break or a byte that is no printable ASCII.
+    To call anything, a pickle needs a line break or a byte that is no printable ASCII. Other values
+    are left alone: HDF5 keeps text of variable length in a heap, and searches a damaged one forever.
     """
-    for name, value in entry.attrs.items():
-        text = bytes(value) if isinstance(value, bytes) else b""
+    for name in entry.attrs:
+        attribute = entry.attrs.get_id(name)
+        if attribute.dtype.kind != "S" or attribute.shape != ():
+            continue
+        text = bytes(entry.attrs[name])
         if text.endswith(b".") and any(not 32 <= byte < 127 for byte in text):
             return f"its attribute {name} may be a pickle, which runs code when it is read"
     return None

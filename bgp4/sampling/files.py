@@ -124,7 +124,10 @@ def read_attributes(path: Path) -> dict[str, Any]:
     import h5py
 
     with h5py.File(path) as file:
-        return dict(file["bgp4"].attrs)
+        return {
+            name: value.decode("unicode_escape") if isinstance(value, bytes) else value
+            for name, value in file["bgp4"].attrs.items()
+        }
 
 
 def _write_frames(
@@ -186,4 +189,10 @@ def _append_fields(path: Path, fields: list[np.ndarray], attributes: dict[str, A
         group = file.create_group("bgp4")
         for name, values in zip(FIELDS, fields, strict=True):
             group.create_dataset(name, data=values)
-        group.attrs.update({**attributes, "bgp4": __version__})
+        for name, value in {**attributes, "bgp4": __version__}.items():
+            group.attrs[name] = _fixed(value) if isinstance(value, str) else value
+
+
+def _fixed(text: str) -> np.bytes_:
+    """ASCII of fixed length, which lies in the attribute and in no heap that may be damaged."""
+    return np.bytes_(text.encode("unicode_escape"))

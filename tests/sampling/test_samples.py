@@ -155,6 +155,9 @@ def test_weights_at_another_temperature(smoke_run, fields, tmp_path, monkeypatch
     )
     with h5py.File(tmp_path / "warm.h5") as file:
         assert file["bgp4"].attrs["temperature_k"] == 1050
+        texts = [v for v in file["bgp4"].attrs.values() if isinstance(v, str | bytes)]
+        assert len(texts) == 3
+        assert all(isinstance(v, np.bytes_) for v in texts), "of fixed length, in no heap"
 
 
 def test_a_temperature_without_overlap_is_refused(smoke_run, tmp_path) -> None:
