@@ -71,7 +71,7 @@ def _in_attributes(entry: h5py.Group | h5py.Dataset) -> str | None:
     """PyTables takes text that ends with a dot for a pickle.
 
     To call anything, a pickle needs a line break or a byte that is no printable ASCII. Other values
-    are left alone: HDF5 keeps text of variable length in a heap, and searches a damaged one forever.
+    are left alone: text of variable length lies in a heap, which HDF5 searches forever if damaged.
     """
     for name in entry.attrs:
         attribute = entry.attrs.get_id(name)
