@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from bgp4.errors import UserInputError
 from bgp4.files import atomic_write_bytes
+from bgp4.training.guard import Guard
 from bgp4.training.optimizer import TrainingOptimizer
 from bgp4.training.schedule import PHASES
 from bgp4.training.step import Generators
@@ -36,7 +37,12 @@ __all__ = [
 
 @dataclass
 class Counters:
-    """What a run has counted so far."""
+    """What a run has counted so far, and learned of itself.
+
+    Attributes:
+        likelihood_steps: Where the likelihood ended, if earlier than planned.
+        rate_factor: Of the learning rates, lower after a divergence.
+    """
 
     step: int = 0
     skipped_steps: int = 0
@@ -51,8 +57,18 @@ class Counters:
     best_phase: str = "ml"
     best_objective: float = 1e300
     best_log_likelihood: float = -1e300
+    likelihood_steps: int | None = None
+    rate_factor: float = 1.0
+    divergences: int = 0
+    guard: Guard = field(default_factory=Guard)
     cpu_s: float = 0.0
     wall_s: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PHASES, 0.0))
+
+    @classmethod
+    def from_json(cls, text: str) -> Counters:
+        """What `json.dumps(asdict(...))` wrote, of an earlier version as well."""
+        values = json.loads(text)
+        return cls(**values | {"guard": Guard(**values.get("guard", {}))})
 
 
 def save_checkpoint(
@@ -149,7 +165,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], Counters]:
         with safe_open(str(path), framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             metadata = file.metadata()
-        counters = Counters(**json.loads(metadata["counters"]))
+        counters = Counters.from_json(metadata["counters"])
         if metadata["sha256"] != _digest(tensors, metadata["counters"]):
             raise ValueError("its checksum is another: it is damaged")
     except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:

@@ -20,6 +20,7 @@ their shares, which the path gradient does not feel across a barrier,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -52,8 +53,8 @@ class EnergyLoss(NamedTuple):
 
     Attributes:
         loss: E_q[u(x) + log q(x)], capped and without what has no energy; KL(q || p) up to log Z;
-            (). Its gradient is that of the module's docstring, not autograd's of the value. Of
-            several ranks, each has its own terms of the sum.
+            (). NaN where nothing has one. Its gradient is that of the module's docstring, not
+            autograd's of the value. Of several ranks, each has its own terms of the sum.
         log_weight: -u - log q of the whole batch, before capping, (batch,), detached.
         samples: What the flow generated on this rank, without gradient.
     """
@@ -96,11 +97,12 @@ def kl_loss(
 
     usable = samples.possible & (energy_kt < REJECTED_ENERGY_KT) & slope.isfinite().all(1)
     (n_usable,) = ranks.total(float(usable.sum()))
-    value = torch.where(usable, per_sample.detach(), 0).sum() / max(n_usable, 1)
+    n_usable = n_usable or math.nan
+    value = torch.where(usable, per_sample.detach(), 0).sum() / n_usable
     log_weight = -energy_kt - samples.log_prob_xyz
     log_weight = torch.where(samples.valid & usable, log_weight, -REJECTED_ENERGY_KT).detach()
     all_log_weight = ranks.gather(log_weight, size)
-    along_path = torch.where(usable[:, None], y * slope, 0).sum() / max(n_usable, 1)
+    along_path = torch.where(usable[:, None], y * slope, 0).sum() / n_usable
     surplus = all_log_weight.softmax(0)[mine] - 1 / size
     weighted = -(surplus.to(t) * flow.circular(t)[1]).sum()
     gradient = along_path + weighted

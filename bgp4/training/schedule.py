@@ -17,11 +17,16 @@ WARMUP_STEPS = 100
 FINAL_RATE = 0.02
 """The cosine schedule ends at this share of the learning rate."""
 
+LEAST_EVALUATED_EVERY = 25
+"""Steps between evaluations of the likelihood, where it may end early."""
 
-@dataclass(frozen=True)
+
+@dataclass
 class Schedule:
     """Steps are counted from 1: likelihood of the data, then energies, on the way to a temperature
     where the data are of another one, and then at it.
+
+    What a training learns of itself changes it: `end_likelihood`, `slow_down`.
 
     Attributes:
         likelihood_steps: Of maximum likelihood alone.
@@ -32,6 +37,8 @@ class Schedule:
         learning_rate: Peak of the first phase.
         energy_learning_rate: Peak of the others.
         made_up: Whether the data are no simulation's.
+        evaluate_every: Steps between evaluations.
+        rate_factor: Of both learning rates, from here on.
     """
 
     likelihood_steps: int
@@ -42,6 +49,8 @@ class Schedule:
     learning_rate: float
     energy_learning_rate: float
     made_up: bool = False
+    evaluate_every: int = 100
+    rate_factor: float = 1.0
 
     @classmethod
     def of(cls, config: Config, frames_k: float | None = None) -> Schedule:
@@ -60,6 +69,7 @@ class Schedule:
             training.learning_rate,
             training.energy_learning_rate,
             config.data.path is None,
+            training.evaluate_every,
         )
 
     @property
@@ -76,6 +86,28 @@ class Schedule:
         if step <= self.likelihood_steps:
             return "ml"
         return "anneal" if step <= self.likelihood_steps + self.annealing_steps else "kl"
+
+    def evaluates(self, step: int) -> bool:
+        """Whether the model is judged after a step."""
+        return step % self.evaluated_every(step) == 0 or self.ends_phase(step)
+
+    def evaluated_every(self, step: int) -> int:
+        """Steps between evaluations: fewer where the likelihood may end."""
+        if not self.may_end_likelihood(step):
+            return self.evaluate_every
+        return min(self.evaluate_every, max(LEAST_EVALUATED_EVERY, self.likelihood_steps // 20))
+
+    def may_end_likelihood(self, step: int) -> bool:
+        """Whether a step is of likelihood of a simulation's frames, with energies to follow."""
+        return step <= self.likelihood_steps < self.steps and not self.made_up
+
+    def end_likelihood(self, step: int) -> None:
+        """With this step; those with energies take the steps that it leaves, in proportion."""
+        left, with_energy = self.likelihood_steps - step, self.steps - self.likelihood_steps
+        more = round(left * self.annealing_steps / with_energy)
+        self.likelihood_steps = step
+        self.annealing_steps += more
+        self.energy_steps += left - more
 
     def ends_phase(self, step: int) -> bool:
         """Whether a step is the last of its phase."""
@@ -105,4 +137,4 @@ class Schedule:
             peak, done, length = self.energy_learning_rate, step - first, self.steps - first
         warmup = min(1.0, done / min(WARMUP_STEPS, length))
         cosine = 0.5 * (1 + math.cos(math.pi * (done - 1) / length))
-        return peak * warmup * (FINAL_RATE + (1 - FINAL_RATE) * cosine)
+        return self.rate_factor * peak * warmup * (FINAL_RATE + (1 - FINAL_RATE) * cosine)

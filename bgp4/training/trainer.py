@@ -27,6 +27,7 @@ from bgp4.run import RunFolder
 from bgp4.system import Molecule
 from bgp4.training.checkpoint import Counters, load_checkpoint, save_checkpoint
 from bgp4.training.diagnosis import diagnose
+from bgp4.training.guard import Guard
 from bgp4.training.history import History
 from bgp4.training.monitor import PhiMonitor
 from bgp4.training.optimizer import TrainingOptimizer
@@ -41,6 +42,12 @@ __all__ = ["MAX_SKIPPED_IN_A_ROW", "Trainer"]
 log = logging.getLogger(__name__)
 
 MAX_SKIPPED_IN_A_ROW = 50
+
+PATIENCE = 3
+"""Evaluations in a row without a better likelihood, after which it ends."""
+
+SLOWER, LEAST_RATE_FACTOR = 0.5, 1 / 64
+"""What a divergence makes of the learning rates, and how far they may fall."""
 
 FRAMES_AT_A_TIME = 50_000
 
@@ -120,6 +127,9 @@ class Trainer:
             self.run.checkpoint_path, self.model, self.optimizer, self.generators
         )
         self.window.restore(window)
+        if self.counters.likelihood_steps is not None:
+            self.schedule.end_likelihood(self.counters.likelihood_steps)
+        self.schedule.rate_factor = self.counters.rate_factor
         kept = self.counters if self.ranks.is_writer else Counters()  # ranks' counts are added up
         self.energy.n_evaluations = kept.energy_evaluations
         self.energy.n_rejected = kept.rejected_energies
@@ -177,11 +187,13 @@ class Trainer:
                 started, cpu = time.perf_counter(), time.process_time()
                 result = self.step(step)
                 self.window.add(result)
-                if step % self.settings.evaluate_every == 0 or self.schedule.ends_phase(step):
+                self._stop_if_many_skipped(step, result)
+                self._go_back_if_diverged(step)
+                if self.schedule.evaluates(step):
                     note = self.evaluate(step)
+                    self._end_likelihood_if_best(step)
                 self.counters.wall_s[self.schedule.phase(step)] += time.perf_counter() - started
                 self.counters.cpu_s += time.process_time() - cpu
-                self._stop_if_many_skipped(step, result)
                 stop = self._save(interrupted())
                 show(step, note, result)
                 if stop:
@@ -214,6 +226,54 @@ class Trainer:
             f"begin anew with a lower training.{rate}"
         )
 
+    def _end_likelihood_if_best(self, step: int) -> None:
+        """Energies go on from the model of the best likelihood, once it gets no better."""
+        if not self.schedule.may_end_likelihood(step):
+            return
+        every, best = self.schedule.evaluated_every(step), self.counters.best_step
+        if step - best >= PATIENCE * every:
+            log.info("likelihood ends: on held-out frames it was best at step %d", best)
+            self.schedule.end_likelihood(step)
+            self.counters.likelihood_steps = step
+        if self.schedule.ends_phase(step):
+            if best < step:
+                self._take_best()
+            self.counters.guard = Guard()
+
+    def _go_back_if_diverged(self, step: int) -> None:
+        """To the last model that was well, at a lower rate.
+
+        Raises:
+            RunError: If the rate is as low as it gets.
+        """
+        if not self.counters.guard.diverged:
+            return
+        factor = self.counters.rate_factor * SLOWER
+        phase = self.schedule.phase(step)
+        rate = "learning_rate" if phase == "ml" else "energy_learning_rate"
+        if factor < LEAST_RATE_FACTOR:
+            raise RunError(
+                f"step {step}: the training diverges at any learning rate down to "
+                f"{self.schedule.rate(step):.2g}; begin anew with a lower training.{rate}"
+            )
+        log.warning(
+            "step %d: the training diverges (%s); it goes back to the model of step %d, with %g "
+            "times the learning rates",
+            step,
+            self.counters.guard,
+            self.counters.best_step,
+            factor,
+        )
+        self._take_best()
+        self.schedule.rate_factor = self.counters.rate_factor = factor
+        self.counters.guard.go_back()
+        self.counters.divergences += 1
+
+    def _take_best(self) -> None:
+        """In the place of the model, with an optimizer that knows nothing of it yet."""
+        self.model.load_state_dict(self.best)
+        self.optimizer = TrainingOptimizer(self.model, self.settings.optimizer)
+
     def step(self, step: int) -> StepResult:
         """One optimizer step at its temperature, counted.
 
@@ -242,6 +302,7 @@ class Trainer:
                 "begin anew with a lower training.learning_rate or training.merge_every"
             ) from error
         self.counters.step = step
+        self.counters.guard.add(math.nan if result.skipped else result.gradient_norm)
         self.counters.skipped_steps += result.skipped
         in_a_row = self.counters.skipped_in_a_row
         self.counters.skipped_in_a_row = in_a_row + 1 if result.skipped else 0
@@ -298,6 +359,8 @@ class Trainer:
         """
         objective = (-share * heldout if share else 0.0) + ((1 - share) * kl if share < 1 else 0.0)
         counters = self.counters
+        if not counters.guard.healthy:
+            return
         latest = phase != counters.best_phase or phase == "anneal" or math.isnan(objective)
         if latest or objective < counters.best_objective:
             counters.best_phase, counters.best_objective = phase, objective
@@ -340,6 +403,7 @@ class Trainer:
             n_rejected_energies=self.counters.rejected_energies,
             n_replaced_workers=self.counters.replaced_workers,
             n_skipped_steps=self.counters.skipped_steps,
+            n_divergences=self.counters.divergences,
             core_hours=round(self.counters.cpu_s / 3600, 4),
             p4_merges=self.counters.p4_merges,
             p4_rejected_merges=self.counters.p4_rejected,

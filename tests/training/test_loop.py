@@ -166,6 +166,105 @@ def test_resuming_is_exact(
     assert ours == expected
 
 
+def run_in_parts(config: Config, path: Path, stop_at: int, monkeypatch) -> RunFolder:
+    """Stopped before a step, and gone on with."""
+    real = Trainer.step
+
+    def interrupted(self: Trainer, step: int) -> object:
+        if step == stop_at:
+            raise KeyboardInterrupt
+        return real(self, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, path, device="cpu")
+    return train(config, path, resume=True, device="cpu")
+
+
+@pytest.fixture
+def learns_by_heart(monkeypatch) -> None:
+    """Held-out frames become less likely from step 10 on."""
+    real = Trainer.heldout_log_likelihood
+
+    def falling(self: Trainer) -> float:
+        step = self.counters.step
+        return real(self) - 1000 * max(step - 10, 0) * (self.schedule.phase(step) == "ml")
+
+    monkeypatch.setattr(Trainer, "heldout_log_likelihood", falling)
+
+
+def test_likelihood_ends_when_it_gets_no_better(
+    trainer, learns_by_heart, monkeypatch, caplog
+) -> None:
+    """Energies go on from its best model."""
+    made = trainer(steps=60)
+    real = made.step
+
+    def step(number: int) -> object:
+        if made.schedule.phase(number) == "kl" and made.schedule.phase(number - 1) == "ml":
+            assert made.counters.best_step == 10
+            assert all(torch.equal(v, made.best[k]) for k, v in made.model.state_dict().items())
+            assert made.optimizer.tensors() == {}
+        return real(number)
+
+    monkeypatch.setattr(made, "step", step)
+    with caplog.at_level("INFO", logger="bgp4"):
+        made.fit()
+    assert "likelihood ends: on held-out frames it was best at step 10" in caplog.text
+    rows = [(row["step"], row["phase"]) for row in history(made.run)]
+    assert rows[:5] == [(str(step), "ml") for step in (5, 10, 15, 20, 25)]
+    assert rows[5] == ("30", "kl")
+
+
+def test_a_rate_far_too_high_is_lowered(trainer, caplog) -> None:
+    """From the rates of a run that diverges to those that hold."""
+    made = trainer(steps=300, evaluate_every=20, energy_learning_rate=0.1, energy_fraction=0.9)
+    made.fit()
+    factor = made.counters.rate_factor
+    assert made.counters.divergences >= 1
+    assert factor == 0.5**made.counters.divergences
+    assert made.run.info()["n_divergences"] == made.counters.divergences
+    assert "the training diverges (" in caplog.text
+    first, *_, last = (row for row in history(made.run) if row["phase"] == "kl")
+    assert float(last["kl"]) < float(first["kl"]), "it learned all the same"
+    assert float(last["learning_rate"]) == pytest.approx(made.schedule.rate(300))
+    assert float(last["learning_rate"]) == pytest.approx(0.02 * 0.1 * factor, rel=0.1)
+
+
+def test_a_rate_at_which_nothing_holds_is_refused(trainer) -> None:
+    made = trainer(steps=300, evaluate_every=20, energy_learning_rate=10.0, energy_fraction=0.9)
+    with pytest.raises(RunError, match=r"diverges at any learning rate.*energy_learning_rate"):
+        made.fit()
+
+
+@pytest.mark.parametrize("what", ["likelihood ended", "divergence"])
+def test_what_it_learned_of_itself_is_resumed(
+    smoke_config, tmp_path, monkeypatch, learns_by_heart, what: str
+) -> None:
+    """Stopped right after."""
+    changes: dict[str, object] = {"steps": 60}
+    if what == "divergence":
+        changes = {"steps": 100, "energy_fraction": 0.9, "energy_learning_rate": 1.0}
+    config = with_training(smoke_config, checkpoint_s=0.0, **changes)
+    whole = train(config, tmp_path / "whole", device="cpu")
+    real, stopped = Trainer.step, []
+
+    def interrupted(self: Trainer, step: int) -> object:
+        learned = self.counters.likelihood_steps if "ended" in what else self.counters.divergences
+        if learned and not stopped:
+            stopped.append(step)
+            raise KeyboardInterrupt
+        return real(self, step)
+
+    monkeypatch.setattr(Trainer, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "parts", device="cpu")
+    resumed = train(config, tmp_path / "parts", resume=True, device="cpu")
+    assert history(resumed) == history(whole)
+    same_tensors(resumed.checkpoint_path, whole.checkpoint_path)
+
+
 def saved_step(run: RunFolder) -> int:
     with safe_open(str(run.checkpoint_path), framework="pt") as file:
         return json.loads(file.metadata()["counters"])["step"]

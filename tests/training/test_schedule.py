@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from bgp4.config import Config
-from bgp4.training.schedule import Schedule
+from bgp4.training.schedule import PHASES, Schedule
 from tests.for_each import for_each
 
 
@@ -81,3 +81,29 @@ def test_made_up_data_serve_the_first_phase_alone(data_k: float) -> None:
 def test_without_energies_there_is_no_way_from_other_data(data_k: float, path: str | None) -> None:
     with pytest.raises(ValidationError, match="energy_fraction above 0"):
         config(data_k, path=path, energy_fraction=0)
+
+
+def test_likelihood_that_ends_early_leaves_its_steps_to_the_energies() -> None:
+    schedule = Schedule.of(config(1000, steps=100, energy_fraction=0.6, anneal_fraction=0.5))
+    schedule.end_likelihood(10)
+    phases = [schedule.phase(step) for step in range(1, 101)]
+    assert [phases.count(phase) for phase in PHASES] == [10, 45, 45]
+    assert schedule.steps == 100
+    assert schedule.temperature_k(55) == 300.0
+
+
+def test_likelihood_is_judged_more_often_where_it_may_end() -> None:
+    schedule = Schedule.of(config(1000, steps=1000, energy_fraction=0.8, evaluate_every=300))
+    assert [s for s in range(1, 1001) if schedule.evaluates(s)] == [
+        *range(25, 201, 25),
+        *(300, 600, 680, 900, 1000),
+    ]
+    alone = Schedule.of(config(steps=1000, energy_fraction=0.0, evaluate_every=300))
+    assert [s for s in range(1, 1001) if alone.evaluates(s)] == [300, 600, 900, 1000]
+
+
+def test_both_rates_are_slowed_down() -> None:
+    schedule = Schedule.of(config(steps=10, energy_fraction=0.5))
+    before = [schedule.rate(step) for step in range(1, 11)]
+    schedule.rate_factor = 0.25
+    assert [4 * schedule.rate(step) for step in range(1, 11)] == pytest.approx(before)

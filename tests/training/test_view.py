@@ -11,6 +11,7 @@ import subprocess
 import sys
 import termios
 import time
+from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -234,7 +235,8 @@ def test_ctrl_c_leaves_the_terminal_as_it_was(tmp_path) -> None:
 
 def test_a_failure_leaves_the_terminal_as_it_was(tmp_path) -> None:
     """Steps that are not finite, one after the other."""
-    wrong = ("--set", "training.learning_rate=1e30", "--set", "training.steps=2000")
+    wrong = [f"training.{rate}=1e30" for rate in ("learning_rate", "energy_learning_rate")]
+    wrong = chain.from_iterable(("--set", key) for key in (*wrong, "training.steps=2000"))
     code, shown, same = in_terminal(tmp_path, *SMOKE, *wrong)
     assert code == 1
     assert same
