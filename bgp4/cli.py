@@ -45,6 +45,7 @@ A molecule of your own, with all hydrogens:
   bgp4 init     my.pdb
   bgp4 simulate --config my.yaml
   bgp4 train    --config my.yaml
+  bgp4 simulate --config my.yaml --reference
   bgp4 report   runs/my
 
 More: bgp4 --help, bgp4 train --help; bgp4 --install-completion for the shell's TAB key
@@ -182,6 +183,14 @@ def simulate(
         Path | None,
         typer.Option("-o", help="HDF5 trajectory to write; default the config's data.path."),
     ] = None,
+    reference: Annotated[
+        bool,
+        typer.Option(
+            "--reference",
+            help="Frames to judge by, at temperature_k, instead of those that train the flow; "
+            "default the config's report.reference.",
+        ),
+    ] = False,
     engine: Annotated[
         str | None, typer.Option(help="auto, openmm or batched; default the config's.")
     ] = None,
@@ -194,7 +203,7 @@ def simulate(
     from bgp4.commands import simulate_command
 
     chosen = [] if engine is None else [f"simulate.engine={engine}"]
-    simulate_command(config, output, resume, [*(overrides or []), *chosen])
+    simulate_command(config, output, resume, [*(overrides or []), *chosen], reference)
 
 
 @app.command()

@@ -215,12 +215,17 @@ def init_command(
 
 
 def simulate_command(
-    config_name: str, output: Path | None, resume: bool, overrides: Sequence[str]
+    config_name: str,
+    output: Path | None,
+    resume: bool,
+    overrides: Sequence[str],
+    reference: bool = False,
 ) -> None:
     """`bgp4 simulate`."""
     _set_up_logging()
     config = load_config(config_name, overrides)
-    output = output or _simulated_path(config)
+    output = output or (_reference_path(config) if reference else _simulated_path(config))
+    config = config if reference else config.of_data
     if output.suffix not in (".h5", ".hdf5"):
         raise UserInputError(f"-o {output}: expected a name that ends in .h5")
     check_folder(output)
@@ -268,8 +273,16 @@ def _simulate(config: Config, config_name: str, output: Path, resume: bool) -> N
     print(
         f"wrote {output} ({len(simulation.positions_nm)} frames at {config.temperature_k:g} K"
         + (f", exchange acceptance {accepted})" if accepted else ")")
-        + (f"; next: bgp4 train --config {config_name}" if str(output) in config.data.paths else "")
+        + _next_step(config, config_name, str(output))
     )
+
+
+def _next_step(config: Config, config_name: str, output: str) -> str:
+    """After frames that train, or judge, a run."""
+    if output in config.data.paths:
+        return f"; next: bgp4 train --config {config_name}"
+    judges = output == config.report.reference
+    return f"; next: bgp4 report {default_run(config_name)}" * judges
 
 
 def _simulated_path(config: Config) -> Path:
@@ -277,6 +290,17 @@ def _simulated_path(config: Config) -> Path:
     paths = config.data.paths
     own = len(paths) == 1 and not is_bundled_data(paths[0])
     return Path(paths[0]) if own else Path("data.h5")
+
+
+def _reference_path(config: Config) -> Path:
+    """Where the frames are expected that a report compares with."""
+    name = config.report.reference
+    if name is None or is_bundled_data(name):
+        raise UserInputError(
+            f"config key report.reference: expected the file to write, found {name}; "
+            "name one there, or by -o"
+        )
+    return Path(name)
 
 
 def _check_interrupted(folder: Path, config: Config, output: Path) -> None:

@@ -289,6 +289,15 @@ class Config(Section):
         reference = {"path": self.report.reference, "temperature_k": None}
         return self.data.model_copy(update=reference | {"start": 0, "stop": None, "stride": 1})
 
+    @property
+    def of_data(self) -> Config:
+        """The same at the temperature of its data, where plain MD mixes if that is higher."""
+        kelvin = self.data.temperature_k
+        if self.data.path is None or kelvin in (None, self.temperature_k):
+            return self
+        simulate = self.simulate.model_copy(update={"temperatures_k": ()})
+        return self.model_copy(update={"temperature_k": kelvin, "simulate": simulate})
+
     @model_validator(mode="after")
     def _energies_to_learn_from(self) -> Config:
         data_k = self.data.temperature_k or self.temperature_k
@@ -335,8 +344,9 @@ def existing_data(name: str, key: str) -> Path:
     """
     path = find_data(name)
     if path is None:
+        option = " --reference" if key == "report.reference" else ""
         raise UserInputError(
-            f"config key {key}: no such file: {name}; make one with `bgp4 simulate`"
+            f"config key {key}: no such file: {name}; make one with `bgp4 simulate{option}`"
         )
     return path
 

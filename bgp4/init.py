@@ -31,6 +31,9 @@ SMALL_MOLECULE_SOLVENT = ("implicit/obc2.xml",)
 COORDINATES = (".inpcrd", ".crd", ".rst7", ".rst", ".ncrst")
 """Endings of the file beside a prmtop that has its positions."""
 
+HOT_K = 1000.0
+"""Of the MD that training begins with: rotatable bonds turn within picoseconds."""
+
 HOTTEST = 2.5
 """The last temperature of a ladder, in units of the first: what holds at 300 K passes at 750."""
 
@@ -40,6 +43,13 @@ LOG_RATIO = 0.184
 LADDER_ATOMS = 22
 
 MEASURED_STEPS = 50
+
+STEPS, ENERGY_FRACTION, ANNEAL_FRACTION = 6000, 0.95, 0.6
+
+
+def _width(molecule: Molecule) -> int:
+    """Of the conditioners' hidden layers, which grows with the coordinates that they know."""
+    return 96 if molecule.n_atoms <= 32 else 192
 
 
 def proposed_config(
@@ -54,7 +64,7 @@ def proposed_config(
 
     Args:
         source: The file, or the test system's name.
-        name: Of the config, and of the data file that it expects.
+        name: Of the config, and of the files with frames that it expects.
         forcefield: OpenMM's XML names; for a PDB or mmCIF file `FORCEFIELD` if none is given.
         xml: A serialised System in the place of a force field.
         inpcrd: Positions of a prmtop; the file of the same name beside it if None.
@@ -63,8 +73,13 @@ def proposed_config(
         UserInputError: If the file's kind is not known, or options do not go with it.
     """
     system = _system(source, forcefield, xml, inpcrd)
-    data = {"path": f"{name}.h5"}
-    raw = {"system": system, "temperature_k": temperature_k, "data": data}
+    hot_k = max(HOT_K, temperature_k)
+    raw = {
+        "system": system,
+        "temperature_k": temperature_k,
+        "data": {"path": f"{name}_{hot_k:g}k.h5", "temperature_k": hot_k},
+        "report": {"reference": f"{name}_{temperature_k:g}k.h5"},
+    }
     return validate_config(raw, source=f"init {source}")
 
 
@@ -102,31 +117,42 @@ def _beside(prmtop: Path) -> Path:
 
 def config_text(config: Config, molecule: Molecule, path: Path) -> str:
     """The config as YAML for a file, with what one may want to change and why."""
-    name = path.stem
+    name, data, reference = path.stem, config.data, config.report.reference
     system = yaml.safe_dump(
         {"system": config.system.model_dump(mode="json", exclude_unset=True)}, sort_keys=False
     )
     return f"""\
 # {molecule.name}, {molecule.n_atoms} atoms
-#   bgp4 simulate --config {path}     parallel tempering: {config.data.paths[0]}
-#   bgp4 train    --config {path}     runs/{name}
-#   bgp4 report   runs/{name}              runs/{name}/report/index.html
+#   bgp4 simulate --config {path}              MD at {data.temperature_k:g} K: {data.path}
+#   bgp4 train    --config {path}              runs/{name}
+#   bgp4 simulate --config {path} --reference  parallel tempering, to judge by: {reference}
+#   bgp4 report   runs/{name}                       runs/{name}/report/index.html
 {system}{_zmatrix_comment(molecule)}
 temperature_k: {config.temperature_k:g}
 seed: 0
 
 data:
-  path: {config.data.paths[0]}  # or frames of your own, in any format that mdtraj reads
+  path: {data.path}  # or frames of your own, in any format that mdtraj reads
+  temperature_k: {data.temperature_k:g}  # of those frames
   peptide_bonds: {_peptide_bonds(molecule)}  # trans leaves out frames with a cis peptide bond
+
+model:
+  hidden: [{_width(molecule)}, {_width(molecule)}]
+
+training:
+  steps: {STEPS}
+  energy_fraction: {ENERGY_FRACTION}  # before, likelihood of the frames, while that gets better
+  anneal_fraction: {ANNEAL_FRACTION}  # of the steps with energies, on the way to temperature_k
+  energy_learning_rate: 1.0e-3
+  energy_batch_size: 512
+  optimizer:
+    hidden: muon
+
+report:
+  reference: {reference}
 
 simulate:
 {_simulation(config, molecule)}
-
-training:
-  steps: 4000  # the first half likelihood of the frames, the second likelihood and energies
-  energy_learning_rate: 5.0e-4
-  energy_batch_size: 512
-  evaluate_every: 200
 """
 
 
@@ -164,8 +190,9 @@ def _simulation(config: Config, molecule: Molecule) -> str:
     temperatures[0] = config.temperature_k  # type: ignore[call-overload]
     shown = ", ".join(f"{k:g}" for k in temperatures)
     lines = [f"temperatures_k: [{shown}]"]
+    lines[0] += "  # of the reference"
     if unsupported(molecule) is None:
-        lines = ["frames: 50000", "stacks: 64", *lines]
+        lines = ["frames: 20000", "stacks: 64", *lines]
     else:
         lines = ["frames: 20000", "stacks: 8", *lines, f"platform: {_faster_platform(molecule)}"]
     return "\n".join(f"  {line}" for line in lines)

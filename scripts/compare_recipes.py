@@ -91,7 +91,7 @@ def cpu_seconds_per_step(name: str, recipes: dict[str, list[str]]) -> dict[str, 
     spent: dict[str, list[float]] = {recipe: [] for recipe in recipes}
     for _ in range(ROUNDS):
         for recipe, trainer in trainers.items():
-            likelihood = trainer.schedule.likelihood_steps
+            likelihood = trainer.schedule.lengths["ml"]
             steps = (1, *range(likelihood + 1, likelihood + 1 + PROBE_STEPS))
             started = time.process_time()
             for step in steps:

@@ -203,6 +203,36 @@ def test_simulate(in_tmp: Path, call) -> None:
     assert answer.code == 0, "it trains on what it simulated: " + answer.err
 
 
+def test_simulate_makes_what_trains_and_what_judges(in_tmp: Path, call) -> None:
+    """Plain MD at the data's temperature; or at the run's, by its ladder."""
+    sets = [
+        *("data.path=hot.h5", "data.temperature_k=1200", "report.reference=cold.h5"),
+        *("temperature_k=900", "simulate.temperatures_k=[900, 950]"),
+    ]
+    command = ("simulate", *SMOKE, *(part for s in sets for part in ("--set", s)))
+    assert "wrote hot.h5 (20 frames at 1200 K); next: bgp4 train" in call(*command).out
+    out = call(*command, "--reference").out
+    assert "wrote cold.h5 (20 frames at 900 K, exchange acceptance " in out
+    assert "next: bgp4 report" in out
+    for name, kelvin in (("hot.h5", 1200), ("cold.h5", 900)):
+        with h5py.File(in_tmp / name) as file:
+            assert set(np.asarray(file["temperature"])) == {kelvin}
+    refused(
+        call("simulate", *SMOKE, "--reference"),
+        "report.reference: expected the file to write, found None",
+    )
+
+
+def test_a_reference_that_is_not_there(in_tmp: Path, smoke_run, call) -> None:
+    shutil.copytree(smoke_run.path, in_tmp / "run")
+    config = in_tmp / "run" / "config.yaml"
+    config.write_text(config.read_text().replace("reference: null", "reference: cold.h5"))
+    refused(
+        call("report", "run"),
+        "report.reference: no such file: cold.h5; make one with `bgp4 simulate --reference`",
+    )
+
+
 def test_help_and_version(call, monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     answer = call("--help")
@@ -222,7 +252,7 @@ def test_without_arguments_it_says_how_to_begin(in_tmp, call) -> None:
     assert [line[1] for line in lines] == [
         *("train", "sample", "report"),
         "sample",
-        *("init", "simulate", "train", "report"),
+        *("init", "simulate", "train", "simulate", "report"),
     ]
     assert {"ala2.yaml"} <= set(bundled_configs())
     assert {"ala2"} <= set(bundled_models())

@@ -43,7 +43,10 @@ def test_a_pdb_file(pdb, capsys) -> None:
         assert words in out
     config = load_config("my.yaml")
     assert config.system.forcefield == ("amber14-all.xml", "implicit/obc2.xml")
-    assert config.data.paths == ("my.h5",)
+    assert config.data.paths == ("my_1000k.h5",)
+    assert config.data.temperature_k == config.of_data.temperature_k == 1000
+    assert config.of_data.simulate.temperatures_k == ()
+    assert config.report.reference == "my_300k.h5"
     assert config.data.peptide_bonds == "trans"
     assert config.simulate.temperatures_k[0] == config.temperature_k == 300
     assert load_molecule(config.system).n_atoms == 42
@@ -52,9 +55,9 @@ def test_a_pdb_file(pdb, capsys) -> None:
 def test_the_zmatrix_in_the_config_can_be_taken(pdb) -> None:
     """Uncommented, it is the one that follows from the bonds."""
     initialised(pdb)
-    lines = Path("my.yaml").read_text().splitlines()
-    shown = [line.replace("  # ", "  ", 1).replace("  #   - ", "    - ") for line in lines]
-    given = yaml.safe_load("\n".join(shown))["system"]["zmatrix"]
+    text = Path("my.yaml").read_text()
+    shown = text.replace("  # zmatrix", "  zmatrix").replace("  #   - ", "    - ")
+    given = yaml.safe_load(shown)["system"]["zmatrix"]
     config = load_config("my.yaml").system
     own = config.model_copy(update={"zmatrix": tuple(tuple(row) for row in given)})
     assert len(given) == 42

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from bgp4.analysis.result import RunResult
-from bgp4.config import Config
+from bgp4.config import Config, existing_data
 from bgp4.data import Frames, load_frames, split_blocks
 from bgp4.energies.base import REJECTED_ENERGY_KT
 from bgp4.energies.openmm import OpenMMEnergy
@@ -50,6 +50,8 @@ def collect_run(run: RunFolder, samples_path: Path | None = None) -> RunResult:
     config = run.config()
     trained = load_trained(run)
     molecule = trained.molecule
+    if config.report.reference is not None:
+        existing_data(config.report.reference, "report.reference")
     frames = load_frames(config.judging_data, molecule)
     path = samples_path or run.samples_path
     if not path.is_file():

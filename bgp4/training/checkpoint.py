@@ -22,7 +22,7 @@ from bgp4.errors import UserInputError
 from bgp4.files import atomic_write_bytes
 from bgp4.training.guard import Guard
 from bgp4.training.optimizer import TrainingOptimizer
-from bgp4.training.schedule import PHASES
+from bgp4.training.schedule import PHASES, Phase
 from bgp4.training.step import Generators
 
 __all__ = [
@@ -40,7 +40,7 @@ class Counters:
     """What a run has counted so far, and learned of itself.
 
     Attributes:
-        likelihood_steps: Where the likelihood ended, if earlier than planned.
+        ended: Phases that ended earlier than planned, and after which step.
         rate_factor: Of the learning rates, lower after a divergence.
     """
 
@@ -57,7 +57,7 @@ class Counters:
     best_phase: str = "ml"
     best_objective: float = 1e300
     best_log_likelihood: float = -1e300
-    likelihood_steps: int | None = None
+    ended: dict[Phase, int] = field(default_factory=dict)
     rate_factor: float = 1.0
     divergences: int = 0
     guard: Guard = field(default_factory=Guard)

@@ -108,7 +108,7 @@ def _say_temperatures(config: Config, frames: Frames) -> None:
         )
     if schedule.data_k == schedule.final_k:
         return
-    if schedule.likelihood_steps == schedule.steps:
+    if schedule.lengths["ml"] == schedule.steps:
         log.warning(
             "the flow stays at %g K, where %s was simulated: training.energy_fraction is 0",
             schedule.data_k,

@@ -23,15 +23,16 @@ LEAST_EVALUATED_EVERY = 25
 
 @dataclass
 class Schedule:
-    """Steps are counted from 1: likelihood of the data, then energies, on the way to a temperature
-    where the data are of another one, and then at it.
+    """Steps are counted from 1: likelihood of the data, then energies as well.
 
-    What a training learns of itself changes it: `end_likelihood`, `slow_down`.
+    Where the data are of another temperature than the run: energies alone, on the way to the run's
+    and there.
+
+    What a training learns of itself changes it: `end`, `rate_factor`.
 
     Attributes:
-        likelihood_steps: Of maximum likelihood alone.
-        annealing_steps: With energies, while the temperature goes from the data's to the run's.
-        energy_steps: With energies at the run's temperature.
+        lengths: Steps of each phase: of maximum likelihood alone; with energies, while the
+            temperature goes from the data's to the run's; and there.
         data_k: Temperature of the data, K.
         final_k: The run's, K.
         learning_rate: Peak of the first phase.
@@ -41,9 +42,7 @@ class Schedule:
         rate_factor: Of both learning rates, from here on.
     """
 
-    likelihood_steps: int
-    annealing_steps: int
-    energy_steps: int
+    lengths: dict[Phase, int]
     data_k: float
     final_k: float
     learning_rate: float
@@ -61,9 +60,11 @@ class Schedule:
         annealed = data_k != config.temperature_k
         annealing = round(with_energy * training.anneal_fraction) if annealed else 0
         return cls(
-            training.steps - with_energy,
-            annealing,
-            with_energy - annealing,
+            {
+                "ml": training.steps - with_energy,
+                "anneal": annealing,
+                "kl": with_energy - annealing,
+            },
             data_k,
             config.temperature_k,
             training.learning_rate,
@@ -74,7 +75,11 @@ class Schedule:
 
     @property
     def steps(self) -> int:
-        return self.likelihood_steps + self.annealing_steps + self.energy_steps
+        return sum(self.lengths.values())
+
+    def last_step(self, phase: Phase) -> int:
+        """Of a phase; of an empty one, that of the phase before."""
+        return sum(self.lengths[name] for name in PHASES[: PHASES.index(phase) + 1])
 
     @property
     def data_apart(self) -> bool:
@@ -83,9 +88,7 @@ class Schedule:
 
     def phase(self, step: int) -> Phase:
         """Of a step."""
-        if step <= self.likelihood_steps:
-            return "ml"
-        return "anneal" if step <= self.likelihood_steps + self.annealing_steps else "kl"
+        return next((phase for phase in PHASES if step <= self.last_step(phase)), "kl")
 
     def evaluates(self, step: int) -> bool:
         """Whether the model is judged after a step."""
@@ -95,19 +98,21 @@ class Schedule:
         """Steps between evaluations: fewer where the likelihood may end."""
         if not self.may_end_likelihood(step):
             return self.evaluate_every
-        return min(self.evaluate_every, max(LEAST_EVALUATED_EVERY, self.likelihood_steps // 20))
+        return min(self.evaluate_every, max(LEAST_EVALUATED_EVERY, self.lengths["ml"] // 20))
 
     def may_end_likelihood(self, step: int) -> bool:
         """Whether a step is of likelihood of a simulation's frames, with energies to follow."""
-        return step <= self.likelihood_steps < self.steps and not self.made_up
+        return step <= self.last_step("ml") < self.steps and not self.made_up
 
-    def end_likelihood(self, step: int) -> None:
-        """With this step; those with energies take the steps that it leaves, in proportion."""
-        left, with_energy = self.likelihood_steps - step, self.steps - self.likelihood_steps
-        more = round(left * self.annealing_steps / with_energy)
-        self.likelihood_steps = step
-        self.annealing_steps += more
-        self.energy_steps += left - more
+    def end(self, phase: Phase, step: int) -> None:
+        """A phase with this step; the later ones take the steps that it leaves, in proportion."""
+        later = PHASES[PHASES.index(phase) + 1 :]
+        left, total = self.last_step(phase) - step, sum(self.lengths[name] for name in later)
+        more = {name: left * self.lengths[name] // total for name in later}
+        more["kl"] += left - sum(more.values())
+        self.lengths[phase] -= left
+        for name in later:
+            self.lengths[name] += more[name]
 
     def ends_phase(self, step: int) -> bool:
         """Whether a step is the last of its phase."""
@@ -121,16 +126,16 @@ class Schedule:
 
     def temperature_k(self, step: int) -> float:
         """Of the ensemble that a step learns, K; from one to the other in equal ratios."""
-        done = step - self.likelihood_steps
+        done, annealing = step - self.last_step("ml"), self.lengths["anneal"]
         if done <= 0:
             return self.data_k
-        if done >= self.annealing_steps:
+        if done >= annealing:
             return self.final_k
-        return self.data_k * (self.final_k / self.data_k) ** (done / self.annealing_steps)
+        return self.data_k * (self.final_k / self.data_k) ** (done / annealing)
 
     def rate(self, step: int) -> float:
         """Learning rate: linear warm-up, then a cosine to near zero; anew with the energies."""
-        first = self.likelihood_steps
+        first = self.lengths["ml"]
         if step <= first:
             peak, done, length = self.learning_rate, step, first
         else:

@@ -127,8 +127,8 @@ class Trainer:
             self.run.checkpoint_path, self.model, self.optimizer, self.generators
         )
         self.window.restore(window)
-        if self.counters.likelihood_steps is not None:
-            self.schedule.end_likelihood(self.counters.likelihood_steps)
+        for phase, step in self.counters.ended.items():
+            self.schedule.end(phase, step)
         self.schedule.rate_factor = self.counters.rate_factor
         kept = self.counters if self.ranks.is_writer else Counters()  # ranks' counts are added up
         self.energy.n_evaluations = kept.energy_evaluations
@@ -191,7 +191,7 @@ class Trainer:
                 self._go_back_if_diverged(step)
                 if self.schedule.evaluates(step):
                     note = self.evaluate(step)
-                    self._end_likelihood_if_best(step)
+                    self._end_phase_if_done(step)
                 self.counters.wall_s[self.schedule.phase(step)] += time.perf_counter() - started
                 self.counters.cpu_s += time.process_time() - cpu
                 stop = self._save(interrupted())
@@ -226,19 +226,18 @@ class Trainer:
             f"begin anew with a lower training.{rate}"
         )
 
-    def _end_likelihood_if_best(self, step: int) -> None:
-        """Energies go on from the model of the best likelihood, once it gets no better."""
-        if not self.schedule.may_end_likelihood(step):
-            return
-        every, best = self.schedule.evaluated_every(step), self.counters.best_step
-        if step - best >= PATIENCE * every:
-            log.info("likelihood ends: on held-out frames it was best at step %d", best)
-            self.schedule.end_likelihood(step)
-            self.counters.likelihood_steps = step
-        if self.schedule.ends_phase(step):
-            if best < step:
-                self._take_best()
-            self.counters.guard = Guard()
+    def _end_phase_if_done(self, step: int) -> None:
+        """Likelihood that gets no better; energies go on from its best model."""
+        best = self.counters.best_step
+        if self.schedule.may_end_likelihood(step):
+            if step - best >= PATIENCE * self.schedule.evaluated_every(step):
+                self.schedule.end("ml", step)
+                self.counters.ended["ml"] = step
+            if self.schedule.ends_phase(step):
+                if best < step:
+                    log.info("likelihood ends: on held-out frames it was best at step %d", best)
+                    self._take_best()
+                self.counters.guard = Guard()
 
     def _go_back_if_diverged(self, step: int) -> None:
         """To the last model that was well, at a lower rate.

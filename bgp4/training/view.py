@@ -221,12 +221,16 @@ class TrainingView:
                 f"{schedule.final_k:.0f} K"
             )
         return (
-            f"energies, {kelvin}" if schedule.data_apart else f"likelihood and energies, {kelvin}"
+            f"likelihood and energies, {kelvin}" if self.frames_serve() else f"energies, {kelvin}"
         )
+
+    def frames_serve(self) -> bool:
+        """Whether there are frames of what is learned now."""
+        return self.schedule.phase(max(self.step, 1)) == "ml" or not self.schedule.data_apart
 
     def heldout(self) -> str:
         """Of the last evaluation, where held-out frames are of what is learned."""
-        if self.schedule.data_apart and self.schedule.phase(max(self.step, 1)) != "ml":
+        if not self.frames_serve():
             return "no frames of this temperature"
         return _number(self.history.last.get("heldout_log_likelihood"), "{:.2f}")
 
@@ -257,7 +261,7 @@ class TrainingView:
             return "done"
         if not speed > 0:
             return "ETA -:--"
-        slower = self.step < self.schedule.likelihood_steps < self.schedule.steps
+        slower = self.step < self.schedule.lengths["ml"] < self.schedule.steps
         return f"ETA {'over ' if slower else ''}{_clock(left / speed)}"
 
 

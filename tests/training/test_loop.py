@@ -251,7 +251,7 @@ def test_what_it_learned_of_itself_is_resumed(
     real, stopped = Trainer.step, []
 
     def interrupted(self: Trainer, step: int) -> object:
-        learned = self.counters.likelihood_steps if "ended" in what else self.counters.divergences
+        learned = self.counters.ended if "ended" in what else self.counters.divergences
         if learned and not stopped:
             stopped.append(step)
             raise KeyboardInterrupt

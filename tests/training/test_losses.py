@@ -196,7 +196,13 @@ def test_likelihood_training_reaches_the_entropy_of_its_data() -> None:
     )
     optimizer = TrainingOptimizer(model, settings.optimizer)
     generators = Generators.from_seed(0)
-    schedule = Schedule(settings.steps, 0, 0, 300.0, 300.0, settings.learning_rate, 1e-4)
+    schedule = Schedule(
+        {"ml": settings.steps, "anneal": 0, "kl": 0},
+        300.0,
+        300.0,
+        settings.learning_rate,
+        1e-4,
+    )
 
     def log_likelihood() -> float:
         with torch.no_grad():

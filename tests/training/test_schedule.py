@@ -31,7 +31,7 @@ def test_learning_rate() -> None:
         config(steps=1000, energy_fraction=0.4, learning_rate=1e-3, energy_learning_rate=1e-4)
     )
     rate = [schedule.rate(step) for step in range(1, 1001)]
-    assert schedule.likelihood_steps == 600
+    assert schedule.lengths["ml"] == 600
     assert rate[0] == pytest.approx(1e-3 / 100)
     assert rate[49] == pytest.approx(0.5e-3, rel=0.03)
     assert rate[600] == pytest.approx(1e-4 / 100)
@@ -85,11 +85,12 @@ def test_without_energies_there_is_no_way_from_other_data(data_k: float, path: s
 
 def test_likelihood_that_ends_early_leaves_its_steps_to_the_energies() -> None:
     schedule = Schedule.of(config(1000, steps=100, energy_fraction=0.6, anneal_fraction=0.5))
-    schedule.end_likelihood(10)
+    schedule.end("ml", 9)
+    assert schedule.lengths == {"ml": 9, "anneal": 45, "kl": 46}
     phases = [schedule.phase(step) for step in range(1, 101)]
-    assert [phases.count(phase) for phase in PHASES] == [10, 45, 45]
-    assert schedule.steps == 100
-    assert schedule.temperature_k(55) == 300.0
+    assert [phases.count(phase) for phase in PHASES] == [9, 45, 46]
+    assert schedule.temperature_k(9) == 1000.0
+    assert schedule.temperature_k(54) == 300.0
 
 
 def test_likelihood_is_judged_more_often_where_it_may_end() -> None:

@@ -26,8 +26,8 @@ from bgp4.training.schedule import Schedule
 from bgp4.training.step import StepResult
 from bgp4.training.view import BLOCKS, POINTS, Curve, TrainingView, _ess
 
-ANNEALED = Schedule(10, 20, 10, 1000.0, 300.0, 1e-3, 1e-3)
-STRAIGHT = Schedule(10, 0, 20, 300.0, 300.0, 1e-3, 1e-3)
+ANNEALED = Schedule({"ml": 10, "anneal": 20, "kl": 10}, 1000.0, 300.0, 1e-3, 1e-3)
+STRAIGHT = Schedule({"ml": 10, "anneal": 0, "kl": 20}, 300.0, 300.0, 1e-3, 1e-3)
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 HIDDEN, SHOWN, OTHER_SCREEN = "\x1b[?25l", "\x1b[?25h", "\x1b[?1049h"
 
