@@ -28,7 +28,7 @@ class Schedule:
     Where the data are of another temperature than the run: energies alone, on the way to the run's
     and there.
 
-    What a training learns of itself changes it: `end`, `rate_factor`.
+    A phase may `end` earlier than planned.
 
     Attributes:
         lengths: Steps of each phase: of maximum likelihood alone; with energies, while the
@@ -39,7 +39,6 @@ class Schedule:
         energy_learning_rate: Peak of the others.
         made_up: Whether the data are no simulation's.
         evaluate_every: Steps between evaluations.
-        rate_factor: Of both learning rates, from here on.
     """
 
     lengths: dict[Phase, int]
@@ -49,7 +48,6 @@ class Schedule:
     energy_learning_rate: float
     made_up: bool = False
     evaluate_every: int = 100
-    rate_factor: float = 1.0
 
     @classmethod
     def of(cls, config: Config, frames_k: float | None = None) -> Schedule:
@@ -142,4 +140,4 @@ class Schedule:
             peak, done, length = self.energy_learning_rate, step - first, self.steps - first
         warmup = min(1.0, done / min(WARMUP_STEPS, length))
         cosine = 0.5 * (1 + math.cos(math.pi * (done - 1) / length))
-        return self.rate_factor * peak * warmup * (FINAL_RATE + (1 - FINAL_RATE) * cosine)
+        return peak * warmup * (FINAL_RATE + (1 - FINAL_RATE) * cosine)

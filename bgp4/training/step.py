@@ -11,8 +11,10 @@ from torch import Tensor
 
 from bgp4.config import TrainingConfig
 from bgp4.distributed import ALONE, Ranks
+from bgp4.energies.base import REJECTED_ENERGY_KT
 from bgp4.flows.generator import BoltzmannGenerator, Conformations
 from bgp4.p4 import P4Report, P4Schedule, determinant_penalty, merge_step
+from bgp4.sampling.reweight import effective_sample_size
 from bgp4.training.losses import kl_loss, negative_log_likelihood
 from bgp4.training.optimizer import TrainingOptimizer
 from bgp4.training.schedule import Schedule
@@ -47,6 +49,16 @@ class StepResult:
     samples: Conformations | None
     p4: P4Report
 
+    @property
+    def ess(self) -> float:
+        """Kish's effective sample size of the batch, as a fraction of 1; NaN without weights."""
+        if self.log_weight is None:
+            return math.nan
+        known = self.log_weight[self.log_weight > -REJECTED_ENERGY_KT]
+        if not len(known):
+            return 0.0
+        return effective_sample_size(known.cpu()) * len(known) / len(self.log_weight)
+
 
 def train_step(
     model: BoltzmannGenerator,
@@ -56,11 +68,13 @@ def train_step(
     step: int,  # counted from 1
     settings: TrainingConfig,
     schedule: Schedule,
+    rate: float,
     generators: Generators,
     ranks: Ranks = ALONE,
     typical_kt: float = 0.0,
 ) -> StepResult:
-    """Losses, gradients, optimizer, merges. A step whose gradient is not finite is skipped.
+    """Losses, gradients, optimizer at a learning rate, merges. A step whose gradient is not finite
+    is skipped.
 
     Data of another temperature than the run's have no part in the steps with energies. Each rank's
     losses are its terms of the whole batch's, so that their sums over the ranks, and those of the
@@ -82,7 +96,7 @@ def train_step(
     if settings.det_penalty:
         loss = loss + determinant_penalty(model, merges, settings.det_penalty) / ranks.size
 
-    optimizer.set_rate(schedule.rate(step))
+    optimizer.set_rate(rate)
     optimizer.zero_grad()
     loss.backward()
     ranks.sum_(p.grad for p in model.parameters() if p.grad is not None)

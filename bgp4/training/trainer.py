@@ -129,7 +129,6 @@ class Trainer:
         self.window.restore(window)
         for phase, step in self.counters.ended.items():
             self.schedule.end(phase, step)
-        self.schedule.rate_factor = self.counters.rate_factor
         kept = self.counters if self.ranks.is_writer else Counters()  # ranks' counts are added up
         self.energy.n_evaluations = kept.energy_evaluations
         self.energy.n_rejected = kept.rejected_energies
@@ -253,7 +252,7 @@ class Trainer:
         if factor < LEAST_RATE_FACTOR:
             raise RunError(
                 f"step {step}: the training diverges at any learning rate down to "
-                f"{self.schedule.rate(step):.2g}; begin anew with a lower training.{rate}"
+                f"{self.rate(step):.2g}; begin anew with a lower training.{rate}"
             )
         log.warning(
             "step %d: the training diverges (%s); it goes back to the model of step %d, with %g "
@@ -264,7 +263,7 @@ class Trainer:
             factor,
         )
         self._take_best()
-        self.schedule.rate_factor = self.counters.rate_factor = factor
+        self.counters.rate_factor = factor
         self.counters.guard.go_back()
         self.counters.divergences += 1
 
@@ -272,6 +271,11 @@ class Trainer:
         """In the place of the model, with an optimizer that knows nothing of it yet."""
         self.model.load_state_dict(self.best)
         self.optimizer = TrainingOptimizer(self.model, self.settings.optimizer)
+
+    def rate(self, step: int) -> float:
+        """The schedule's learning rate, less where there is little to go by or it diverged."""
+        counters = self.counters
+        return self.schedule.rate(step) * counters.rate_factor * counters.guard.step_length
 
     def step(self, step: int) -> StepResult:
         """One optimizer step at its temperature, counted.
@@ -291,6 +295,7 @@ class Trainer:
                 step,
                 self.settings,
                 self.schedule,
+                self.rate(step),
                 self.generators,
                 self.ranks,
                 kjmol_to_kt(self.typical_kjmol, kelvin),
@@ -301,7 +306,7 @@ class Trainer:
                 "begin anew with a lower training.learning_rate or training.merge_every"
             ) from error
         self.counters.step = step
-        self.counters.guard.add(math.nan if result.skipped else result.gradient_norm)
+        self.counters.guard.add(math.nan if result.skipped else result.gradient_norm, result.ess)
         self.counters.skipped_steps += result.skipped
         in_a_row = self.counters.skipped_in_a_row
         self.counters.skipped_in_a_row = in_a_row + 1 if result.skipped else 0
@@ -327,7 +332,7 @@ class Trainer:
             "heldout_log_likelihood": heldout,
             "ess": ess,
             "phi_positive": self.phi.share(*window.phi_counts()),
-            "learning_rate": self.schedule.rate(step),
+            "learning_rate": self.rate(step),
             "energy_evaluations": self.counters.energy_evaluations,
             "rejected_energies": self.counters.rejected_energies,
             "skipped_steps": self.counters.skipped_steps,

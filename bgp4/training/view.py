@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from bgp4.distributed import ALONE, Ranks
-from bgp4.energies.base import REJECTED_ENERGY_KT, Energy
+from bgp4.energies.base import Energy
 from bgp4.progress import Report, progress
 from bgp4.training.checkpoint import Counters
 from bgp4.training.history import History
@@ -131,7 +131,7 @@ class TrainingView:
         self.step = step
         self.loss.add(result.loss)
         if result.log_weight is not None:
-            self.ess.add(_ess(result.log_weight.tolist()))
+            self.ess.add(result.ess)
         self._mark()
 
     def _mark(self) -> None:
@@ -270,15 +270,6 @@ def _means(values: Sequence[float], n: int) -> list[float]:
     bounds = [round(i * len(values) / n) for i in range(n + 1)]
     parts = [values[a:b] for a, b in pairwise(bounds)]
     return [sum(part) / len(part) for part in parts]
-
-
-def _ess(log_weight: Sequence[float]) -> float:
-    """Kish's effective sample size of a batch, as a fraction of 1."""
-    highest = max(log_weight)
-    if highest <= -REJECTED_ENERGY_KT:
-        return 0.0
-    weights = [math.exp(value - highest) for value in log_weight]
-    return sum(weights) ** 2 / sum(w * w for w in weights) / len(weights)
 
 
 def _number(value: object, form: str) -> str:

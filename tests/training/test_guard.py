@@ -61,3 +61,22 @@ def test_an_earlier_model_is_judged_by_what_gradients_can_be() -> None:
 def test_what_it_says() -> None:
     assert str(after([20.0] * 100 + [2000.0] * 400)) == "its gradient is 100 times what it was"
     assert str(after([math.nan] * 10)) == "no gradient in 10 steps"
+
+
+def test_steps_are_as_long_as_what_there_is_to_go_by() -> None:
+    """By the root of the mean ESS of the last batches, within bounds."""
+    guard = Guard()
+    assert guard.step_length == 1
+    guard.add(1.0)
+    assert guard.step_length == 1, "likelihood has no weights"
+    for ess, expected in ((0.5, 1.0), (0.1, 1.0), (0.025, 0.5), (1e-6, 0.1)):
+        guard = Guard()
+        for _ in range(50):
+            guard.add(1.0, ess)
+        assert guard.step_length == pytest.approx(expected)
+    for _ in range(200):
+        guard.add(1.0, 0.025)
+    assert guard.step_length == pytest.approx(0.5, rel=0.01), "it forgets"
+    guard.go_back()
+    guard.add(1.0, 0.05)
+    assert guard.step_length == pytest.approx(0.5**0.5)

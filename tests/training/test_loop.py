@@ -228,8 +228,8 @@ def test_a_rate_far_too_high_is_lowered(trainer, caplog) -> None:
     assert "the training diverges (" in caplog.text
     first, *_, last = (row for row in history(made.run) if row["phase"] == "kl")
     assert float(last["kl"]) < float(first["kl"]), "it learned all the same"
-    assert float(last["learning_rate"]) == pytest.approx(made.schedule.rate(300))
-    assert float(last["learning_rate"]) == pytest.approx(0.02 * 0.1 * factor, rel=0.1)
+    assert float(last["learning_rate"]) == pytest.approx(made.rate(300))
+    assert made.rate(300) <= made.schedule.rate(300) * factor
 
 
 def test_a_rate_at_which_nothing_holds_is_refused(trainer) -> None:

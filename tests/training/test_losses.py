@@ -210,7 +210,10 @@ def test_likelihood_training_reaches_the_entropy_of_its_data() -> None:
 
     before = log_likelihood()
     for step in range(1, settings.steps + 1):
-        result = train_step(model, optimizer, train, harmonic, step, settings, schedule, generators)
+        rate = schedule.rate(step)
+        result = train_step(
+            model, optimizer, train, harmonic, step, settings, schedule, rate, generators
+        )
         assert not result.skipped
         assert math.isnan(result.kl)
     after = log_likelihood()

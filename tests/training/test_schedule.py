@@ -101,10 +101,3 @@ def test_likelihood_is_judged_more_often_where_it_may_end() -> None:
     ]
     alone = Schedule.of(config(steps=1000, energy_fraction=0.0, evaluate_every=300))
     assert [s for s in range(1, 1001) if alone.evaluates(s)] == [300, 600, 900, 1000]
-
-
-def test_both_rates_are_slowed_down() -> None:
-    schedule = Schedule.of(config(steps=10, energy_fraction=0.5))
-    before = [schedule.rate(step) for step in range(1, 11)]
-    schedule.rate_factor = 0.25
-    assert [4 * schedule.rate(step) for step in range(1, 11)] == pytest.approx(before)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import pty
 import re
@@ -24,7 +25,7 @@ from bgp4.training.checkpoint import Counters
 from bgp4.training.history import History
 from bgp4.training.schedule import Schedule
 from bgp4.training.step import StepResult
-from bgp4.training.view import BLOCKS, POINTS, Curve, TrainingView, _ess
+from bgp4.training.view import BLOCKS, POINTS, Curve, TrainingView
 
 ANNEALED = Schedule({"ml": 10, "anneal": 20, "kl": 10}, 1000.0, 300.0, 1e-3, 1e-3)
 STRAIGHT = Schedule({"ml": 10, "anneal": 0, "kl": 20}, 300.0, 300.0, 1e-3, 1e-3)
@@ -146,9 +147,13 @@ def test_curves() -> None:
 
 
 def test_ess_of_a_step() -> None:
-    assert _ess([0.0, 0.0, -1e6, -1e6]) == pytest.approx(0.5)
-    assert _ess([700.0, 700.0]) == pytest.approx(1.0)
-    assert _ess([-1e6, -1e6]) == 0.0, "every sample was rejected"
+    def ess(*log_weight: float) -> float:
+        return result(0.0, torch.tensor(log_weight)).ess
+
+    assert ess(0.0, 0.0, -1e6, -1e6) == pytest.approx(0.5)
+    assert ess(700.0, 700.0) == pytest.approx(1.0)
+    assert ess(-1e6, -1e6) == 0.0, "every sample was rejected"
+    assert math.isnan(result(0.0).ess)
 
 
 def test_messages_go_above_it(made) -> None:
