@@ -200,13 +200,12 @@ class ModelConfig(Section):
 
 
 class OptimizerConfig(Section):
-    """Adam for everything, or Muon for the conditioners' hidden matrices and Adam for all else.
+    """Muon for the conditioners' hidden matrices and Adam for all else, or Adam for everything.
 
-    Muon's learning rate is always `hidden_rate_factor` times Adam's. It needs many frames, or few
-    steps of likelihood: it learns a few thousand frames by heart within a hundred.
+    Muon's learning rate is always `hidden_rate_factor` times Adam's.
     """
 
-    hidden: Literal["muon", "adam"] = "adam"
+    hidden: Literal["muon", "adam"] = "muon"
     hidden_rate_factor: Positive = 10.0
     hidden_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.95
 
@@ -216,8 +215,9 @@ class TrainingConfig(Section):
 
     Where the data are of another temperature than the run, energies alone: for `anneal_fraction` of
     those steps on the way from the one to the other, then at the run's. The learning rates are
-    Adam's peaks, `energy_learning_rate` that of all steps with energies. A step is many small
-    operations, which repeat bit by bit on one of torch's `threads`; null takes all that it has.
+    Adam's peaks, `energy_learning_rate` that of all steps with energies; steps are shorter while a
+    smaller share of their samples counts than `full_step_ess`. A step is many small operations,
+    which repeat bit by bit on one of torch's `threads`; null takes all that it has.
     """
 
     steps: Count = 4_000
@@ -230,6 +230,7 @@ class TrainingConfig(Section):
     energy_learning_rate: Positive = 2e-4
     energy_cap_kt: Positive = 100.0
     energy_slope_clip: Positive = 50.0
+    full_step_ess: Fraction = 0.1
     gradient_clip: Positive = 10.0
     optimizer: OptimizerConfig = OptimizerConfig()
     evaluate_every: Count = 100

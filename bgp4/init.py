@@ -44,12 +44,19 @@ LADDER_ATOMS = 22
 
 MEASURED_STEPS = 50
 
-STEPS, ENERGY_FRACTION, ANNEAL_FRACTION = 6000, 0.95, 0.6
+STEPS_PER_ATOM = 140
+"""Of training: 3,000 for alanine dipeptide, 6,000 for tetra-alanine."""
+
+UNITS_PER_ATOM, MOST_UNITS = 4.5, 192
+"""Of the conditioners' hidden layers, which know all coordinates."""
 
 
-def _width(molecule: Molecule) -> int:
-    """Of the conditioners' hidden layers, which grows with the coordinates that they know."""
-    return 96 if molecule.n_atoms <= 32 else 192
+def _steps(molecule: Molecule) -> int:
+    return round(STEPS_PER_ATOM * molecule.n_atoms, -2)
+
+
+def _units(molecule: Molecule) -> int:
+    return min(32 * math.ceil(UNITS_PER_ATOM * molecule.n_atoms / 32 - 0.5), MOST_UNITS)
 
 
 def proposed_config(
@@ -137,16 +144,14 @@ data:
   peptide_bonds: {_peptide_bonds(molecule)}  # trans leaves out frames with a cis peptide bond
 
 model:
-  hidden: [{_width(molecule)}, {_width(molecule)}]
+  hidden: [{_units(molecule)}, {_units(molecule)}]
 
 training:
-  steps: {STEPS}
-  energy_fraction: {ENERGY_FRACTION}  # before, likelihood of the frames, while that gets better
-  anneal_fraction: {ANNEAL_FRACTION}  # of the steps with energies, on the way to temperature_k
+  steps: {_steps(molecule)}
+  energy_fraction: 0.92  # before, likelihood of the frames, while that gets better
+  anneal_fraction: 0.6  # of the steps with energies, on the way to temperature_k
   energy_learning_rate: 1.0e-3
   energy_batch_size: 512
-  optimizer:
-    hidden: muon
 
 report:
   reference: {reference}

@@ -124,7 +124,7 @@ def test_made_pages(hooks) -> None:
         "training.learning_rate": "number > 0 | `0.001`",
         "model.mixing": '`p4inv`, `lu`, `permutation`, `swap` | `"p4inv"`',
         "training.threads": "integer ≥ 1 or null | `1`",
-        "training.optimizer.hidden": '`muon`, `adam` | `"adam"`',
+        "training.optimizer.hidden": '`muon`, `adam` | `"muon"`',
         "energies.workers": "integer ≥ 1 or null | `null`",
         "data.path": 'text or list of text or null | `"ala2_300k.h5"`',
         "model.bins": "integer ≥ 2, ≤ 64 | `8`",

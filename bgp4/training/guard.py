@@ -23,9 +23,6 @@ HEALTHY, DIVERGED = math.log(5), math.log(30)
 EMPTY_STEPS = 10
 """So many steps in a row without a gradient, zero or not finite, are divergence as well."""
 
-ENOUGH_ESS = 0.1
-"""Of a batch, from which on a step has its full length."""
-
 SHORTEST = 0.1
 """Of a step, in units of its full length."""
 
@@ -66,15 +63,14 @@ class Guard:
         if self.steps >= UNSETTLED_STEPS:
             self.least = min(self.least, self.level)
 
-    @property
-    def step_length(self) -> float:
-        """Factor of the learning rate, which goes with the root of ESS while that is small.
+    def step_length(self, full_step_ess: float) -> float:
+        """Factor of the learning rate, which goes with the root of ESS until that is enough.
 
         So does the gradient's signal, in units of its noise: of n samples n ESS count.
         """
-        if not self.weighed:
+        if not self.weighed or self.ess >= full_step_ess:
             return 1.0
-        return min(max(math.sqrt(self.ess / ENOUGH_ESS), SHORTEST), 1.0)
+        return max(math.sqrt(self.ess / full_step_ess), SHORTEST)
 
     def go_back(self) -> None:
         """To an earlier model of the same loss, which knows what its gradients can be."""

@@ -274,8 +274,8 @@ class Trainer:
 
     def rate(self, step: int) -> float:
         """The schedule's learning rate, less where there is little to go by or it diverged."""
-        counters = self.counters
-        return self.schedule.rate(step) * counters.rate_factor * counters.guard.step_length
+        length = self.counters.guard.step_length(self.settings.full_step_ess)
+        return self.schedule.rate(step) * self.counters.rate_factor * length
 
     def step(self, step: int) -> StepResult:
         """One optimizer step at its temperature, counted.

@@ -66,17 +66,18 @@ def test_what_it_says() -> None:
 def test_steps_are_as_long_as_what_there_is_to_go_by() -> None:
     """By the root of the mean ESS of the last batches, within bounds."""
     guard = Guard()
-    assert guard.step_length == 1
+    assert guard.step_length(0.1) == 1
     guard.add(1.0)
-    assert guard.step_length == 1, "likelihood has no weights"
+    assert guard.step_length(0.1) == 1, "likelihood has no weights"
     for ess, expected in ((0.5, 1.0), (0.1, 1.0), (0.025, 0.5), (1e-6, 0.1)):
         guard = Guard()
         for _ in range(50):
             guard.add(1.0, ess)
-        assert guard.step_length == pytest.approx(expected)
+        assert guard.step_length(0.1) == pytest.approx(expected)
     for _ in range(200):
         guard.add(1.0, 0.025)
-    assert guard.step_length == pytest.approx(0.5, rel=0.01), "it forgets"
+    assert guard.step_length(0.1) == pytest.approx(0.5, rel=0.01), "it forgets"
     guard.go_back()
     guard.add(1.0, 0.05)
-    assert guard.step_length == pytest.approx(0.5**0.5)
+    assert guard.step_length(0.1) == pytest.approx(0.5**0.5)
+    assert guard.step_length(0.0) == 1
