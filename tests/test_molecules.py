@@ -168,7 +168,9 @@ def test_from_its_file_to_its_report(name: str, in_tmp) -> None:
     make, options, n_atoms = MOLECULES[name]
     sets = [word for key, value in SHORT.items() for word in ("--set", f"{key}={value}")]
     assert "wrote my.yaml" in bgp4("init", make(), "-o", "my.yaml", *options)
-    assert "wrote my.h5 (400 frames" in bgp4("simulate", "--config", "my.yaml", *sets)
+    simulate = ("simulate", "--config", "my.yaml", *sets)
+    assert "wrote my_1000k.h5 (400 frames at 1000 K" in bgp4(*simulate)
+    assert "wrote my_300k.h5 (400 frames at 300 K" in bgp4(*simulate, "--reference")
     assert "wrote runs/my" in bgp4("train", "--config", "my.yaml", *sets)
     assert "wrote runs/my/samples.h5" in bgp4("sample", "runs/my", "-n", "300")
     assert "wrote runs/my/report/index.html" in bgp4("report", "runs/my")
