@@ -77,9 +77,9 @@ def column(run: RunResult, name: str) -> Array:  # (rows,)
 
 
 def switch_step(run: RunResult) -> float | None:
-    """First step that follows energies, or `None`."""
+    """The last step of likelihood alone, or `None` where it isn't followed by energies."""
     later = np.flatnonzero(np.asarray(run.history.get("phase", ())) != "ml")
-    return float(steps(run)[later[0]]) if len(later) else None
+    return float(steps(run)[later[0] - 1]) if len(later) and later[0] else None
 
 
 def steps(run: RunResult) -> Array:  # (rows,)
@@ -120,9 +120,9 @@ def _draw_history(ax: Axes, run: RunResult, names: Sequence[str], colour: str) -
 
 def _keep_bulk(ax: Axes, values: Array) -> None:
     """Let a first, steep descent leave the picture rather than flatten the rest of the curve."""
-    if len(values) < 10:
+    if not len(values):
         return
-    low, high = np.quantile(values, [0.05, 0.95])
+    low, high = np.quantile(values, [0.05, 0.95] if len(values) >= 10 else [0, 1])
     margin = 0.5 * (high - low)
     lower, upper = max(values.min(), low - margin), min(values.max(), high + margin)
     old = getattr(ax, "_bgp4_limits", (np.inf, -np.inf))
@@ -134,7 +134,7 @@ def _keep_bulk(ax: Axes, values: Array) -> None:
 
 def _mark_switch(ax: Axes, run: RunResult, named: bool) -> None:
     step = switch_step(run)
-    if step is None or step <= steps(run)[0]:
+    if step is None:
         return
     ax.axvline(step, color=FAINT, linestyle="--", linewidth=0.9, zorder=0)
     if named:

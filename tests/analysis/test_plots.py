@@ -174,7 +174,7 @@ def test_samples_out_of_space_have_no_curve(good_run: RunResult) -> None:
 
 
 def test_training_marks_the_switch(good_run: RunResult) -> None:
-    assert switch_step(good_run) == 1100
+    assert switch_step(good_run) == 1000
     figure = plot_training([good_run])
     assert figure is not None
     assert len(figure.axes) == 4
