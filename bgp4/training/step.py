@@ -14,7 +14,6 @@ from bgp4.distributed import ALONE, Ranks
 from bgp4.energies.base import REJECTED_ENERGY_KT
 from bgp4.flows.generator import BoltzmannGenerator, Conformations
 from bgp4.p4 import P4Report, P4Schedule, determinant_penalty, merge_step
-from bgp4.sampling.reweight import effective_sample_size
 from bgp4.training.losses import kl_loss, negative_log_likelihood
 from bgp4.training.optimizer import TrainingOptimizer
 from bgp4.training.schedule import Schedule
@@ -54,10 +53,10 @@ class StepResult:
         """Kish's effective sample size of the batch, as a fraction of 1; NaN without weights."""
         if self.log_weight is None:
             return math.nan
-        known = self.log_weight[self.log_weight > -REJECTED_ENERGY_KT]
+        known = self.log_weight[self.log_weight > -REJECTED_ENERGY_KT].double()
         if not len(known):
             return 0.0
-        return effective_sample_size(known.cpu()) * len(known) / len(self.log_weight)
+        return 1 / (len(self.log_weight) * float(known.softmax(0).square().sum()))
 
 
 def train_step(
