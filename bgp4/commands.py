@@ -18,7 +18,7 @@ from bgp4.config import Config, existing_data, load_config
 from bgp4.errors import UserInputError
 from bgp4.files import atomic_write_text, check_folder, refuse_existing, written_by_others
 from bgp4.lock import locked_output
-from bgp4.paths import is_bundled_data
+from bgp4.paths import find_data, is_bundled_data
 from bgp4.progress import progress
 from bgp4.run import RunFolder
 
@@ -63,9 +63,12 @@ def train_command(
     info = folder.info()
     heldout = info["log_likelihood_heldout"]
     words = "" if heldout is None else f" with held-out log-likelihood {heldout:.2f}"
+    reference = config.report.reference
+    to_make = reference is not None and find_data(reference) is None
+    simulate = f"bgp4 simulate --config {config_name} --reference, and " * to_make
     print(
         f"wrote {folder.path} (best model{words} at step {info['best_step']}); "
-        f"next: bgp4 report {folder.path}"
+        f"next: {simulate}bgp4 report {folder.path}"
     )
 
 

@@ -217,6 +217,13 @@ def test_simulate_makes_what_trains_and_what_judges(in_tmp: Path, call) -> None:
     for name, kelvin in (("hot.h5", 1200), ("cold.h5", 900)):
         with h5py.File(in_tmp / name) as file:
             assert set(np.asarray(file["temperature"])) == {kelvin}
+    trained = call("train", *command[1:], "--set", "training.steps=2", "--run", "a")
+    assert trained.out.endswith("; next: bgp4 report a\n")
+    (in_tmp / "cold.h5").unlink()
+    trained = call("train", *command[1:], "--set", "training.steps=2", "--run", "b")
+    assert trained.out.endswith(
+        "; next: bgp4 simulate --config ala2_smoke.yaml --reference, and bgp4 report b\n"
+    )
     refused(
         call("simulate", *SMOKE, "--reference"),
         "report.reference: expected the file to write, found None",

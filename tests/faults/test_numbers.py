@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import re
 import sys
@@ -94,13 +95,14 @@ def test_a_coordinate_of_the_samples(trainer) -> None:
 
 
 def test_a_flow_that_has_gone_too_far(trainer) -> None:
-    """The frames are as they should be."""
+    """The frames are as they should be, and there is no better model to go back to."""
     made = trainer(energy_fraction=0.0)
     name, layer = next(
         (name, m) for name, m in made.model.named_modules() if isinstance(m, P4InvLinear)
     )
     with torch.no_grad():
         layer.bias.fill_(3e38)
+    made.best = copy.deepcopy(made.model.state_dict())
     assert f"of 900 of 900 frames, with values up to 3e+38 in {name}.bias" in reason(made)
 
 
@@ -130,7 +132,16 @@ def test_a_buffer_that_is_not_finite(trainer) -> None:
     made = trainer(energy_fraction=0.0)
     layer = p4_layers(made.model)[0]
     layer.A_inv.fill_(torch.nan)
+    made.best = copy.deepcopy(made.model.state_dict())
     assert re.search(r"the flow itself is not, in transform\S*\.A_inv;", reason(made))
+
+
+def test_a_flow_that_has_a_better_model_goes_back_to_it(trainer) -> None:
+    made = trainer(energy_fraction=0.0)
+    p4_layers(made.model)[0].A_inv.fill_(torch.nan)
+    made.fit()
+    assert made.counters.divergences == 1
+    assert all(tensor.isfinite().all() for tensor in made.model.state_dict().values())
 
 
 def test_the_command_says_it_in_one_line(monkeypatch, capsys) -> None:
