@@ -292,11 +292,16 @@ class Config(Section):
 
     @property
     def of_data(self) -> Config:
-        """The same at the temperature of its data, where plain MD mixes if that is higher."""
+        """The same at the temperature of its data, where plain MD mixes if that is higher.
+
+        There are as many replicas as in the ladder, all at that temperature.
+        """
         kelvin = self.data.temperature_k
         if self.data.path is None or kelvin in (None, self.temperature_k):
             return self
-        simulate = self.simulate.model_copy(update={"temperatures_k": ()})
+        stacks = self.simulate.stacks * max(len(self.simulate.temperatures_k), 1)
+        update = {"temperatures_k": (), "stacks": stacks}
+        simulate = self.simulate.model_copy(update=update)
         return self.model_copy(update={"temperature_k": kelvin, "simulate": simulate})
 
     @model_validator(mode="after")

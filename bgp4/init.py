@@ -194,11 +194,14 @@ def _simulation(config: Config, molecule: Molecule) -> str:
     temperatures = ladder(molecule.n_atoms, config.temperature_k)
     temperatures[0] = config.temperature_k  # type: ignore[call-overload]
     shown = ", ".join(f"{k:g}" for k in temperatures)
-    lines = [f"temperatures_k: [{shown}]  # of the reference"]
-    if unsupported(molecule) is None:
-        lines = ["frames: 20000", "stacks: 64", "equilibration_frames: 100", *lines]
-    else:
-        lines = ["frames: 20000", "stacks: 8", *lines, f"platform: {_faster_platform(molecule)}"]
+    lines = [
+        "frames: 20000",
+        "stacks: 8  # few, so that each is long: it has to forget where it began",
+        "equilibration_frames: 200",
+        f"temperatures_k: [{shown}]  # of the reference",
+    ]
+    if unsupported(molecule) is not None:
+        lines.append(f"platform: {_faster_platform(molecule)}")
     return "\n".join(f"  {line}" for line in lines)
 
 
