@@ -20,13 +20,14 @@ if TYPE_CHECKING:
     from bgp4.api import Ensemble, Model, load, train
     from bgp4.config import Config, load_config
 
-__version__ = "0.1.0"
+from bgp4.version import __version__
 
 __all__ = [
     "Config",
     "Ensemble",
     "Model",
     "UserInputError",
+    "__version__",
     "load",
     "load_config",
     "train",

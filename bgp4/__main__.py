@@ -1,6 +1,6 @@
 """`python -m bgp4`."""
 
-from bgp4.cli import main
+from bgp4.cli.main import main
 
 if __name__ == "__main__":
     main()

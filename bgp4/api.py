@@ -18,17 +18,17 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from bgp4.commands import check_device, default_run, train_run
 from bgp4.config import Config, load_config, validate_config
-from bgp4.distributed import joined
 from bgp4.energies.base import REJECTED_ENERGY_KT, Energy
 from bgp4.errors import UserInputError
 from bgp4.flows.generator import BoltzmannGenerator
-from bgp4.run import RunFolder
+from bgp4.molecule.molecule import Molecule
+from bgp4.parallel.device import check_device
+from bgp4.parallel.ranks import joined
 from bgp4.sampling.draw import energy_of_weights, refuse_without_overlap
 from bgp4.sampling.files import refuse_to_lose, write_samples
 from bgp4.sampling.generate import Samples, TrainedRun, concatenated, generate, load_trained
-from bgp4.sampling.reweight import (
+from bgp4.statistics.weights import (
     FreeEnergy,
     bootstrap,
     bootstrap_error,
@@ -37,7 +37,8 @@ from bgp4.sampling.reweight import (
     normalised_weights,
     weighted_mean,
 )
-from bgp4.system import Molecule
+from bgp4.training.begin import default_run, train_run
+from bgp4.training.run import RunFolder
 
 __all__ = ["Ensemble", "Model", "load", "train"]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from bgp4.bench.machine import in_words
+from bgp4.studies.bench.machine import in_words
 
 Row = dict[str, Any]
 

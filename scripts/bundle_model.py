@@ -10,10 +10,10 @@ from typing import Any
 
 from bgp4.config import Config
 from bgp4.errors import UserInputError
-from bgp4.files import atomic_write_text
-from bgp4.paths import models_folder
-from bgp4.run import RunFolder
+from bgp4.storage.bundled import models_folder
+from bgp4.storage.files import atomic_write_text
 from bgp4.training.checkpoint import save_best_alone
+from bgp4.training.run import RunFolder
 
 MAX_BYTES = 20_000_000
 

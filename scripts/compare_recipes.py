@@ -21,14 +21,14 @@ import torch
 import yaml
 
 from bgp4.config import Config, load_config
-from bgp4.data import load_frames, split_blocks
+from bgp4.data.frames import load_frames, split_blocks
 from bgp4.energies.select import training_energy, weighing_energy
-from bgp4.files import atomic_write_text
-from bgp4.run import RunFolder
+from bgp4.molecule.molecule import load_molecule
 from bgp4.sampling.generate import generate, load_trained
-from bgp4.sampling.reweight import clip_log_weights, effective_sample_size
-from bgp4.system import load_molecule
-from bgp4.training.loop import fitted_generator, train
+from bgp4.statistics.weights import clip_log_weights, effective_sample_size
+from bgp4.storage.files import atomic_write_text
+from bgp4.training.run import RunFolder
+from bgp4.training.train import fitted_generator, train
 from bgp4.training.trainer import Trainer
 
 SAMPLES = 20_000

@@ -125,7 +125,7 @@ def _values(schema: dict[str, Any]) -> str:
 def _help() -> Iterator[str]:
     from typer.testing import CliRunner
 
-    from bgp4.cli import app
+    from bgp4.cli.main import app
 
     yield "# The command line\n"
     for command in COMMANDS:

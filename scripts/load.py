@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from mdtraj.formats import HDF5TrajectoryFile
 
-from bgp4.paths import find_data
+from bgp4.storage.bundled import find_data
 
 SHORT = ("training.steps=20", "training.batch_size=64", "training.energy_batch_size=64")
 

@@ -12,8 +12,8 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 PATTERN=${1:-}
 ROOT=$PWD/build/machines
-NUMERIC="tests/p4 tests/flows tests/coordinates tests/energies tests/sampling/test_reweight.py
-  tests/sampling/test_samples.py tests/training/test_losses.py tests/test_threads.py"
+NUMERIC="tests/p4 tests/flows tests/coordinates tests/energies tests/statistics/test_weights.py
+  tests/sampling/test_samples.py tests/training/test_losses.py tests/parallel/test_threads.py"
 OPTIONS=(-o "addopts=--strict-markers -q" -m "not slow" -p no:cacheprovider -k "not bench and not compiles_whole")
 mkdir -p "$ROOT/rows"
 NAMES=()

@@ -19,13 +19,13 @@ import torch
 from numpy.typing import NDArray
 from openmm import unit
 
-import bgp4.energies.kernel
-import bgp4.flows.spline_kernel
-import bgp4.p4.kernel
+import bgp4.kernels.energies
+import bgp4.kernels.p4
+import bgp4.kernels.spline
 from bgp4.config import Config, SystemConfig, load_config
-from bgp4.data import Frames, load_frames, split_blocks
-from bgp4.run import RunFolder
-from bgp4.system import Molecule, load_molecule
+from bgp4.data.frames import Frames, load_frames, split_blocks
+from bgp4.molecule.molecule import Molecule, load_molecule
+from bgp4.training.run import RunFolder
 from tests import THREADS
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes() -> None:
     """Before the workers of `pytest -n` start: the kernels, compiled once."""
-    kernels = (bgp4.p4.kernel, bgp4.energies.kernel, bgp4.flows.spline_kernel)
+    kernels = (bgp4.kernels.p4, bgp4.kernels.energies, bgp4.kernels.spline)
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda kernel: kernel.load_kernel(), kernels))
 
@@ -76,7 +76,7 @@ def smoke_frames(smoke_config: Config, alanine: Molecule) -> Frames:
 @pytest.fixture(scope="session")
 def smoke_run(smoke_config: Config, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """A trained run that tests read; whoever writes into it copies it first."""
-    from bgp4.training.loop import train
+    from bgp4.training.train import train
 
     return train(smoke_config, tmp_path_factory.mktemp("runs") / "smoke", device="cpu")
 
@@ -85,7 +85,7 @@ def smoke_run(smoke_config: Config, tmp_path_factory: pytest.TempPathFactory) ->
 def begun_trainer(alanine, smoke_frames, tmp_path) -> Callable[[Config], Trainer]:
     """Makes the trainer of a config, ready to step, with a run folder of its own."""
     from bgp4.energies.batched import BatchedEnergy
-    from bgp4.training.loop import fitted_generator
+    from bgp4.training.train import fitted_generator
     from bgp4.training.trainer import Trainer
 
     def make(config: Config) -> Trainer:

@@ -12,8 +12,8 @@ from pydantic import BaseModel
 
 import bgp4
 from bgp4.config import Config, dump_config, load_config
-from bgp4.paths import bundled_configs
-from bgp4.system import load_molecule
+from bgp4.molecule.molecule import load_molecule
+from bgp4.storage.bundled import bundled_configs
 from tests.for_each import for_each
 
 PACKAGE = Path(bgp4.__file__).parent
@@ -22,7 +22,7 @@ MODULES = {
     for p in sorted(PACKAGE.rglob("*.py"))
     if "_bundled" not in p.parts
 }
-USES_OPENMM = {"system.py", "system_files.py", "simulate.py", "replicas.py"}
+USES_OPENMM = ("molecule/", "dynamics/", "energies/", "studies/bench/")
 STANDARD = set(sys.stdlib_module_names) | {"__future__"}
 
 
@@ -66,7 +66,7 @@ def test_openmm_is_imported_lazily_and_by_few(name: str) -> None:
     heavy = {"openmm", "openmmtools"}
     assert not tops(at_import_time(MODULES[name])) & heavy
     if tops(imported(MODULES[name])) & heavy:
-        assert name in USES_OPENMM or name.startswith(("energies/", "bench/"))
+        assert name.startswith(USES_OPENMM)
 
 
 @modules
@@ -75,24 +75,24 @@ def test_p4_needs_torch_and_nflows_alone(name: str) -> None:
     if name.startswith("p4/"):
         names = imported(MODULES[name])
         assert tops(names) - STANDARD <= {"torch", "nflows", "bgp4"}
-        assert all(n.startswith(("bgp4.p4", "bgp4.compiled")) for n in names if "bgp4" in n)
-    if name in ("compiled.py", "paths.py"):
+        assert all(n.startswith(("bgp4.p4", "bgp4.kernels")) for n in names if "bgp4" in n)
+    if name in ("kernels/compiled.py", "storage/bundled.py"):
         names = imported(MODULES[name])
         assert tops(names) - STANDARD <= {"bgp4"}
-        assert all(n.startswith("bgp4.paths") for n in names if "bgp4" in n)
+        assert all(n.startswith("bgp4.storage.bundled") for n in names if "bgp4" in n)
 
 
 @modules
-def test_reproduce_is_for_the_command_line(name: str) -> None:
-    if name not in ("cli.py", "commands.py") and not name.startswith("reproduce/"):
-        assert not any(n.startswith("bgp4.reproduce") for n in imported(MODULES[name]))
+def test_studies_are_for_the_command_line(name: str) -> None:
+    if not name.startswith(("cli/", "studies/")):
+        assert not any(n.startswith("bgp4.studies") for n in imported(MODULES[name]))
 
 
 @modules
 def test_other_libraries_adapters_are_imported_by_users_alone(name: str) -> None:
     """Benchmarks compare with bgflow itself."""
     if not name.startswith("interop/"):
-        assert name.startswith("bench/") or "bgflow" not in tops(imported(MODULES[name]))
+        assert name.startswith("studies/bench/") or "bgflow" not in tops(imported(MODULES[name]))
         assert not any(n.startswith("bgp4.interop") for n in imported(MODULES[name]))
 
 
@@ -103,7 +103,7 @@ def test_lower_layers_do_not_import_higher_ones(name: str) -> None:
     if level not in order:
         return
     higher = {f"bgp4.{other}" for other in order[order.index(level) + 1 :]}
-    higher |= {"bgp4.cli", "bgp4.commands", "bgp4.api", "bgp4.interop"}
+    higher |= {"bgp4.cli.main", "bgp4.cli.commands", "bgp4.api", "bgp4.interop"}
     found = {".".join(n.split(".")[:2]) for n in imported(MODULES[name])}
     assert not found & higher
 
@@ -175,7 +175,7 @@ def test_the_default_config_and_the_one_of_the_tests_are_bundled() -> None:
 def test_help_imports_nothing_heavy() -> None:
     """What makes `bgp4 --help` answer at once, whatever the machine."""
     code = (
-        "import sys; from typer.testing import CliRunner; from bgp4.cli import app; "
+        "import sys; from typer.testing import CliRunner; from bgp4.cli.main import app; "
         "result = CliRunner().invoke(app, ['--help']); assert result.exit_code == 0; "
         "print(*sorted({name.split('.')[0] for name in sys.modules}))"
     )

@@ -12,12 +12,12 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
-from bgp4 import paths
-from bgp4.commands import report_command, sample_command, train_command
+from bgp4.cli.commands import report_command, sample_command, train_command
 from bgp4.errors import UserInputError
-from bgp4.run import RunFolder
 from bgp4.sampling.draw import draw_samples
 from bgp4.sampling.files import read_attributes, read_samples
+from bgp4.storage import bundled
+from bgp4.training.run import RunFolder
 from tests.conftest import script_module
 
 CHECKOUT = Path(__file__).parents[1]
@@ -52,8 +52,8 @@ def made(script, run, tmp_path_factory) -> Path:
 def models(made, in_tmp, monkeypatch) -> Path:
     """The same, bundled, seen from an empty working directory."""
     monkeypatch.setenv("PYTHONWARNINGS", "ignore")
-    real = paths._bundled
-    monkeypatch.setattr(paths, "_bundled", lambda k: made if k == "data/models" else real(k))
+    real = bundled._bundled
+    monkeypatch.setattr(bundled, "_bundled", lambda k: made if k == "data/models" else real(k))
     return made
 
 
@@ -118,13 +118,13 @@ def test_unknown_names(models, in_tmp, name: str) -> None:
 
 
 def test_where_none_is_bundled(in_tmp, monkeypatch) -> None:
-    monkeypatch.setattr(paths, "models_folder", lambda: in_tmp / "nowhere")
+    monkeypatch.setattr(bundled, "models_folder", lambda: in_tmp / "nowhere")
     with pytest.raises(UserInputError, match=r"these are: none"):
         RunFolder.find(Path("tiny"))
 
 
 def test_a_report_goes_where_o_says(models, in_tmp, capsys, monkeypatch) -> None:
-    monkeypatch.setattr("bgp4.analysis.report.png_bytes", lambda figure: b"\x89PNG")
+    monkeypatch.setattr("bgp4.report.report.png_bytes", lambda figure: b"\x89PNG")
     before = contents(models)
     with pytest.raises(UserInputError, match=r"report tiny: .*-o"):
         report_command([Path("tiny")], None)

@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 import bgp4
-from bgp4.cli import app
-from bgp4.collapse import Verdict
-from bgp4.paths import models_folder
+from bgp4.cli.main import app
+from bgp4.statistics.verdicts import Verdict
+from bgp4.storage.bundled import models_folder
 from tests.conftest import script_module
 from tests.for_each import for_each
 
@@ -54,7 +54,7 @@ NUMBER = r"(?:\d[\d.,]*|two|three|four|five|six|eight|ten|twenty|half an?|quarte
 DURATION = re.compile(rf"\b{NUMBER} ?(?:(?:CPU |core-)?(?:second|minute|hour)s?|s of CPU|ms)\b")
 ELSEWHERE = [
     *(path for path in TEXTS if path.name != "results.md"),
-    *(DOCS / "tutorial.ipynb", ROOT / "data" / "README.md", ROOT / "bgp4" / "cli.py"),
+    *(DOCS / "tutorial.ipynb", ROOT / "data" / "README.md", ROOT / "bgp4" / "cli/main.py"),
     *sorted((ROOT / "configs").glob("*.yaml")),
 ]
 """What may say how long something takes in words alone."""

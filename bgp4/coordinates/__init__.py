@@ -1,8 +1,8 @@
 """From Cartesian positions to the standardised variables that the flow learns, and back."""
 
 from bgp4.coordinates.internal import InternalCoordinates
-from bgp4.coordinates.whiten import Standardise, fit_standardise
-from bgp4.coordinates.zmatrix import ZMatrix, zmatrix_from_bonds, zmatrix_from_topology
+from bgp4.coordinates.standardise import Standardise, fit_standardise
+from bgp4.molecule.zmatrix import ZMatrix, zmatrix_from_bonds, zmatrix_from_topology
 
 __all__ = [
     "InternalCoordinates",

@@ -17,7 +17,7 @@ import torch
 from nflows.transforms import Transform
 from torch import Tensor
 
-from bgp4.coordinates.zmatrix import Row, ZMatrix
+from bgp4.molecule.zmatrix import Row, ZMatrix
 
 __all__ = ["InternalCoordinates"]
 

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from bgp4.energies.base import REJECTED_ENERGY_KT, Energy, Evaluation
 from bgp4.energies.forcefield import ForceField, UnsupportedForce, read_force_field
-from bgp4.energies.kernel import Kernel, load_kernel
 from bgp4.energies.potential import Potential
+from bgp4.energies.tables import kernel_tables
 from bgp4.energies.worker import evaluate_with, make_context
-from bgp4.system import Molecule
+from bgp4.kernels.energies import Kernel, load_kernel
+from bgp4.molecule.molecule import Molecule
 from bgp4.units import kjmol_to_kt
 
 __all__ = ["BatchedEnergy", "check_against_openmm", "energies_and_forces"]
@@ -86,7 +87,9 @@ def energies_and_forces(terms: ForceField, dtype: torch.dtype) -> Function:
     The compiled kernel, or torch where there is no C++ compiler.
     """
     library = load_kernel()
-    return Kernel(library, terms, dtype) if library else Potential(terms, dtype).evaluate
+    if library is None:
+        return Potential(terms, dtype).evaluate
+    return Kernel(library, kernel_tables(terms), terms.n_atoms, dtype)
 
 
 def check_against_openmm(

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from bgp4.energies.base import Energy, Evaluation
 from bgp4.energies.pool import WorkerPool, available_cores
-from bgp4.processes import stop_children
-from bgp4.system import Molecule
+from bgp4.molecule.molecule import Molecule
+from bgp4.parallel.processes import stop_children
 
 __all__ = ["OpenMMEnergy", "available_cores"]
 

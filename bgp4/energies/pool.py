@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from bgp4.energies.base import Evaluation
 from bgp4.energies.worker import serve_energies
 from bgp4.errors import RunError, UserInputError
-from bgp4.processes import Child, start_child, stop_children
+from bgp4.parallel.processes import Child, start_child, stop_children
 
 __all__ = ["WorkerPool", "available_cores"]
 

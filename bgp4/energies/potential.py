@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bgp4.energies.forcefield import COULOMB, OFFSET_NM, PROBE_NM, ForceField
-from bgp4.threads import threads
+from bgp4.parallel.threads import threads
 
 __all__ = ["Potential"]
 
@@ -80,7 +80,7 @@ class Potential(nn.Module):
         self,
         positions_nm: NDArray[np.float64],  # (batch, atoms, 3)
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:  # (batch,), (batch, atoms, 3)
-        """Energies in kJ/mol and forces in kJ/mol/nm, on one thread (see `bgp4.threads`)."""
+        """Energies in kJ/mol and forces in kJ/mol/nm, on one thread."""
         with threads(1):
             energy, forces = self.energies_and_forces(torch.as_tensor(positions_nm))
         return energy.numpy(), forces.numpy()

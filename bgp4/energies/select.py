@@ -9,14 +9,14 @@ import torch
 from numpy.typing import NDArray
 
 from bgp4.config import EnergyConfig
-from bgp4.distributed import ALONE, Ranks
 from bgp4.energies.base import Energy, Evaluation
 from bgp4.energies.batched import BatchedEnergy, check_against_openmm
 from bgp4.energies.forcefield import UnsupportedForce
 from bgp4.energies.openmm import OpenMMEnergy, available_cores
 from bgp4.energies.worker import make_context
 from bgp4.errors import UserInputError
-from bgp4.system import Molecule
+from bgp4.molecule.molecule import Molecule
+from bgp4.parallel.ranks import ALONE, Ranks
 from bgp4.units import kjmol_to_kt
 
 __all__ = ["CheckedEnergy", "training_energy", "weighing_energy"]

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bgp4.processes import end_with_parent
+from bgp4.parallel.processes import end_with_parent
 
 __all__ = ["evaluate_with", "make_context", "serve_energies"]
 

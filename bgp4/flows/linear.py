@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from bgp4.p4.kernel import kernel_for
+from bgp4.kernels.p4 import kernel_for
 
 __all__ = ["Linear"]
 
 
 class Linear(nn.Linear):
-    """`nn.Linear`, by oneDNN where `p4/kernel.cpp` knows that to be faster."""
+    """`nn.Linear`, by oneDNN where `kernels/p4.cpp` knows that to be faster."""
 
     def forward(self, input: Tensor) -> Tensor:
         kernel = kernel_for(input)

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional as F
 
-from bgp4.flows import spline_kernel
+from bgp4.kernels import spline as spline_kernel
 
 __all__ = [
     "Knots",
@@ -47,9 +47,10 @@ class Knots(NamedTuple):
     y: Tensor
     slopes: Tensor
 
-    @property
-    def circular(self) -> bool:
-        return self.slopes.shape[-1] < self.x.shape[-1]
+
+def _on_the_circle(knots: Knots) -> bool:
+    """A function, because torch 2.9 compiles no property of a NamedTuple."""
+    return knots.slopes.shape[-1] < knots.x.shape[-1]
 
 
 def n_parameters(bins: int, circular: bool) -> int:
@@ -109,7 +110,7 @@ def _bin(knots: Knots, edges: Tensor, values: Tensor) -> _Bin:
     pair = torch.stack([index, index + 1])
     x0, x1 = knots.x.movedim(-1, 0).gather(0, pair)
     y0, y1 = knots.y.movedim(-1, 0).gather(0, pair)
-    knot = pair % knots.slopes.shape[-1] if knots.circular else pair
+    knot = pair % knots.slopes.shape[-1] if _on_the_circle(knots) else pair
     left, right = knots.slopes.movedim(-1, 0).gather(0, knot)
     return _Bin(x0, x1 - x0, y0, y1 - y0, left, right)
 
@@ -119,7 +120,7 @@ def _shared_bin(
     index: Tensor,  # (batch, features)
 ) -> _Bin:
     x, y, slopes = knots
-    if knots.circular:
+    if _on_the_circle(knots):
         slopes = torch.cat([slopes, slopes[:, :1]], dim=1)
     bins = torch.stack(
         [x[:, :-1], x.diff(), y[:, :-1], y.diff(), slopes[:, :-1], slopes[:, 1:]]
@@ -201,7 +202,7 @@ def _forward(x: Tensor, knots: Knots) -> tuple[Tensor, Tensor]:
     t = (x - b.x) / b.width
     inner = t.clamp(0, 1)
     y, slope = _inside(b, inner)
-    if not knots.circular:
+    if not _on_the_circle(knots):
         y = y + (t - inner) * b.width * slope
     return y, slope.log()
 
@@ -220,7 +221,7 @@ def _inverse(y: Tensor, knots: Knots) -> tuple[Tensor, Tensor]:
     t = torch.maximum(t, (rise >= b.height).to(t))
     _, slope = _inside(b, t)
     x = b.x + b.width * t
-    if not knots.circular:
+    if not _on_the_circle(knots):
         x = x + (rise - inner) / slope
     return x, -slope.log()
 

@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from bgp4.p4.kernel import kernel_for, within_torch_func
+from bgp4.kernels.p4 import kernel_for, within_torch_func
 from bgp4.p4.rank_one import inverse_product, product, rank_one_factor
 
 __all__ = ["P4Forward", "P4Inverse", "p4_forward", "p4_inverse"]

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bgp4.p4.kernel import kernel_for
+from bgp4.kernels.p4 import kernel_for
 
 __all__ = [
     "Factor",

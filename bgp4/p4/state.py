@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bgp4.p4.kernel import kernel_for
+from bgp4.kernels.p4 import kernel_for
 from bgp4.p4.rank_one import (
     Perturbation,
     inverse_residual,

@@ -13,16 +13,16 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from bgp4.distributed import ALONE, Ranks, joined
 from bgp4.energies.base import Energy
 from bgp4.energies.select import CheckedEnergy, weighing_energy
 from bgp4.errors import UserInputError
-from bgp4.progress import progress
-from bgp4.run import RunFolder
+from bgp4.parallel.progress import progress
+from bgp4.parallel.ranks import ALONE, Ranks, joined
 from bgp4.sampling.files import check_format, write_samples
 from bgp4.sampling.generate import Samples, TrainedRun, generate, load_trained
-from bgp4.sampling.reweight import effective_sample_size
 from bgp4.sampling.unbiased import START, ChainStatistics, MetropolisChain
+from bgp4.statistics.weights import effective_sample_size
+from bgp4.training.run import RunFolder
 
 __all__ = ["Drawn", "draw_samples", "energy_of_weights", "refuse_without_overlap"]
 

@@ -10,11 +10,11 @@ from typing import Any
 import mdtraj
 import numpy as np
 
-from bgp4 import __version__
 from bgp4.errors import UserInputError
-from bgp4.files import check_folder, check_whole_hdf5, replacing, written_by_others
-from bgp4.hdf5 import check_hdf5
 from bgp4.sampling.generate import Samples
+from bgp4.storage.files import check_folder, check_whole_hdf5, replacing, written_by_others
+from bgp4.storage.hdf5 import check_hdf5
+from bgp4.version import __version__
 
 __all__ = [
     "FORMATS",

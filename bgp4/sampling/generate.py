@@ -12,14 +12,14 @@ from torch import Tensor
 
 from bgp4.config import Config
 from bgp4.coordinates import Standardise
-from bgp4.distributed import ALONE, Ranks
 from bgp4.energies.base import REJECTED_ENERGY_KT, Energy
 from bgp4.flows.build import build_generator
 from bgp4.flows.generator import BoltzmannGenerator, Conformations, in_double_precision
-from bgp4.run import RunFolder
-from bgp4.system import Molecule
-from bgp4.threads import in_threads
+from bgp4.molecule.molecule import Molecule
+from bgp4.parallel.ranks import ALONE, Ranks
+from bgp4.parallel.threads import in_threads
 from bgp4.training.checkpoint import load_state, read_best
+from bgp4.training.run import RunFolder
 from bgp4.units import kjmol_to_kt
 
 __all__ = ["Samples", "TrainedRun", "concatenated", "generate", "load_trained"]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from bgp4.errors import UserInputError
 from bgp4.sampling.generate import Samples, concatenated
-from bgp4.sampling.reweight import normalised_weights
+from bgp4.statistics.weights import normalised_weights
 
 __all__ = ["START", "ChainStatistics", "MetropolisChain", "independence_chain"]
 

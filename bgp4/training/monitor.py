@@ -9,9 +9,9 @@ import mdtraj
 import numpy as np
 from numpy.typing import NDArray
 
-from bgp4.collapse import departs
-from bgp4.distributed import ALONE, Ranks
 from bgp4.flows.generator import Conformations
+from bgp4.parallel.ranks import ALONE, Ranks
+from bgp4.statistics.verdicts import departs
 
 __all__ = ["PhiMonitor"]
 

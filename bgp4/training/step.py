@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from bgp4.config import TrainingConfig
-from bgp4.distributed import ALONE, Ranks
 from bgp4.energies.base import REJECTED_ENERGY_KT
 from bgp4.flows.generator import BoltzmannGenerator, Conformations
 from bgp4.p4 import P4Report, P4Schedule, determinant_penalty, merge_step
+from bgp4.parallel.ranks import ALONE, Ranks
 from bgp4.training.losses import kl_loss, negative_log_likelihood
 from bgp4.training.optimizer import TrainingOptimizer
 from bgp4.training.schedule import Schedule

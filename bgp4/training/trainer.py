@@ -14,23 +14,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bgp4.config import Config
-from bgp4.data import Frames, Split
-from bgp4.distributed import ALONE, Ranks
+from bgp4.data.frames import Frames, Split
+from bgp4.data.provenance import provenance
 from bgp4.energies.base import Energy
 from bgp4.errors import RunError
-from bgp4.files import sha256
 from bgp4.flows.generator import BoltzmannGenerator
-from bgp4.interrupt import deferred_interrupt
+from bgp4.molecule.molecule import Molecule
 from bgp4.p4 import SingularMatrixError
-from bgp4.provenance import provenance
-from bgp4.run import RunFolder
-from bgp4.system import Molecule
+from bgp4.parallel.interrupt import deferred_interrupt
+from bgp4.parallel.ranks import ALONE, Ranks
+from bgp4.storage.files import sha256
 from bgp4.training.checkpoint import Counters, load_checkpoint, save_checkpoint
 from bgp4.training.diagnosis import diagnose
 from bgp4.training.guard import Guard
 from bgp4.training.history import History
 from bgp4.training.monitor import PhiMonitor
 from bgp4.training.optimizer import TrainingOptimizer
+from bgp4.training.run import RunFolder
 from bgp4.training.schedule import Schedule
 from bgp4.training.step import Generators, StepResult, train_step
 from bgp4.training.view import training_view

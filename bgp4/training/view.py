@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from bgp4.distributed import ALONE, Ranks
 from bgp4.energies.base import Energy
-from bgp4.progress import Report, progress
+from bgp4.parallel.progress import Report, progress
+from bgp4.parallel.ranks import ALONE, Ranks
 from bgp4.training.checkpoint import Counters
 from bgp4.training.history import History
 from bgp4.training.schedule import Schedule

@@ -11,19 +11,19 @@ import openmm
 import pytest
 import torch
 
-from bgp4 import compiled
 from bgp4.config import EnergyConfig, SystemConfig
 from bgp4.energies import batched as batched_module
-from bgp4.energies import kernel
 from bgp4.energies.base import REJECTED_ENERGY_KT
 from bgp4.energies.batched import BatchedEnergy, check_against_openmm, energies_and_forces
 from bgp4.energies.forcefield import UnsupportedForce, read_force_field
-from bgp4.energies.kernel import Kernel, load_kernel
 from bgp4.energies.openmm import OpenMMEnergy
 from bgp4.energies.potential import Potential
 from bgp4.energies.select import training_energy
 from bgp4.errors import UserInputError
-from bgp4.system import Molecule, load_molecule
+from bgp4.kernels import compiled
+from bgp4.kernels import energies as kernel
+from bgp4.kernels.energies import load_kernel
+from bgp4.molecule.molecule import Molecule, load_molecule
 
 FOLDER = "openmmtools:data/alanine-dipeptide-gbsa/alanine-dipeptide"
 
@@ -116,7 +116,7 @@ def test_what_is_not_finite_is_rejected(alanine, caplog) -> None:
 
 
 ENGINES = {
-    "kernel": lambda terms, dtype: Kernel(load_kernel(), terms, dtype),
+    "kernel": energies_and_forces,
     "torch": lambda terms, dtype: Potential(terms, dtype).evaluate,
 }
 

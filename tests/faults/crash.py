@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bgp4.analysis.figures import FIGURES
 from bgp4.config import load_config
+from bgp4.report.figures import FIGURES
 from bgp4.sampling.files import read_samples
 from bgp4.training.checkpoint import read_best
 from bgp4.training.history import COLUMNS

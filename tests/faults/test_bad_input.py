@@ -19,16 +19,16 @@ from openmm import app
 from openmmtools.testsystems import get_data_filename
 from pydantic import BaseModel
 
-from bgp4.analysis.collect import read_history
 from bgp4.config import Config, DataConfig, SystemConfig, load_config, validate_config
-from bgp4.data import load_frames
+from bgp4.data.frames import load_frames
 from bgp4.errors import UserInputError
-from bgp4.paths import find_data
-from bgp4.run import RunFolder
+from bgp4.molecule.molecule import load_molecule
+from bgp4.report.collect import read_history
 from bgp4.sampling.draw import draw_samples
 from bgp4.sampling.files import read_attributes, read_samples
 from bgp4.sampling.generate import load_trained
-from bgp4.system import load_molecule
+from bgp4.storage.bundled import find_data
+from bgp4.training.run import RunFolder
 from tests.for_each import for_each
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -111,7 +111,7 @@ def test_no_key_takes_nonsense(key: str, value: Any) -> None:
 
 
 def find_config_text() -> Path:
-    from bgp4.paths import find_config
+    from bgp4.storage.bundled import find_config
 
     path = find_config("ala2_smoke.yaml")
     assert path is not None

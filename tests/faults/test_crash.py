@@ -21,8 +21,8 @@ import pytest
 from crash import check_whole, run
 from safetensors.torch import load_file
 
-from bgp4.cli import main
-from bgp4.run import RunFolder
+from bgp4.cli.main import main
+from bgp4.training.run import RunFolder
 
 SEED = 4
 STARTUP_S = 2.5

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bgp4.cli import main
+from bgp4.cli.main import main
 
 resource = pytest.importorskip("resource")
 SMOKE = ("--config", "ala2_smoke.yaml")

@@ -17,12 +17,12 @@ import yaml
 
 import bgp4
 from bgp4.config import DataConfig, load_config
-from bgp4.data import load_frames
+from bgp4.data.frames import load_frames
 from bgp4.errors import UserInputError
-from bgp4.paths import find_data
-from bgp4.run import RunFolder
 from bgp4.sampling.files import read_samples
 from bgp4.sampling.generate import load_trained
+from bgp4.storage.bundled import find_data
+from bgp4.training.run import RunFolder
 
 PACKAGE = Path(bgp4.__file__).parent
 TRAP = "sprung"

@@ -16,12 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from bgp4.cli import main
+from bgp4.cli.main import main
 from bgp4.config import Config
 from bgp4.energies.base import REJECTED_ENERGY_KT
 from bgp4.errors import RunError
 from bgp4.p4 import P4InvLinear, P4Report, p4_layers
-from bgp4.sampling.reweight import (
+from bgp4.statistics.weights import (
     effective_sample_size,
     effective_sample_size_clipped,
     normalised_weights,
@@ -148,7 +148,7 @@ def test_the_command_says_it_in_one_line(monkeypatch, capsys) -> None:
     def fail(*_: object) -> None:
         raise RunError("loss not finite")
 
-    monkeypatch.setattr("bgp4.commands.train_command", fail)
+    monkeypatch.setattr("bgp4.cli.commands.train_command", fail)
     monkeypatch.setattr(sys, "argv", ["bgp4", "train", "--config", "x"])
     with pytest.raises(SystemExit) as stopped:
         main()

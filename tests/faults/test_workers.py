@@ -21,7 +21,7 @@ from bgp4.energies import pool
 from bgp4.energies.base import REJECTED_ENERGY_KT
 from bgp4.energies.openmm import OpenMMEnergy
 from bgp4.errors import RunError
-from bgp4.run import RunFolder
+from bgp4.training.run import RunFolder
 
 SMOKE = ("--config", "ala2_smoke.yaml")
 OPENMM = ("--set", "energies.method=openmm")

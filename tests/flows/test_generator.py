@@ -15,7 +15,7 @@ from bgp4.coordinates import InternalCoordinates, fit_standardise, zmatrix_from_
 from bgp4.flows.build import build_transform
 from bgp4.flows.generator import BoltzmannGenerator, in_double_precision
 from bgp4.p4 import P4Schedule, merge_step
-from bgp4.training.loop import fitted_generator
+from bgp4.training.train import fitted_generator
 
 pytestmark = pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
 

@@ -13,9 +13,10 @@ from nflows.transforms import CompositeTransform, InverseTransform  # type: igno
 from torch import Tensor
 from torch.autograd.functional import jacobian
 
-from bgp4.p4 import P4InvLinear, kernel, matrix_state, permutation_state
+from bgp4.kernels import p4 as kernel
+from bgp4.kernels.p4 import load_kernel
+from bgp4.p4 import P4InvLinear, matrix_state, permutation_state
 from bgp4.p4.autograd import P4Forward, P4Inverse, p4_forward, p4_inverse
-from bgp4.p4.kernel import load_kernel
 from tests.for_each import for_each
 
 DIRECTIONS = ["forward", "inverse"]

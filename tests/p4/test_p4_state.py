@@ -69,7 +69,7 @@ def test_merge(
     n: int, with_kernel: bool, generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not with_kernel:
-        monkeypatch.setattr("bgp4.p4.kernel.load_kernel", lambda: None)
+        monkeypatch.setattr("bgp4.kernels.p4.load_kernel", lambda: None)
     state = permutation_state(torch.randperm(n, generator=generator), torch.float64)
     A = state.A.clone()
     for _ in range(20):
@@ -86,7 +86,7 @@ def test_vectors_may_lie_apart_and_must_fit(
     with_kernel: bool, generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not with_kernel:
-        monkeypatch.setattr("bgp4.p4.kernel.load_kernel", lambda: None)
+        monkeypatch.setattr("bgp4.kernels.p4.load_kernel", lambda: None)
     u, v = torch.randn(3, 2, generator=generator, dtype=torch.float64).T
     merged = merge(matrix_state(I3), u, v)
     torch.testing.assert_close(merged.A, I3 + torch.outer(u, v))

@@ -14,12 +14,12 @@ from bgp4.energies.base import REJECTED_ENERGY_KT
 from bgp4.energies.batched import BatchedEnergy
 from bgp4.energies.openmm import OpenMMEnergy
 from bgp4.errors import UserInputError
-from bgp4.run import RunFolder
 from bgp4.sampling import draw as draw_module
 from bgp4.sampling import generate as generate_module
 from bgp4.sampling.draw import draw_samples
 from bgp4.sampling.files import read_samples, sidecar
 from bgp4.sampling.generate import Samples, generate, load_trained
+from bgp4.training.run import RunFolder
 
 N = 60
 KT = 8.31446261815324e-3 * 1000

@@ -261,7 +261,7 @@ def test_elsewhere_there_are_plain_lines(tmp_path) -> None:
 
 
 def test_a_terminal_that_can_not_redraw_has_plain_lines(monkeypatch) -> None:
-    from bgp4.progress import on_terminal
+    from bgp4.parallel.progress import on_terminal
 
     monkeypatch.setattr(sys, "stderr", SimpleNamespace(isatty=lambda: True))
     monkeypatch.setenv("TERM", "xterm")

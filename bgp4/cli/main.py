@@ -1,0 +1,349 @@
+"""The command line: each command parses its arguments and calls one function.
+
+Exit codes: 0 done; 2 wrong input, one line on stderr; 1 anything else, one line where bgp4 knows
+what failed; 130 interrupted.
+Heavy libraries are imported inside the commands, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bgp4.errors import RunError, UserInputError
+from bgp4.storage.bundled import bundled_configs, bundled_models
+from bgp4.version import __version__
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    help="Boltzmann generators for molecules: from MD frames to weighted samples and a report.",
+    pretty_exceptions_enable=False,
+    add_completion=True,
+    rich_markup_mode=None,
+    epilog="`bgp4` alone says how to begin.",
+)
+
+FIRST_STEPS = """\
+bgp4 {version}: Boltzmann generators for molecules
+
+Alanine dipeptide, whose config and data come along (train: minutes):
+  bgp4 train  --config ala2.yaml
+  bgp4 sample runs/ala2 -n 10000 -o ala2.pdb
+  bgp4 report runs/ala2
+
+The same without training, from the model that comes along:
+  bgp4 sample ala2 -n 10000 -o ala2.pdb
+
+A molecule of your own, with all hydrogens:
+  bgp4 init     my.pdb
+  bgp4 simulate --config my.yaml
+  bgp4 train    --config my.yaml
+  bgp4 simulate --config my.yaml --reference
+  bgp4 report   runs/my
+
+More: bgp4 --help, bgp4 train --help; bgp4 --install-completion for the shell's TAB key
+"""
+
+
+def _complete_config(incomplete: str) -> list[str]:
+    """Bundled configs, YAML files, and the folders on the way to these."""
+    names = [name for name in bundled_configs() if name.startswith(incomplete)]
+    return [*names, *_paths(incomplete, lambda path: path.suffix in (".yaml", ".yml"))]
+
+
+def _complete_run(incomplete: str) -> list[str]:
+    """Bundled models, run folders, and the folders on the way to these."""
+    names = [name for name in bundled_models() if name.startswith(incomplete)]
+    return [*names, *_paths(incomplete, lambda path: (path / "config.yaml").is_file())]
+
+
+def _paths(incomplete: str, wanted: Callable[[Path], bool]) -> Iterator[str]:
+    """Paths that go on from what was typed: what is wanted, and folders with a slash."""
+    folder, _, start = incomplete.rpartition("/")
+    where = Path(folder or ("/" if incomplete.startswith("/") else "."))
+    for path in sorted(where.glob("*")):
+        if path.name.startswith(start) and (start or not path.name.startswith(".")):
+            name = incomplete[: len(incomplete) - len(start)] + path.name
+            if wanted(path):
+                yield name
+            elif path.is_dir():
+                yield f"{name}/"
+
+
+Config = Annotated[
+    str,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="A config file, or the name of a bundled one.",
+        autocompletion=_complete_config,
+    ),
+]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY.SUB=VALUE", help="Override a config key; repeatable."),
+]
+Device = Annotated[
+    str, typer.Option(help="auto, cpu or cuda.", autocompletion=lambda: ["auto", "cpu", "cuda"])
+]
+Run = Annotated[
+    Path,
+    typer.Argument(
+        help="Run folder that `bgp4 train` made, or a bundled model's name.",
+        autocompletion=_complete_run,
+    ),
+]
+
+
+@app.command()
+def train(
+    config: Config,
+    run: Annotated[Path | None, typer.Option(help="Run folder; default runs/NAME.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint.")
+    ] = False,
+    device: Device = "auto",
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Event files too, in RUN/tensorboard.")
+    ] = False,
+    overrides: Sets = None,
+) -> None:
+    """Train a flow on a molecule's MD frames and energies."""
+    from bgp4.cli.commands import train_command
+
+    chosen = ["training.tensorboard=true"] if tensorboard else []
+    train_command(config, run, resume, device, [*(overrides or []), *chosen])
+
+
+@app.command()
+def sample(
+    run: Run,
+    n: Annotated[int, typer.Option("-n", min=1, help="How many conformations.")] = 10_000,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            help=".h5, .pdb, .dcd or .xtc; default RUN/samples.h5, of a bundled model samples.h5.",
+        ),
+    ] = None,
+    weights: Annotated[bool, typer.Option(help="Compute energies and log-weights.")] = True,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the samples.")] = 0,
+    temperature: Annotated[
+        float | None, typer.Option(help="Temperature of the weights, K; default the run's.")
+    ] = None,
+    device: Device = "auto",
+    check_energies: Annotated[
+        bool, typer.Option("--check-energies", help="Weigh by OpenMM, and compare.")
+    ] = False,
+    unbiased: Annotated[
+        bool,
+        typer.Option("--unbiased", help="Equal weights, by Metropolis among the flow's samples."),
+    ] = False,
+) -> None:
+    """Generate conformations with energies, densities and weights."""
+    from bgp4.cli.commands import sample_command
+
+    sample_command(run, n, output, weights, seed, temperature, device, check_energies, unbiased)
+
+
+@app.command()
+def report(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN...",
+            help="Run folders or bundled models, one or several.",
+            autocompletion=_complete_run,
+        ),
+    ],
+    output: Annotated[
+        Path | None, typer.Option("-o", help="Folder of the report; default RUN/report.")
+    ] = None,
+) -> None:
+    """Make the report of a run, or of several side by side.
+
+    It writes metrics.json, figures and index.html.
+    """
+    from bgp4.cli.commands import report_command
+
+    report_command(runs, output)
+
+
+@app.command()
+def simulate(
+    config: Config,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", help="HDF5 trajectory to write; default the config's data.path."),
+    ] = None,
+    reference: Annotated[
+        bool,
+        typer.Option(
+            "--reference",
+            help="Frames to judge by, at temperature_k, instead of those that train the flow; "
+            "default the config's report.reference.",
+        ),
+    ] = False,
+    engine: Annotated[
+        str | None, typer.Option(help="auto, openmm or batched; default the config's.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where a simulation stopped.")
+    ] = False,
+    overrides: Sets = None,
+) -> None:
+    """Run MD or parallel tempering for training data."""
+    from bgp4.cli.commands import simulate_command
+
+    chosen = [] if engine is None else [f"simulate.engine={engine}"]
+    simulate_command(config, output, resume, [*(overrides or []), *chosen], reference)
+
+
+@app.command()
+def init(
+    molecule: Annotated[
+        str,
+        typer.Argument(
+            metavar="MOLECULE",
+            help=".pdb, .cif, .prmtop or .sdf file, or an openmmtools test system.",
+        ),
+    ],
+    output: Annotated[
+        Path | None, typer.Option("-o", help="Config to write; default MOLECULE.yaml here.")
+    ] = None,
+    forcefield: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="OpenMM force field XML; repeatable; default amber14-all.xml, implicit/obc2.xml."
+        ),
+    ] = None,
+    xml: Annotated[
+        Path | None, typer.Option(help="Serialised OpenMM System, instead of a force field.")
+    ] = None,
+    inpcrd: Annotated[
+        Path | None, typer.Option(help="Positions of a prmtop; default the file beside it.")
+    ] = None,
+    temperature: Annotated[float, typer.Option(help="Of the ensemble, K.")] = 300.0,
+) -> None:
+    """Write a config for a molecule of your own, and describe it."""
+    from bgp4.cli.commands import init_command
+
+    init_command(molecule, output, tuple(forcefield or ()), xml, inpcrd, temperature)
+
+
+@app.command()
+def reproduce(
+    figures: Annotated[
+        list[str], typer.Argument(metavar="FIGURE...", help="fig1 to fig10, or all.")
+    ],
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Small settings: minutes for all of them.")
+    ] = False,
+    output: Annotated[Path, typer.Option("-o", help="Folder of the figures.")] = Path("figures"),
+    data: Annotated[
+        Path | None, typer.Option(help="Folder with MNIST's IDX files, for fig10.")
+    ] = None,
+    download: Annotated[
+        bool,
+        typer.Option("--download", help="Fetch these (11 MB) first, into --data or ~/.cache/bgp4."),
+    ] = False,
+) -> None:
+    """Make figures of the P4Inv paper, with numbers and verdicts.
+
+    A figure that is there from the same settings and version is kept.
+    """
+    from bgp4.cli.commands import reproduce_command
+
+    reproduce_command(figures, output, quick, data, download)
+
+
+@app.command()
+def bench(
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="linear, energy, simulation or sampling.",
+            autocompletion=lambda: ["linear", "energy", "simulation", "sampling"],
+        ),
+    ],
+    output: Annotated[Path | None, typer.Option("-o", help="JSON file to write.")] = None,
+    run: Annotated[
+        Path,
+        typer.Option(
+            help="Trained run or bundled model, for sampling.", autocompletion=_complete_run
+        ),
+    ] = Path("runs/ala2"),
+) -> None:
+    """Measure speeds side by side, in one run on this machine."""
+    from bgp4.cli.commands import bench_command
+
+    bench_command(what, output, run)
+
+
+def _version(show: bool) -> None:
+    if show:
+        typer.echo(f"bgp4 {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _global(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(FIRST_STEPS.format(version=__version__), nl=False)
+
+
+CANNOT_WRITE = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.ENAMETOOLONG, errno.ENOTDIR),
+}
+"""What a disk or folder may object to a file."""
+
+
+def main() -> None:
+    """Entry point of the `bgp4` command."""
+    try:
+        app()
+    except UserInputError as error:
+        print(f"bgp4: error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except OSError as error:
+        if error.errno not in CANNOT_WRITE:
+            raise
+        where = error.filename or "a file"
+        print(f"bgp4: error: {where}: cannot be written: {error.strerror}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except RunError as error:
+        print(f"bgp4: error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except SystemExit as ended:  # typer's own, of a KeyboardInterrupt too
+        if ended.code == INTERRUPTED:
+            print("bgp4: interrupted", file=sys.stderr)
+        if not ended.code and "TORCHELASTIC_RUN_ID" in os.environ:
+            _leave_torchrun()
+        raise
+    except KeyboardInterrupt:
+        print("bgp4: interrupted", file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from None
+
+
+def _leave_torchrun() -> None:
+    """End the process at once: gloo's threads, if they still run when it ends, abort it."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

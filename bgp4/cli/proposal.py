@@ -1,0 +1,280 @@
+"""A working config for a molecule of the user's own: what `bgp4 init` proposes, and says of it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+from bgp4.config import Config, validate_config
+from bgp4.coordinates import InternalCoordinates
+from bgp4.data.frames import all_trans
+from bgp4.data.from_energies import minimised
+from bgp4.energies.forcefield import UnsupportedForce, read_force_field
+from bgp4.energies.reference import ReferenceEnergy
+from bgp4.energies.worker import make_context
+from bgp4.errors import UserInputError
+from bgp4.molecule.molecule import Molecule
+from bgp4.molecule.topology import (
+    atom_label,
+    bond_graph,
+    peptide_torsions,
+    rings,
+    rotatable_torsions,
+)
+from bgp4.report.torsions import stereocentres
+
+__all__ = ["config_text", "description", "proposed_config"]
+
+FORCEFIELD = ("amber14-all.xml", "implicit/obc2.xml")
+SMALL_MOLECULE_SOLVENT = ("implicit/obc2.xml",)
+COORDINATES = (".inpcrd", ".crd", ".rst7", ".rst", ".ncrst")
+"""Endings of the file beside a prmtop that has its positions."""
+
+HOT_K = 1000.0
+"""Of the MD that training begins with: rotatable bonds turn within picoseconds."""
+
+HOTTEST = 2.5
+"""The last temperature of a ladder, in units of the first: what holds at 300 K passes at 750."""
+
+LOG_RATIO = 0.184
+"""Of neighbouring temperatures for `LADDER_ATOMS` atoms, where half of the exchanges are accepted
+(data/README.md); it goes with the inverse root of the number of atoms, as fluctuations do."""
+LADDER_ATOMS = 22
+
+MEASURED_STEPS = 50
+
+STEPS_PER_ATOM = 140
+"""Of training: 3,000 for alanine dipeptide, 6,000 for tetra-alanine."""
+
+UNITS_PER_ATOM, MOST_UNITS = 4.5, 192
+"""Of the conditioners' hidden layers, which know all coordinates."""
+
+
+def _steps(molecule: Molecule) -> int:
+    return round(STEPS_PER_ATOM * molecule.n_atoms, -2)
+
+
+def _units(molecule: Molecule) -> int:
+    return min(32 * math.ceil(UNITS_PER_ATOM * molecule.n_atoms / 32 - 0.5), MOST_UNITS)
+
+
+def proposed_config(
+    source: str,
+    name: str,
+    forcefield: tuple[str, ...] = (),
+    xml: Path | None = None,
+    inpcrd: Path | None = None,
+    temperature_k: float = 300.0,
+) -> Config:
+    """A config for a file (.pdb, .cif, .prmtop, .parm7, .sdf) or an openmmtools test system.
+
+    Args:
+        source: The file, or the test system's name.
+        name: Of the config, and of the files with frames that it expects.
+        forcefield: OpenMM's XML names; for a PDB or mmCIF file `FORCEFIELD` if none is given.
+        xml: A serialised System in the place of a force field.
+        inpcrd: Positions of a prmtop; the file of the same name beside it if None.
+
+    Raises:
+        UserInputError: If the file's kind is not known, or options do not go with it.
+    """
+    system = _system(source, forcefield, xml, inpcrd)
+    hot_k = max(HOT_K, temperature_k)
+    raw = {
+        "system": system,
+        "temperature_k": temperature_k,
+        "data": {"path": f"{name}_{hot_k:g}k.h5", "temperature_k": hot_k},
+        "report": {"reference": f"{name}_{temperature_k:g}k.h5"},
+    }
+    return validate_config(raw, source=f"init {source}")
+
+
+def _system(
+    source: str, forcefield: tuple[str, ...], xml: Path | None, inpcrd: Path | None
+) -> dict[str, Any]:
+    suffix = Path(source).suffix.lower()
+    if suffix in (".prmtop", ".parm7"):
+        positions = inpcrd or _beside(Path(source))
+        return {"prmtop": source, "inpcrd": str(positions), "implicit_solvent": "OBC2"}
+    if suffix in (".pdb", ".ent", ".cif", ".mmcif"):
+        if xml is not None:
+            return {"pdb": source, "xml": str(xml)}
+        return {"pdb": source, "forcefield": list(forcefield or FORCEFIELD)}
+    if suffix in (".sdf", ".mol"):
+        return {"sdf": source, "forcefield": list(forcefield or SMALL_MOLECULE_SOLVENT)}
+    if suffix:
+        raise UserInputError(
+            f"init {source}: expected a .pdb, .cif, .prmtop or .sdf file, or the name of an "
+            f"openmmtools test system, found {suffix}"
+        )
+    return {"testsystem": source}
+
+
+def _beside(prmtop: Path) -> Path:
+    candidates = [prmtop.with_suffix(suffix) for suffix in COORDINATES]
+    found = next((path for path in candidates if path.is_file()), None)
+    if found is None:
+        raise UserInputError(
+            f"init {prmtop}: expected its positions beside it, in {candidates[0].name} for "
+            "example; name the file by --inpcrd"
+        )
+    return found
+
+
+def config_text(config: Config, molecule: Molecule, path: Path) -> str:
+    """The config as YAML for a file, with what one may want to change and why."""
+    name, data, reference = path.stem, config.data, config.report.reference
+    system = yaml.safe_dump(
+        {"system": config.system.model_dump(mode="json", exclude_unset=True)}, sort_keys=False
+    )
+    return f"""\
+# {molecule.name}, {molecule.n_atoms} atoms
+#   bgp4 simulate --config {path}              MD at {data.temperature_k:g} K: {data.path}
+#   bgp4 train    --config {path}              runs/{name}
+#   bgp4 simulate --config {path} --reference  parallel tempering, to judge by: {reference}
+#   bgp4 report   runs/{name}                       runs/{name}/report/index.html
+{system}{_zmatrix_comment(molecule)}
+temperature_k: {config.temperature_k:g}
+seed: 0
+
+data:
+  path: {data.path}  # or frames of your own, in any format that mdtraj reads
+  temperature_k: {data.temperature_k:g}  # of those frames
+  peptide_bonds: {_peptide_bonds(molecule)}  # trans leaves out frames with a cis peptide bond
+
+model:
+  hidden: [{_units(molecule)}, {_units(molecule)}]
+
+training:
+  steps: {_steps(molecule)}
+  energy_fraction: 0.92  # before, likelihood of the frames, while that gets better
+  anneal_fraction: 0.6  # of the steps with energies, on the way to temperature_k
+  energy_learning_rate: 1.0e-3
+  energy_batch_size: 512
+
+report:
+  reference: {reference}
+
+simulate:
+{_simulation(config, molecule)}
+"""
+
+
+def _peptide_bonds(molecule: Molecule) -> str:
+    """trans where cis is so rare that no simulation finds its share: besides proline."""
+    prolines = [r for r in molecule.topology.residues if r.name == "PRO"]
+    usual = bool(peptide_torsions(molecule.topology)) and not prolines
+    start = molecule.positions_nm[None]
+    return "trans" if usual and all_trans(start, molecule.topology).all() else "any"
+
+
+def _zmatrix_comment(molecule: Molecule) -> str:
+    rows = (", ".join(map(_quoted, row)) for row in _labels(molecule))
+    head = "  # zmatrix:  # to change it: each atom, and those of its bond, angle and torsion\n"
+    return head + "".join(f"  #   - [{row}]\n" for row in rows)
+
+
+def _quoted(label: str) -> str:
+    return label if label.replace("-", "").isalnum() else f'"{label}"'
+
+
+def _labels(molecule: Molecule) -> Iterator[list[str]]:
+    for row in molecule.zmatrix.table():
+        yield [atom_label(molecule.topology, atom) for atom in row]
+
+
+def ladder(n_atoms: int, coldest_k: float) -> list[int]:
+    """Temperatures in equal ratios, K, such that neighbours exchange in about half of the tries."""
+    rungs = math.ceil(math.log(HOTTEST) / (LOG_RATIO * (LADDER_ATOMS / n_atoms) ** 0.5)) + 1
+    return [round(k) for k in np.geomspace(coldest_k, HOTTEST * coldest_k, rungs)]
+
+
+def _simulation(config: Config, molecule: Molecule) -> str:
+    temperatures = ladder(molecule.n_atoms, config.temperature_k)
+    temperatures[0] = config.temperature_k  # type: ignore[call-overload]
+    shown = ", ".join(f"{k:g}" for k in temperatures)
+    lines = [
+        "frames: 20000",
+        "stacks: 8  # few, so that each is long: it has to forget where it began",
+        "equilibration_frames: 200",
+        f"temperatures_k: [{shown}]  # of the reference",
+    ]
+    if unsupported(molecule) is not None:
+        lines.append(f"platform: {_faster_platform(molecule)}")
+    return "\n".join(f"  {line}" for line in lines)
+
+
+def unsupported(molecule: Molecule) -> str | None:
+    """What of the force field the batched energies do not know, or None."""
+    try:
+        read_force_field(molecule.system_xml)
+    except UnsupportedForce as force:
+        return str(force)
+    return None
+
+
+def _faster_platform(molecule: Molecule) -> str:
+    """Of OpenMM's two that are everywhere, with one thread each."""
+    return min(("Reference", "CPU"), key=lambda platform: _seconds(molecule, platform))
+
+
+def _seconds(molecule: Molecule, platform: str) -> float:
+    context = make_context(molecule.system_xml, platform)
+    context.setPositions(molecule.positions_nm)
+    context.getIntegrator().step(1)
+    started = time.perf_counter()
+    context.getIntegrator().step(MEASURED_STEPS)
+    return time.perf_counter() - started
+
+
+def description(molecule: Molecule) -> Iterator[str]:
+    """Lines that say what the molecule is to bgp4: atoms, coordinates, energies."""
+    topology = molecule.topology
+    residues = [str(r) for r in topology.residues]
+    shown = " ".join(residues[:12]) + (" ..." if len(residues) > 12 else "")
+    yield f"{molecule.name}: {molecule.n_atoms} atoms, {topology.n_bonds} bonds, {shown}"
+    found = [len(ring) for ring in rings(bond_graph(topology))]
+    if found:
+        yield f"rings of {', '.join(map(str, found))} atoms, closed by the energy"
+    turning = [torsion.label for torsion in rotatable_torsions(topology)]
+    yield f"rotatable: {', '.join(turning) or 'nothing but methyl groups'}"
+    centres = [atom_label(topology, int(row[0])) for row in stereocentres(topology)]
+    if centres:
+        yield f"stereocentres, whose hands stay as they are: {', '.join(centres)}"
+    yield from _coordinate_lines(molecule)
+    yield from _energy_lines(molecule)
+
+
+def _coordinate_lines(molecule: Molecule) -> Iterator[str]:
+    coordinates = InternalCoordinates(molecule.zmatrix)
+    q, _ = coordinates(torch.as_tensor(molecule.positions_nm).reshape(1, -1))
+    bonds, angles, torsions = (part[0].tolist() for part in coordinates.split(q))
+    yield "internal coordinates: an atom, those of its bond, angle and torsion; nm, degrees"
+    graph = bond_graph(molecule.topology)
+    values = [[], bonds[:1], [bonds[1], angles[0]]]
+    values += [list(three) for three in zip(bonds[2:], angles[1:], torsions, strict=True)]
+    for atoms, labels, row in zip(molecule.zmatrix.table(), _labels(molecule), values, strict=True):
+        numbers = [f"{v:.4f}" if i == 0 else f"{math.degrees(v):7.1f}" for i, v in enumerate(row)]
+        kind = "" if len(atoms) < 4 or graph.has_edge(*atoms[2:]) else "  improper"
+        yield f"  {labels[0]:12s} {' '.join(f'{label:12s}' for label in labels[1:]):38s} " + (
+            f"{'  '.join(numbers)}{kind}".rstrip()
+        )
+
+
+def _energy_lines(molecule: Molecule) -> Iterator[str]:
+    energy = ReferenceEnergy(molecule.system_xml, molecule.n_atoms, 300.0)
+    at_start = energy.evaluate(molecule.positions_nm[None]).energy_kjmol[0]
+    lowest, _ = minimised(energy, molecule)
+    yield f"energy: {at_start:.1f} kJ/mol as given, {lowest:.1f} at the nearest minimum"
+    missing = unsupported(molecule)
+    if missing is None:
+        yield "energies and MD in batches: every force is known"
+    else:
+        yield f"energies and MD by OpenMM, slower: batches do not know {missing}"

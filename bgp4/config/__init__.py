@@ -1,0 +1,37 @@
+"""A run's config: its keys, and how it is read from a file."""
+
+from bgp4.config.reading import (
+    dump_config,
+    existing_data,
+    load_config,
+    refuse_changes,
+    validate_config,
+)
+from bgp4.config.schema import (
+    Config,
+    DataConfig,
+    EnergyConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ReportConfig,
+    SimulateConfig,
+    SystemConfig,
+    TrainingConfig,
+)
+
+__all__ = [
+    "Config",
+    "DataConfig",
+    "EnergyConfig",
+    "ModelConfig",
+    "OptimizerConfig",
+    "ReportConfig",
+    "SimulateConfig",
+    "SystemConfig",
+    "TrainingConfig",
+    "dump_config",
+    "existing_data",
+    "load_config",
+    "refuse_changes",
+    "validate_config",
+]

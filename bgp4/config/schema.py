@@ -1,0 +1,305 @@
+"""One validated model of a run: every key of a config file, its type, its range, its default."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+__all__ = [
+    "Config",
+    "DataConfig",
+    "EnergyConfig",
+    "ModelConfig",
+    "OptimizerConfig",
+    "ReportConfig",
+    "SimulateConfig",
+    "SystemConfig",
+    "TrainingConfig",
+]
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class Section(BaseModel):
+    """A part of the config: frozen, and without unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """True and false are for switches; pydantic would take them for 1 and 0."""
+        field = cls.model_fields[str(info.field_name)]
+        if isinstance(value, bool) and field.annotation is not bool:
+            raise ValueError("expected no true or false")
+        return value
+
+
+class SystemConfig(Section):
+    """The molecule, by one of five sources.
+
+    An openmmtools test system; an Amber prmtop; a PDB or mmCIF file with a force field; the same
+    with a serialised OpenMM System; or an SDF file, which OpenFF parametrises where it is
+    installed. `zmatrix` takes the place of the one that follows from the bonds.
+    """
+
+    testsystem: str | None = None
+    prmtop: Path | None = None
+    inpcrd: Path | None = None
+    pdb: Path | None = None
+    xml: Path | None = None
+    sdf: Path | None = None
+    forcefield: tuple[str, ...] = ()
+    implicit_solvent: Literal["HCT", "OBC1", "OBC2", "GBn", "GBn2"] | None = None
+    constraints: Literal["HBonds", "AllBonds", "HAngles"] | None = None
+    zmatrix: tuple[tuple[str | int, ...], ...] | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> SystemConfig:
+        sources = [k for k in _SOURCES if getattr(self, k) is not None]
+        if len(sources) != 1:
+            raise ValueError(
+                f"expected exactly one of {', '.join(_SOURCES)}, found "
+                + (" and ".join(sources) or "none")
+            )
+        if self.prmtop is not None and self.inpcrd is None:
+            raise ValueError("prmtop needs inpcrd beside it, for the start positions")
+        if self.pdb is not None and bool(self.forcefield) == (self.xml is not None):
+            raise ValueError(
+                "pdb needs either forcefield, a list of OpenMM force field XML names, or xml, a "
+                "serialised System"
+            )
+        if self.xml is not None and self.pdb is None:
+            raise ValueError("xml needs pdb beside it, for atoms, bonds and start positions")
+        return self
+
+    @property
+    def kind(self) -> str:
+        source = next(k for k in _SOURCES if getattr(self, k) is not None)
+        return "xml" if self.xml is not None else source
+
+    @property
+    def label(self) -> str:
+        source = str(getattr(self, self.kind))
+        return f"{source} ({self.implicit_solvent})" if self.implicit_solvent else source
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What it names of the user's files."""
+        named = (self.prmtop, self.inpcrd, self.pdb, self.xml, self.sdf)
+        return tuple(path for path in named if path is not None)
+
+
+_SOURCES = ("testsystem", "prmtop", "pdb", "sdf")
+
+
+class DataConfig(Section):
+    """The MD frames that train the flow: of one trajectory or of several, one after the other.
+
+    They are of `temperature_k` or, if none is given, of the temperature that the file says or, if
+    it says none, of the run's. Without a path, conformations made from the energy stand in for
+    frames of `temperature_k`. `topology` is of files that do not name their atoms and have others
+    than the molecule's, such as solvent.
+    """
+
+    path: str | tuple[str, ...] | None = "ala2_300k.h5"
+    topology: str | None = None
+    temperature_k: Positive | None = None
+    start: Annotated[int, Field(ge=0)] = 0
+    stop: Count | None = None
+    stride: Count = 1
+    peptide_bonds: Literal["any", "trans"] = "any"
+    heldout_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        if self.path is None:
+            return ()
+        return (self.path,) if isinstance(self.path, str) else self.path
+
+    @model_validator(mode="after")
+    def _begin_at_a_temperature(self) -> DataConfig:
+        if self.path is None and self.temperature_k is None:
+            raise ValueError(
+                "without path, expected temperature_k, at which to begin (1200 for example)"
+            )
+        if self.path is not None and not self.paths:
+            raise ValueError("path: expected a file or several, found an empty list")
+        if self.stop is not None and self.stop <= self.start:
+            raise ValueError(f"expected stop above start ({self.start})")
+        return self
+
+
+class SimulateConfig(Section):
+    """Langevin MD, or parallel tempering where `temperatures_k` has a ladder."""
+
+    frames: Count = 50_000
+    temperatures_k: tuple[Positive, ...] = ()
+    stacks: Count = 32
+    steps_per_frame: Count = 200
+    equilibration_frames: Annotated[int, Field(ge=0)] = 500
+    timestep_fs: Positive = 1.0
+    friction_per_ps: Positive = 2.0
+    engine: Literal["auto", "batched", "openmm"] = "auto"
+    platform: str = "Reference"
+    processes: Count = 2
+    checkpoint_s: NonNegative = 60.0
+
+    @field_validator("temperatures_k")
+    @classmethod
+    def _ascending(cls, ladder: tuple[float, ...]) -> tuple[float, ...]:
+        if any(a >= b for a, b in pairwise(ladder)):
+            raise ValueError("expected temperatures in ascending order")
+        return ladder
+
+
+class ModelConfig(Section):
+    """The flow: what mixes the variables, what the couplings are, how wide they are.
+
+    `mixing_start` is what p4inv and lu begin as: random permutations, or swaps of the two halves.
+    """
+
+    mixing: Literal["p4inv", "lu", "permutation", "swap"] = "p4inv"
+    mixing_start: Literal["permutation", "swap"] = "permutation"
+    coupling: Literal["hybrid", "spline", "affine", "realnvp"] = "hybrid"
+    torsions: Literal["circle", "cut", "auto"] = "auto"
+    blocks: Count = 6
+    torsion_blocks: Count = 4
+    hidden: Annotated[tuple[Count, ...], Field(min_length=1)] = (96, 96)
+    bins: Annotated[int, Field(ge=2, le=64)] = 8
+    precision: Literal["float32", "float64"] = "float32"
+
+
+class OptimizerConfig(Section):
+    """Muon for the conditioners' hidden matrices and Adam for all else, or Adam for everything.
+
+    Muon's learning rate is always `hidden_rate_factor` times Adam's.
+    """
+
+    hidden: Literal["muon", "adam"] = "muon"
+    hidden_rate_factor: Positive = 10.0
+    hidden_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.95
+
+
+class TrainingConfig(Section):
+    """Maximum likelihood, then likelihood and energies together.
+
+    Where the data are of another temperature than the run, energies alone: for `anneal_fraction` of
+    those steps on the way from the one to the other, then at the run's. The learning rates are
+    Adam's peaks, `energy_learning_rate` that of all steps with energies; steps are shorter while a
+    smaller share of their samples counts than `full_step_ess`. A step is many small operations,
+    which repeat bit by bit on one of torch's `threads`; null takes all that it has.
+    """
+
+    steps: Count = 4_000
+    batch_size: Annotated[int, Field(ge=2)] = 512
+    learning_rate: Positive = 1e-3
+    energy_fraction: Fraction = 0.5
+    anneal_fraction: Fraction = 0.6
+    energy_batch_size: Annotated[int, Field(ge=2)] = 256
+    energy_weight: Fraction = 0.8
+    energy_learning_rate: Positive = 2e-4
+    energy_cap_kt: Positive = 100.0
+    energy_slope_clip: Positive = 50.0
+    full_step_ess: Fraction = 0.1
+    gradient_clip: Positive = 10.0
+    optimizer: OptimizerConfig = OptimizerConfig()
+    evaluate_every: Count = 100
+    merge_every: Count = 10
+    refine_every: Count = 50
+    det_penalty: NonNegative = 0.0
+    threads: Count | None = 1
+    checkpoint_s: NonNegative = 60.0
+    tensorboard: bool = False
+
+
+class EnergyConfig(Section):
+    """Energies by `method`: batched where it serves (auto), or OpenMM's workers.
+
+    A worker without an answer after `timeout_s` is replaced.
+    """
+
+    method: Literal["auto", "batched", "openmm"] = "auto"
+    platform: str = "CPU"
+    workers: Count | None = None
+    timeout_s: Positive = 60.0
+
+
+class ReportConfig(Section):
+    """What the report is made from: compared with the data, or with the frames of `reference`."""
+
+    reference: str | None = None
+    samples: Count = 10_000
+    noise_nm: Positive = 0.004
+    bins: Annotated[int, Field(ge=2, le=512)] = 64
+    bootstrap: Annotated[int, Field(ge=2)] = 200
+
+
+class Config(Section):
+    """A whole run."""
+
+    system: SystemConfig
+    temperature_k: Positive
+    seed: Seed = 0
+    data: DataConfig = DataConfig()
+    simulate: SimulateConfig = SimulateConfig()
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    energies: EnergyConfig = EnergyConfig()
+    report: ReportConfig = ReportConfig()
+
+    @field_validator("system", mode="before")
+    @classmethod
+    def _testsystem_by_name(cls, value: Any) -> Any:
+        return {"testsystem": value} if isinstance(value, str) else value
+
+    @property
+    def judging_data(self) -> DataConfig:
+        """The frames that a report compares with: `report.reference`, or the data."""
+        if self.report.reference is None:
+            return self.data
+        reference = {"path": self.report.reference, "temperature_k": None}
+        return self.data.model_copy(update=reference | {"start": 0, "stop": None, "stride": 1})
+
+    @property
+    def of_data(self) -> Config:
+        """The same at the temperature of its data, where plain MD mixes if that is higher.
+
+        There are as many replicas as in the ladder, all at that temperature.
+        """
+        kelvin = self.data.temperature_k
+        if self.data.path is None or kelvin in (None, self.temperature_k):
+            return self
+        stacks = self.simulate.stacks * max(len(self.simulate.temperatures_k), 1)
+        update = {"temperatures_k": (), "stacks": stacks}
+        simulate = self.simulate.model_copy(update=update)
+        return self.model_copy(update={"temperature_k": kelvin, "simulate": simulate})
+
+    @model_validator(mode="after")
+    def _energies_to_learn_from(self) -> Config:
+        data_k = self.data.temperature_k or self.temperature_k
+        if self.data.path is None and self.training.energy_fraction == 0:
+            raise ValueError(
+                "data.path is null: expected training.energy_fraction above 0, to learn from "
+                "energies alone"
+            )
+        if data_k != self.temperature_k and self.training.energy_fraction == 0:
+            raise ValueError(
+                f"data.temperature_k is {data_k:g}, temperature_k {self.temperature_k:g}: expected "
+                "training.energy_fraction above 0, to go from the one to the other by energies"
+            )
+        return self

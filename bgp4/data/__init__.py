@@ -1,0 +1,1 @@
+"""Frames that a flow learns from: trajectories, or conformations made from energies."""

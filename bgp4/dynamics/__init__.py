@@ -1,0 +1,1 @@
+"""Molecular dynamics and parallel tempering, which make frames."""

@@ -1,0 +1,1 @@
+"""C++ kernels: how they are compiled and loaded, and what each computes."""

@@ -1,0 +1,1 @@
+"""A molecule: read, checked, and described by its topology and Z-matrix."""

@@ -1,0 +1,175 @@
+"""The molecule of a run: from what the config calls `system`, and kept in the run folder."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bgp4.errors import UserInputError
+
+if TYPE_CHECKING:
+    import mdtraj
+
+    from bgp4.config import SystemConfig
+    from bgp4.molecule.zmatrix import ZMatrix
+
+__all__ = ["Molecule", "load_molecule", "read_molecule"]
+
+
+@dataclass(frozen=True)
+class Molecule:
+    """A molecule as bgp4 uses it: who its atoms are and what their energy is.
+
+    Attributes:
+        name: What the config calls it.
+        system_xml: The serialised OpenMM System; it travels to worker processes.
+        topology: mdtraj topology, in the System's atom order.
+        positions_nm: Start positions, shape (atoms, 3), nm.
+        zmatrix: Which internal coordinates it has.
+    """
+
+    name: str
+    system_xml: str
+    topology: mdtraj.Topology
+    positions_nm: NDArray[np.float64]
+    zmatrix: ZMatrix
+
+    @property
+    def n_atoms(self) -> int:
+        return self.positions_nm.shape[0]
+
+    def to_json(self) -> str:
+        """All of it as JSON, for `read_molecule`."""
+        atoms = [
+            (a.name, a.element.symbol, r.name, r.resSeq, r.index, r.chain.index)
+            for r in self.topology.residues
+            for a in r.atoms
+        ]
+        stored = _Stored(
+            name=self.name,
+            atoms=atoms,
+            bonds=[(a.index, b.index) for a, b in self.topology.bonds],
+            positions_nm=self.positions_nm.tolist(),
+            zmatrix=list(self.zmatrix.table()),
+            system_xml=self.system_xml,
+        )
+        return (
+            stored.model_copy(update={"sha256": stored.digest()}).model_dump_json(indent=1) + "\n"
+        )
+
+
+class _Stored(BaseModel):
+    """A molecule's file, with a checksum of all else in it.
+
+    An atom is its name, element, residue's name, number and index, and chain.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    atoms: list[tuple[str, str, str, int, int, int]]
+    bonds: list[tuple[int, int]]
+    positions_nm: list[tuple[float, float, float]]
+    zmatrix: list[tuple[int, ...]]
+    system_xml: str
+    sha256: str = ""
+
+    def digest(self) -> str:
+        return hashlib.sha256(self.model_dump_json(exclude={"sha256"}).encode()).hexdigest()
+
+
+def load_molecule(config: SystemConfig) -> Molecule:
+    """Build the molecule that a config's `system` describes.
+
+    Raises:
+        UserInputError: If a file is missing, a name is unknown, the force field lacks parameters,
+            or it is not one molecule with a density in all its 3N coordinates.
+    """
+    import mdtraj
+    import openmm
+
+    from bgp4.molecule.checks import check_geometry, check_solvent, check_system, check_topology
+    from bgp4.molecule.sources import parametrise
+
+    made = parametrise(config)
+    topology = mdtraj.Topology.from_openmm(made.topology)
+    check_solvent(topology, config.label)
+    check_system(made.system, config.label)
+    check_topology(topology, made.system, config.label)
+    positions_nm = np.asarray(made.positions.value_in_unit(openmm.unit.nanometer), np.float64)
+    zmatrix = _zmatrix(topology, positions_nm, config)
+    check_geometry(topology, positions_nm, config.label)
+    system_xml = openmm.XmlSerializer.serialize(made.system)
+    return Molecule(config.label, system_xml, topology, positions_nm, zmatrix)
+
+
+def _zmatrix(
+    topology: mdtraj.Topology, positions_nm: NDArray[np.float64], config: SystemConfig
+) -> ZMatrix:
+    """The config's, or that of the bonds; either way the atoms are one molecule."""
+    from bgp4.molecule.topology import atom_label
+    from bgp4.molecule.zmatrix import refuse_lines, zmatrix_from_rows, zmatrix_from_topology
+
+    zmatrix = zmatrix_from_topology(topology)
+    if config.zmatrix is not None:
+        index = {atom_label(topology, i): i for i in range(topology.n_atoms)}
+        rows = [[_atom(atom, index) for atom in row] for row in config.zmatrix]
+        try:
+            zmatrix = zmatrix_from_rows(rows, topology.n_atoms)
+        except ValueError as error:
+            raise UserInputError(f"config key system.zmatrix: {error}") from error
+    refuse_lines(zmatrix, positions_nm, lambda atom: atom_label(topology, atom))
+    return zmatrix
+
+
+def _atom(named: str | int, index: dict[str, int]) -> int:
+    """An atom's index, given itself or as a label."""
+    found = index.get(named) if isinstance(named, str) else named
+    if found is None or not 0 <= found < len(index):
+        raise UserInputError(
+            f"config key system.zmatrix: expected atoms such as {next(iter(index))}, or their "
+            f"indices below {len(index)}, found {named!r}"
+        )
+    return found
+
+
+def read_molecule(path: Path) -> Molecule:
+    """What `Molecule.to_json` made, from a file.
+
+    Raises:
+        UserInputError: If it is something else.
+    """
+    from bgp4.molecule.zmatrix import zmatrix_from_rows
+
+    try:
+        stored = _Stored.model_validate_json(path.read_bytes())
+        if stored.sha256 != stored.digest():
+            raise ValueError("its checksum is another; it is damaged or was edited")
+        topology = _topology(stored)
+        zmatrix = zmatrix_from_rows(stored.zmatrix, len(stored.atoms))
+        positions_nm = np.array(stored.positions_nm).reshape(len(stored.atoms), 3)
+    except (ValidationError, ValueError, KeyError, IndexError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserInputError(f"{path}: expected a molecule that bgp4 wrote: {reason}") from error
+    return Molecule(stored.name, stored.system_xml, topology, positions_nm, zmatrix)
+
+
+def _topology(stored: _Stored) -> mdtraj.Topology:
+    import mdtraj
+
+    topology = mdtraj.Topology()
+    for name, element, residue_name, number, residue_index, chain_index in stored.atoms:
+        if chain_index == topology.n_chains:
+            chain = topology.add_chain()
+        if residue_index == topology.n_residues:
+            residue = topology.add_residue(residue_name, chain, number)
+        topology.add_atom(name, mdtraj.element.Element.getBySymbol(element), residue)
+    for i, j in stored.bonds:
+        topology.add_bond(topology.atom(i), topology.atom(j))
+    return topology

@@ -1,0 +1,1 @@
+"""Ranks, processes, threads, interrupts, and progress that is shown meanwhile."""

@@ -1,0 +1,160 @@
+"""Runs side by side: the headline metrics, their bootstrap errors, and differences to the first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bgp4.report.result import RunResult
+from bgp4.statistics.distributions import bin_index, ramachandran_histogram, total_variation
+from bgp4.statistics.weights import bootstrap, bootstrap_error
+
+__all__ = ["Compared", "Estimate", "compare"]
+
+Array = NDArray[np.float64]
+
+ROWS = (
+    ("n_samples", "Samples"),
+    ("ess_raw", "Effective sample size"),
+    ("coverage", "Coverage of MD"),
+    ("ramachandran_tv", "Ramachandran total variation"),
+    ("ramachandran_tv_reweighted", "the same, reweighted"),
+    ("torsion_tv_mean", "Total variation of torsions"),
+    ("bond_tv_mean", "Total variation of bonds"),
+    ("angle_tv_mean", "Total variation of angles"),
+    ("phi_positive_samples", "Share of φ > 0, samples"),
+    ("phi_positive_reweighted", "the same, reweighted"),
+    ("delta_f_phi_kt", "ΔF of φ > 0 / kT"),
+    ("mean_energy_shift_reweighted_kt", "Mean energy error, reweighted / kT"),
+    ("low_energy_fraction", "Low-energy fraction"),
+    ("log_likelihood_heldout", "Held-out log-likelihood / nats"),
+    ("n_energy_evaluations", "Energy evaluations"),
+    ("core_hours", "Core hours of training"),
+)
+"""Keys of metrics.json, and what the table calls them."""
+
+GIVEN = {
+    "delta_f_phi_kt": "delta_f_phi_error_kt",
+    "mean_energy_shift_reweighted_kt": "mean_energy_shift_reweighted_error_kt",
+}
+"""Where metrics.json has the error already."""
+
+SIGNIFICANT = 2.0
+"""Standard errors from which a difference is more than noise."""
+
+
+class Estimate(NamedTuple):
+    """A number and its standard error; None where there is none."""
+
+    value: float | None
+    error: float | None
+
+    def minus(self, other: Estimate) -> Estimate:
+        """The difference, with the errors added in quadrature."""
+        if self.value is None or other.value is None:
+            return Estimate(None, None)
+        errors = (self.error, other.error)
+        known = [error for error in errors if error is not None]
+        error = math.hypot(*known) if len(known) == len(errors) else None
+        return Estimate(self.value - other.value, error)
+
+    @property
+    def significant(self) -> bool:
+        """Whether it is off zero by more than `SIGNIFICANT` errors."""
+        return bool(self.value and self.error and abs(self.value) > SIGNIFICANT * self.error)
+
+
+class Compared(NamedTuple):
+    """A row of the comparison: one estimate a run, and its difference to the first run's."""
+
+    key: str
+    label: str
+    values: list[Estimate]
+    differences: list[Estimate]
+
+
+def compare(runs: Sequence[RunResult], metrics: Sequence[Mapping[str, Any]]) -> list[Compared]:
+    """The rows for which any run has a number.
+
+    Args:
+        runs: The first one is what the others are compared with.
+        metrics: Of each run, as `json_ready` leaves them.
+    """
+    errors = [{**_errors(run), **_given(of)} for run, of in zip(runs, metrics, strict=True)]
+    rows = []
+    for key, label in ROWS:
+        values = [
+            Estimate(of.get(key), own.get(key)) for of, own in zip(metrics, errors, strict=True)
+        ]
+        if any(value.value is not None for value in values):
+            differences = [value.minus(values[0]) for value in values]
+            rows.append(Compared(key, label, values, differences))
+    return rows
+
+
+def _given(metrics: Mapping[str, Any]) -> dict[str, float]:
+    return {key: metrics[error] for key, error in GIVEN.items() if metrics.get(error) is not None}
+
+
+def _errors(run: RunResult) -> dict[str, float]:
+    """Bootstrap standard errors over single samples, of what they are known for.
+
+    MD counts as exact. Of total variations and the coverage, replicates are biased, but as wide as
+    the estimates scatter.
+    """
+    if not run.accepted.any():
+        return {}
+    places = _Places(run)
+    replicates = bootstrap(places.statistics, np.ones(run.n_samples), run.bootstrap, run.rng())
+    found = dict(zip(places.names, bootstrap_error(replicates).tolist(), strict=True))
+    return {key: error for key, error in found.items() if math.isfinite(error)}
+
+
+class _Places:
+    """What one replicate needs of a run: weights, bins, flags; statistics are of the counts."""
+
+    def __init__(self, run: RunResult) -> None:
+        self.run = run
+        self.weight = run.weights / run.weights.max()
+        self.low = run.energy_kt < run.max_data_energy_kt
+        self.residues = []
+        for md, own in zip(run.data_torsions, run.sample_torsions, strict=True):
+            bins = run.bins
+            cell = bin_index(own.phi, bins) * bins + bin_index(own.psi, bins)
+            self.residues.append((ramachandran_histogram(md.phi, md.psi, bins).ravel(), cell))
+        self.names = ["ess_raw", "low_energy_fraction"]
+        if self.residues:
+            self.names += [
+                "phi_positive_samples",
+                "phi_positive_reweighted",
+                "coverage",
+                "ramachandran_tv",
+                "ramachandran_tv_reweighted",
+            ]
+
+    def statistics(self, counts: Array) -> list[float]:
+        """In the order of `names`."""
+        weight = counts * self.weight
+        ess = weight.sum() ** 2 / max(counts @ self.weight**2, 1e-300) / len(counts)
+        found = [ess, counts @ self.low / len(counts)]
+        if self.residues:
+            inside = self.run.in_space
+            found += self._of_torsions(counts[inside], weight[inside])
+        return [float(value) for value in found]
+
+    def _of_torsions(self, counts: Array, weight: Array) -> list[float]:
+        positive = self.run.sample_torsions[0].phi > 0
+        maps = []
+        for md, cell in self.residues:
+            raw, weighted = (
+                np.bincount(cell, w, len(md)) / (w.sum() or np.nan) for w in (counts, weight)
+            )
+            maps.append(
+                (md[raw > 0].sum(), total_variation(md, raw), total_variation(md, weighted))
+            )
+        shares = [w @ positive / (w.sum() or np.nan) for w in (counts, weight)]
+        return [*shares, *np.mean(maps, axis=0)]

@@ -1,0 +1,179 @@
+"""What a report is made from: one run's plain data, and what metrics and plots share of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import mdtraj
+import numpy as np
+from numpy.typing import NDArray
+
+from bgp4.report.marginals import Marginals, internal_coordinates, marginals
+from bgp4.report.torsions import (
+    BackboneTorsions,
+    backbone_torsions,
+    stereocentres,
+    wrong_chirality,
+)
+from bgp4.statistics.weights import effective_sample_size, normalised_weights
+
+__all__ = ["DATA_BLOCKS", "REJECTED_ENERGY_KT", "RunResult"]
+
+REJECTED_ENERGY_KT = 1e6
+"""Energy of a sample that OpenMM rejected. From here on up, a sample's weight is zero."""
+
+FARTHEST_NM = 1e6
+"""Coordinates from here on count as not finite: products of them overflow float32."""
+
+DATA_BLOCKS = 20
+"""Contiguous blocks of MD frames that the block bootstrap draws from."""
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class RunResult:
+    """One run: its MD data, its samples, its training, and what was run.
+
+    Attributes:
+        name: Short name of the run.
+        temperature_k: Temperature of kT, in K.
+        topology: mdtraj topology.
+        reference_positions_nm: (atoms, 3), start positions, nm.
+        data_positions_nm: (frames, atoms, 3), MD in time order, chain after chain, nm.
+        data_energy_kt: (frames,), kT.
+        noisy_energy_kt: (m,), of MD frames with Gaussian noise on every coordinate, kT.
+        sample_positions_nm: (n, atoms, 3), nm.
+        energy_kt: (n,), of the samples, kT.
+        log_prob: (n,), Cartesian log-density of the samples.
+        log_weight: (n,), -energy_kt - log_prob.
+        history: Columns of history.csv, each (rows,); any may be missing, a cell may be NaN.
+        config_yaml: The run's config.
+        run_info: What run.json says: versions, seed, wall times, counts, checksums.
+        bins: Bins of a torsion.
+        bootstrap: Bootstrap replicates.
+        seed: Of the bootstrap and of the noise floors.
+        noise_nm: Standard deviation of the noise in `noisy_energy_kt`, nm.
+        data_log_prob: (frames,), the flow's Cartesian log-density of the MD frames, NaN where it
+            was trained on them; None where it isn't known, or they are of another temperature.
+    """
+
+    name: str
+    temperature_k: float
+    topology: mdtraj.Topology
+    reference_positions_nm: Array
+    data_positions_nm: NDArray[np.floating]
+    data_energy_kt: Array
+    noisy_energy_kt: Array
+    sample_positions_nm: NDArray[np.floating]
+    energy_kt: Array
+    log_prob: Array
+    log_weight: Array
+    history: Mapping[str, NDArray[Any]]
+    config_yaml: str
+    run_info: Mapping[str, Any]
+    bins: int = 64
+    bootstrap: int = 200
+    seed: int = 0
+    noise_nm: float = 0.004
+    data_log_prob: Array | None = None
+
+    @property
+    def n_samples(self) -> int:
+        return len(self.energy_kt)
+
+    def rng(self) -> np.random.Generator:
+        """A fresh generator of `seed`, so that no figure depends on what was computed before."""
+        return np.random.default_rng(self.seed)
+
+    @cached_property
+    def in_space(self) -> NDArray[np.bool_]:  # (n,)
+        """Samples whose coordinates are all finite, and within `FARTHEST_NM`."""
+        return (np.abs(self.sample_positions_nm) < FARTHEST_NM).all(axis=(1, 2))
+
+    @cached_property
+    def finite(self) -> NDArray[np.bool_]:  # (n,)
+        """Samples whose coordinates, energy and log-density are all finite."""
+        return self.in_space & np.isfinite(self.energy_kt) & np.isfinite(self.log_prob)
+
+    @cached_property
+    def accepted(self) -> NDArray[np.bool_]:  # (n,)
+        """Finite samples with an energy below `REJECTED_ENERGY_KT`."""
+        return self.finite & (self.energy_kt < REJECTED_ENERGY_KT)
+
+    @cached_property
+    def safe_log_weight(self) -> Array:  # (n,)
+        """Log-weights, -inf for samples that are not accepted."""
+        return np.where(self.accepted, self.log_weight, -np.inf)
+
+    @cached_property
+    def weights(self) -> Array:  # (n,)
+        """Normalised weights; all zero where no sample is accepted."""
+        if not self.accepted.any():
+            return np.zeros(self.n_samples)
+        return normalised_weights(self.safe_log_weight)
+
+    @cached_property
+    def data_torsions(self) -> list[BackboneTorsions]:
+        """Backbone torsions of the MD frames."""
+        return backbone_torsions(self.data_positions_nm, self.topology)
+
+    @cached_property
+    def sample_torsions(self) -> list[BackboneTorsions]:
+        """Backbone torsions of the samples in `in_space`."""
+        return backbone_torsions(self.sample_positions_nm[self.in_space], self.topology)
+
+    @cached_property
+    def sample_weights_in_space(self) -> Array:
+        """`weights` of the samples in `in_space`."""
+        return self.weights[self.in_space]
+
+    @cached_property
+    def n_effective(self) -> int:
+        """Samples times the effective sample size's share, rounded."""
+        if not self.accepted.any():
+            return 0
+        return round(self.n_samples * effective_sample_size(self.safe_log_weight))
+
+    @cached_property
+    def marginals(self) -> dict[str, Marginals]:
+        """Distributions of each "bond", "angle" and rotatable "torsion", by these kinds."""
+        return {
+            kind: marginals(
+                coordinates,
+                self.topology,
+                self.data_positions_nm,
+                self.sample_positions_nm[self.in_space],
+                self.sample_weights_in_space,
+                self.bins,
+            )
+            for kind, coordinates in internal_coordinates(self.topology).items()
+        }
+
+    @cached_property
+    def stereocentres(self) -> NDArray[np.int64]:  # (centres, 5)
+        """As `bgp4.report.torsions.stereocentres` finds them."""
+        return stereocentres(self.topology)
+
+    @cached_property
+    def wrong_chirality(self) -> NDArray[np.bool_]:  # (samples in space, centres)
+        """Which stereocentres of the samples in `in_space` have the wrong sign."""
+        return wrong_chirality(
+            self.sample_positions_nm[self.in_space],
+            self.data_positions_nm,
+            self.reference_positions_nm,
+            self.stereocentres,
+        )
+
+    @property
+    def max_data_energy_kt(self) -> float:
+        """Highest energy of the MD frames, the bar of the low-energy fraction."""
+        return float(np.max(self.data_energy_kt))
+
+    @property
+    def data_blocks(self) -> int:
+        """Blocks for the bootstrap over MD frames, whose neighbours in time are correlated."""
+        return min(DATA_BLOCKS, len(self.data_energy_kt))

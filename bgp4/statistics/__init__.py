@@ -1,0 +1,1 @@
+"""Weights, free energies, distributions and verdicts: statistics of samples and frames."""

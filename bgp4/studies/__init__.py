@@ -1,0 +1,1 @@
+"""What measures and reproduces: speeds, and the figures of the P4Inv paper."""

@@ -1,0 +1,83 @@
+"""Figure 6: densities in the plane, RealNVP against stacks of P4Inv layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from bgp4.parallel.progress import Report
+from bgp4.report.style import new_figure, styled
+from bgp4.studies.paper.figure import Check, Outcome
+from bgp4.studies.paper.planar import (
+    PAPER_DENSITIES,
+    QUICK_PLANE,
+    Fits,
+    Kind,
+    Planar,
+    Plane,
+    Runs,
+    draw_densities,
+    fit_densities,
+    log_likelihoods,
+    n_parameters,
+    planar_numbers,
+)
+
+CLAIM = (
+    "On densities in the plane, stacks of P4Inv layers and Bent identities do as well as RealNVP "
+    "or better, with as many parameters."
+)
+
+
+FULL = Plane(PAPER_DENSITIES, Planar(), seeds=(0, 1, 2, 3, 4))
+QUICK = QUICK_PLANE
+
+RIVALS: tuple[Kind, ...] = ("RNVP", "shallow RNVP")
+
+
+def run(settings: Plane, report: Report, folder: Path) -> Outcome:
+    planar = settings.planar
+    fits = fit_densities((*RIVALS, "P4Inv"), settings, report)
+    gains = {rival: _gains(fits["P4Inv"], fits[rival]) for rival in RIVALS}
+    numbers = planar_numbers(fits, planar)
+    for rival, by_density in gains.items():
+        numbers[f"P4Inv minus {rival}"] = {
+            name: {"mean": gain.mean(), "std": gain.std(ddof=1)}
+            for name, gain in by_density.items()
+        }
+    checks = (*_size_checks(planar), *(_gain_check(rival, gains[rival]) for rival in RIVALS))
+    return Outcome(checks, numbers, draw(fits))
+
+
+def _gains(ours: Runs, theirs: Runs) -> dict[str, NDArray[np.float64]]:
+    """Held-out log-likelihood above theirs, by density; of each seed, (seeds,)."""
+    return {name: log_likelihoods(ours[name]) - log_likelihoods(theirs[name]) for name in ours}
+
+
+def _size_checks(planar: Planar) -> Iterator[Check]:
+    for rival in RIVALS:
+        ratio = n_parameters("P4Inv", planar) / n_parameters(rival, planar)
+        yield Check(f"P4Inv's parameters over {rival}'s, within 5 %", ratio, abs(ratio - 1) <= 0.05)
+
+
+def _gain_check(rival: Kind, gains: dict[str, NDArray[np.float64]]) -> Check:
+    better = sum(bool(gain.mean() >= 0) for gain in gains.values())
+    clearly = sum(bool(gain.mean() > gain.std(ddof=1)) for gain in gains.values())
+    return Check(
+        f"densities where P4Inv's held-out log-likelihood is at least {rival}'s, most of "
+        f"{len(gains)}",
+        f"{better} ({clearly} by more than the seeds' standard deviation)",
+        better > len(gains) / 2,
+    )
+
+
+@styled
+def draw(fits: Fits) -> Figure:
+    rows = len(fits["RNVP"])
+    figure, axes = new_figure(rows, 4, 9.6, 2.5 * rows)
+    draw_densities(axes, fits)
+    return figure

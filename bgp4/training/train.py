@@ -1,0 +1,145 @@
+"""A training from config to run folder: what is checked and made before the first step."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import ExitStack
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bgp4.config import Config
+from bgp4.coordinates import InternalCoordinates, ZMatrix, fit_standardise
+from bgp4.data.frames import Frames, Split, load_frames, split_blocks
+from bgp4.data.from_energies import conformations_from_energy
+from bgp4.energies.select import training_energy
+from bgp4.errors import UserInputError
+from bgp4.flows.build import build_generator
+from bgp4.flows.generator import BoltzmannGenerator
+from bgp4.molecule.molecule import Molecule, load_molecule
+from bgp4.parallel.ranks import Ranks, joined
+from bgp4.parallel.threads import threads
+from bgp4.training.run import RunFolder
+from bgp4.training.schedule import Schedule
+from bgp4.training.trainer import FRAMES_AT_A_TIME, Trainer
+
+__all__ = ["fitted_generator", "train"]
+
+log = logging.getLogger(__name__)
+
+
+def fitted_generator(
+    config: Config,
+    zmatrix: ZMatrix,
+    positions_nm: NDArray[np.float32],  # (frames, atoms, 3)
+) -> BoltzmannGenerator:
+    """The untrained generator, standardised by the training frames."""
+    coordinates = InternalCoordinates(zmatrix)
+    parts = torch.as_tensor(positions_nm).split(FRAMES_AT_A_TIME)
+    q = torch.cat([coordinates(part.double().flatten(1))[0] for part in parts])
+    standardise = fit_standardise(q, zmatrix.n_atoms - 3, config.model.torsions)
+    return build_generator(config, zmatrix, standardise)
+
+
+def train(config: Config, run_path: Path, resume: bool = False, device: str = "auto") -> RunFolder:
+    """Train a run from start to end, or on from its last checkpoint.
+
+    Raises:
+        UserInputError: If the config, the data or the run folder won't do, or another process
+            writes there; nothing is written then.
+        RunError: If loss or gradients stay non-finite for many steps in a row.
+    """
+    with joined(device) as ranks, ExitStack() as held:
+        return _train(config, RunFolder(run_path), resume, ranks, held)
+
+
+def _train(
+    config: Config, run: RunFolder, resume: bool, ranks: Ranks, held: ExitStack
+) -> RunFolder:
+    if config.training.tensorboard and find_spec("tensorboard") is None:
+        raise UserInputError(
+            "config key training.tensorboard: the tensorboard package is missing; "
+            "install it by pip install 'bgp4[tensorboard]'"
+        )
+    if resume:
+        _take(RunFolder.open(run.path), ranks, held)
+    molecule = run.molecule() if resume else load_molecule(config.system)
+    frames, split = _frames(config, molecule)
+    _say_temperatures(config, frames)
+    t = config.training
+    held.enter_context(threads(t.threads))
+    _check_shares(ranks, t.batch_size, t.energy_batch_size, len(split.heldout) or t.batch_size)
+    model = fitted_generator(config, molecule.zmatrix, frames.positions_nm[split.train])
+    energy = training_energy(
+        config.energies,
+        molecule,
+        config.temperature_k,
+        frames.made.calm_nm if frames.made else frames.positions_nm[split.heldout][:16],
+        ranks,
+    )
+    held.enter_context(energy)
+    if not resume and ranks.is_writer:
+        _take(RunFolder.reserve(run.path), ranks, held)
+        run.begin(config, molecule)
+    model = model.to(ranks.device)
+    trainer = Trainer(config, run, model, energy, frames, split, molecule, ranks)
+    trainer.start(resume)
+    trainer.fit()
+    return run
+
+
+def _take(run: RunFolder, ranks: Ranks, held: ExitStack) -> None:
+    """The run folder, for the writer alone."""
+    if ranks.is_writer:
+        held.enter_context(run.locked())
+
+
+def _say_temperatures(config: Config, frames: Frames) -> None:
+    schedule = Schedule.of(config, frames.temperature_k)
+    if frames.temperature_k not in (None, schedule.data_k):
+        log.warning(
+            "%s was simulated at %g K, but config key data.temperature_k says %g K",
+            _words(frames),
+            frames.temperature_k,
+            schedule.data_k,
+        )
+    if schedule.data_k == schedule.final_k:
+        return
+    if schedule.lengths["ml"] == schedule.steps:
+        log.warning(
+            "the flow stays at %g K, where %s was simulated: training.energy_fraction is 0",
+            schedule.data_k,
+            _words(frames),
+        )
+    else:
+        log.info(
+            "from %g K, the frames', to %g K by energies alone", schedule.data_k, schedule.final_k
+        )
+
+
+def _words(frames: Frames) -> str:
+    return ", ".join(map(str, frames.paths))
+
+
+def _frames(config: Config, molecule: Molecule) -> tuple[Frames, Split]:
+    """What there is to begin with; of what was made from energies, nothing is held out."""
+    data = config.data
+    if data.path is not None:
+        frames = load_frames(data, molecule)
+        n = len(frames.positions_nm)
+        return frames, split_blocks(n, data.heldout_fraction, config.seed)
+    kelvin, trans = data.temperature_k or config.temperature_k, data.peptide_bonds == "trans"
+    frames = conformations_from_energy(molecule, kelvin, trans, config.seed)
+    every = np.arange(len(frames.positions_nm))
+    return frames, Split(every, every[:0])
+
+
+def _check_shares(ranks: Ranks, *counts: int) -> None:
+    if ranks.size > min(counts):
+        raise UserInputError(
+            f"torchrun: {ranks.size} processes, but a batch or the held-out frames are only "
+            f"{min(counts)}; start fewer processes"
+        )
