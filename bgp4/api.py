@@ -131,7 +131,7 @@ class Model:
 
     @property
     def temperature_k(self) -> float:
-        """Of the ensemble that it was trained on, K."""
+        """Temperature of the ensemble that it was trained on, K."""
         return self.config.temperature_k
 
     @cached_property
@@ -223,7 +223,7 @@ class Ensemble:
 
     @property
     def weights(self) -> NDArray[np.float64]:
-        """Of sum 1, (n,)."""
+        """Normalised weights, (n,), which sum to 1."""
         return normalised_weights(self.log_weight)
 
     @property

@@ -38,23 +38,23 @@ COORDINATES = (".inpcrd", ".crd", ".rst7", ".rst", ".ncrst")
 """Endings of the file beside a prmtop that has its positions."""
 
 HOT_K = 1000.0
-"""Of the MD that training begins with: rotatable bonds turn within picoseconds."""
+"""Temperature of the MD that training begins with: rotatable bonds turn within picoseconds."""
 
 HOTTEST = 2.5
 """The last temperature of a ladder, in units of the first: what holds at 300 K passes at 750."""
 
 LOG_RATIO = 0.184
-"""Of neighbouring temperatures for `LADDER_ATOMS` atoms, where half of the exchanges are accepted
+"""Log-ratio of neighbouring temperatures for `LADDER_ATOMS` atoms, with half of the exchanges accepted
 (data/README.md); it goes with the inverse root of the number of atoms, as fluctuations do."""
 LADDER_ATOMS = 22
 
 MEASURED_STEPS = 50
 
 STEPS_PER_ATOM = 140
-"""Of training: 3,000 for alanine dipeptide, 6,000 for tetra-alanine."""
+"""Training steps: 3,000 for alanine dipeptide, 6,000 for tetra-alanine."""
 
 UNITS_PER_ATOM, MOST_UNITS = 4.5, 192
-"""Of the conditioners' hidden layers, which know all coordinates."""
+"""Widths of the conditioners' hidden layers, which see all coordinates."""
 
 
 def _steps(molecule: Molecule) -> int:
@@ -221,7 +221,7 @@ def unsupported(molecule: Molecule) -> str | None:
 
 
 def _faster_platform(molecule: Molecule) -> str:
-    """Of OpenMM's two that are everywhere, with one thread each."""
+    """The faster of OpenMM's two platforms that are everywhere, with one thread each."""
     return min(("Reference", "CPU"), key=lambda platform: _seconds(molecule, platform))
 
 

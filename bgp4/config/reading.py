@@ -156,7 +156,7 @@ def _explain(error: Any) -> str:
 
 
 def _short(value: Any) -> str:
-    """Of a few elements of what may be nested without end, by aliases."""
+    """A value's text, cut short: YAML aliases may nest without end."""
     text = SHORT.repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 

@@ -37,7 +37,7 @@ BOND_TOLERANCE = 2.0
 
 
 class Made(NamedTuple):
-    """Of conformations that were made from the energy: what MD frames would say by themselves.
+    """What conformations made from the energy need in addition, because no MD says it.
 
     Attributes:
         typical_kjmol: What a conformation of their temperature has, kJ/mol.

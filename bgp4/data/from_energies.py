@@ -43,7 +43,7 @@ GRADIENT_KJMOL_NM = 1.0
 """No component of the force is larger at what is taken for a minimum."""
 
 STEP = (1e-4, 1e-3, 1e-3)
-"""Of the finite differences: bonds in nm, angles and torsions in rad."""
+"""Steps of the finite differences: bonds in nm, angles and torsions in rad."""
 
 NARROWEST = (5e-4, 5e-3, 5e-3)
 WIDEST = (0.02, 0.3, 0.35)

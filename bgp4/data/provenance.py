@@ -44,7 +44,7 @@ def provenance(config: Config, molecule: Molecule) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Of this package and of those that results depend on."""
+    """Versions of this package and of those that results depend on."""
     return {"bgp4": __version__} | {name: metadata.version(name) for name in _PACKAGES}
 
 
@@ -68,7 +68,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 
 def _system_files(config: Config) -> dict[str, str]:
-    """Of the files that the config's `system` names, where they are files."""
+    """Checksums of the files that the config's `system` names."""
     named = (*config.system.files, *map(Path, config.system.forcefield))
     found = [path for path in named if path.is_file()]
     return {path.name: sha256(path) for path in found}

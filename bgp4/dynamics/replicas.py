@@ -56,7 +56,7 @@ class Replicas(Protocol):
         """(stacks, temperatures), kJ/mol."""
 
     def positions_nm(self, temperature: int) -> Array:
-        """Of one temperature's replicas, (stacks, atoms, 3), nm."""
+        """Positions of one temperature's replicas, (stacks, atoms, 3), nm."""
 
     def permute(self, source: NDArray[np.int64]) -> None:
         """Replica t of stack s goes on from what was replica source[s, t] of stack s.

@@ -82,7 +82,7 @@ class BatchedEnergy(Energy):
 
 
 def energies_and_forces(terms: ForceField, dtype: torch.dtype) -> Function:
-    """Of positions in nm, (batch, atoms, 3): kJ/mol, (batch,), and kJ/mol/nm, (batch, atoms, 3).
+    """What maps positions, (batch, atoms, 3), in nm, to energies and forces, kJ/mol and kJ/mol/nm.
 
     The compiled kernel, or torch where there is no C++ compiler.
     """

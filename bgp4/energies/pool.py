@@ -31,17 +31,17 @@ START_TIMEOUT_S = 300.0
 """Importing OpenMM from a slow disk takes its time."""
 
 MAX_FAILURES = 3
-"""Of the same part of a batch, before its conformations are tried one by one."""
+"""Failures of one part of a batch before its conformations are tried one by one."""
 
 MAX_FAILURES_IN_A_ROW = 20
-"""Of all workers, without an answer in between: then it is not the conformations."""
+"""Failures of any workers without an answer in between: then it is not the conformations."""
 
 CHUNK_BYTES = 2**17
-"""Of positions sent at a time: less than a pipe holds, so that sending waits for nobody."""
+"""Size of the positions sent at a time: less than a pipe holds, so that sending never waits."""
 
 
 class _Failure(Exception):
-    """Of a worker; the message says how."""
+    """A worker failed; the message says how."""
 
 
 class WorkerPool:
@@ -109,7 +109,7 @@ class WorkerPool:
         return _joined([self._alone(i, part[k : k + 1]) for k in range(len(part))])
 
     def _alone(self, i: int, conformation: Array) -> Evaluation:
-        """Of one conformation, (1, atoms, 3), which is rejected where the worker fails on it."""
+        """Energy of one conformation, (1, atoms, 3), rejected if the worker fails on it."""
         self._send(i, conformation)
         try:
             return self._received(i, conformation, time.monotonic() + self.timeout_s)

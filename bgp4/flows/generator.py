@@ -74,7 +74,7 @@ class BoltzmannGenerator(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the transform; coordinates and standardisation are always float64."""
+        """Precision of the transform; coordinates and standardisation are always float64."""
         return next(self.transform.parameters()).dtype
 
     def standardised(
@@ -131,7 +131,7 @@ class BoltzmannGenerator(nn.Module):
         )
 
     def set_base_std(self, std: float) -> None:
-        """Of the base's normal variables."""
+        """Set the standard deviation of the base's normal variables."""
         self.base_std.fill_(std)
 
     def draw_latent(self, n: int, generator: torch.Generator) -> Tensor:

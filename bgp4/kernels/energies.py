@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 TABLES = ("bonds", "angles", "torsions", "pairs", "born")
 
 Tables = Mapping[str, tuple[NDArray[np.int64], Array]]
-"""Of each of `TABLES`: indices of atoms, (terms, atoms of each), and numbers, (terms, columns)."""
+"""For each of `TABLES`, indices of atoms, (terms, atoms of each), and numbers, (terms, columns)."""
 
 SOURCE = Path(__file__).with_name("energies.cpp")
 HEADER = Path(__file__).with_name("simd.h")

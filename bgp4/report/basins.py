@@ -23,7 +23,7 @@ BARRIER_KT = 0.5
 """A peak that rises less than this above the saddle to a higher one belongs to it."""
 
 LEAST_SHARE, LEAST_FRAMES = 2e-4, 10.0
-"""Of all frames, that a basin must hold above its saddle."""
+"""Share and number of frames that a basin must hold above its saddle."""
 
 OUTSIDE = "outside"
 """What is left: bins that no basin reaches."""

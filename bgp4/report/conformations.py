@@ -21,7 +21,7 @@ from bgp4.report.torsions import backbone_atoms, wrapped
 __all__ = ["BUDGET_BYTES", "Choice", "Site", "choose", "sites"]
 
 BUDGET_BYTES = 2_500_000
-"""Of the coordinates of all conformations of a page, before base64 makes them a third longer."""
+"""Size of all coordinates of a page, before base64 makes them a third longer."""
 
 BYTES_PER_ATOM = 6
 
@@ -144,7 +144,7 @@ def choose(run: RunResult, found: list[Site], budget_bytes: int = BUDGET_BYTES) 
 
 
 def _number(chosen: list[Choice]) -> int:
-    """Of conformations, each counted once."""
+    """Number of conformations, each counted once."""
     return sum(len(_union(getattr(c, name) for c in chosen)) for name in ("samples", "data"))
 
 

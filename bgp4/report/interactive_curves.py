@@ -195,7 +195,7 @@ def weight_data(run: RunResult) -> dict[str, Any] | None:
 
 
 def marginal_data(run: RunResult) -> dict[str, Any]:
-    """Of torsions, bonds and angles: bins in degrees or nm, probabilities, and distances.
+    """Curves of torsions, bonds and angles: bins in degrees or nm, probabilities, distances.
 
     The farthest from MD first. Probabilities are per 100,000.
     """

@@ -19,7 +19,7 @@ from bgp4.statistics.distributions import sampling_total_variation
 __all__ = ["Coordinates", "Marginals", "internal_coordinates", "marginals", "sampling_floors"]
 
 QUANTILES = (0.001, 0.999)
-"""Of MD's values, between which the bins of a bond or an angle lie."""
+"""Quantiles of MD's values between which the bins of a bond or an angle lie."""
 
 NARROWEST = {2: 1e-4, 3: 1e-3}
 """Least width of all bins together, for constrained bonds (nm) and angles (rad)."""

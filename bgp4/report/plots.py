@@ -220,7 +220,7 @@ def smoothed_density(values: Array, weights: Array, low: float, high: float) -> 
 
 
 def weighted_quantiles(values: Array, weights: Array, at: Sequence[float]) -> Array:
-    """Of the values with these weights, at these shares of 1."""
+    """Quantiles of weighted values, at these shares of 1."""
     order = np.argsort(values)
     cumulative = np.cumsum(weights[order])
     places = np.searchsorted(cumulative, np.asarray(at) * cumulative[-1])

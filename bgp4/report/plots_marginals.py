@@ -66,7 +66,7 @@ def plot_geometry(runs: Sequence[RunResult]) -> Figure | None:
 
 
 def _panels(runs: Sequence[RunResult], kinds: Sequence[str]) -> list[_Panel]:
-    """Of all coordinates of these kinds, molecule by molecule."""
+    """Panels of all coordinates of these kinds, molecule by molecule."""
     panels = []
     for group in by_molecule(runs):
         for kind in kinds:
@@ -156,7 +156,7 @@ def _draw_axes(ax: Axes, kind: str, edges: Sequence[Array]) -> None:
 
 
 def _distance_text(panel: _Panel) -> str:
-    """Of the worst run, where there are several; on two lines."""
+    """Total variation on two lines; that of the worst run, where there are several."""
     tv, floor, tv_reweighted, floor_reweighted, halves = (_three(value) for value in panel.worst)
     up_to = "up to " if len(panel.group) > 1 else ""
     by_weight = "" if up_to else f", by weight {tv_reweighted} ({floor_reweighted})"

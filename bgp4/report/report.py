@@ -36,7 +36,7 @@ __all__ = ["RunResult", "write_report"]
 ASSETS = Path(__file__).parent / "assets"
 
 SCRIPTS = ("3Dmol-min.js", "charts.js", "figures.js", "maps.js", "viewer.js", "report.js")
-"""Of the page, in the order in which they run."""
+"""Scripts of the page, in the order in which they run."""
 
 
 class Picture(NamedTuple):

@@ -245,7 +245,7 @@ def _distance_headlines(metrics: Metrics) -> list[Headline]:
 
 
 def _geometry_headline(metrics: Metrics, kind: str) -> Headline:
-    """Of a molecule without φ and ψ: its torsions, bonds or angles."""
+    """Headline of a molecule without φ and ψ: its torsions, bonds or angles."""
     return Headline(
         f"Total variation of {kind}s",
         format_value("", metrics.get(f"{kind}_tv_mean")),

@@ -143,7 +143,7 @@ def _likely(trained: TrainedRun) -> np.ndarray:
 
 
 def _ess(log_weight: np.ndarray) -> float:
-    """Of weights with -inf for what was rejected; 0 where all was."""
+    """Effective sample size, a fraction of 1; 0 where all samples were rejected (-inf)."""
     return 0.0 if np.isneginf(log_weight).all() else effective_sample_size(log_weight)
 
 

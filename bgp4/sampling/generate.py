@@ -103,7 +103,7 @@ def generate(
     generator = torch.Generator().manual_seed(seed)
 
     def latents() -> Iterator[tuple[int, Tensor]]:
-        """Of each chunk, with the rank that makes it."""
+        """Latent samples of each chunk, with the rank that makes it."""
         for index, start in enumerate(range(0, n, CHUNK)):
             z = model.draw_latent(min(CHUNK, n - start), generator)
             yield index % ranks.size, z

@@ -90,7 +90,7 @@ class MetropolisChain:
 
     @property
     def statistics(self) -> ChainStatistics:
-        """Of the states so far."""
+        """Statistics of the states so far."""
         moved = np.concatenate(self._moves)
         energy_kt = np.concatenate(self._energies_kt)
         n_distinct = int(moved.sum() + (not moved[0]))

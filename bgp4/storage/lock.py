@@ -48,7 +48,7 @@ def locked(path: Path, what: str) -> Iterator[None]:
 
 
 def _acquired(path: Path, what: str) -> IO[str]:
-    """Of a file that is still there: its last holder may have removed it meanwhile."""
+    """The lock of a file that is still there: its last holder may have removed it."""
     while True:
         file = _opened(path, what)
         try:

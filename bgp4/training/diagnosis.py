@@ -22,7 +22,7 @@ USUAL = 6.0
 
 
 def coordinate_names(model: BoltzmannGenerator, topology: mdtraj.Topology) -> list[str]:
-    """Of the columns of x, such as `angle ACE1-H1, ACE1-CH3, ACE1-H2`."""
+    """Names of the columns of x, such as `angle ACE1-H1, ACE1-CH3, ACE1-H2`."""
     zmatrix, atoms = model.coordinates.zmatrix, list(topology.atoms)
     kinds: dict[str, Sequence[tuple[int, ...]]] = {
         "bond": zmatrix.bonds,

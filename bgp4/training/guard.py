@@ -24,7 +24,7 @@ EMPTY_STEPS = 10
 """So many steps in a row without a gradient, zero or not finite, are divergence as well."""
 
 SHORTEST = 0.1
-"""Of a step, in units of its full length."""
+"""Shortest step, in units of its full length."""
 
 
 @dataclass
@@ -99,5 +99,5 @@ class Guard:
 
 
 def _share(n: int) -> float:
-    """Of the n-th value in a running mean."""
+    """Weight of the n-th value in a running mean."""
     return max(1 / REMEMBERED_STEPS, 1 / n)

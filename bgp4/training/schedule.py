@@ -76,7 +76,7 @@ class Schedule:
         return sum(self.lengths.values())
 
     def last_step(self, phase: Phase) -> int:
-        """Of a phase; of an empty one, that of the phase before."""
+        """Last step of a phase; for an empty phase, that of the phase before."""
         return sum(self.lengths[name] for name in PHASES[: PHASES.index(phase) + 1])
 
     @property
@@ -85,7 +85,7 @@ class Schedule:
         return self.made_up or self.data_k != self.final_k
 
     def phase(self, step: int) -> Phase:
-        """Of a step."""
+        """Phase of a step."""
         return next((phase for phase in PHASES if step <= self.last_step(phase)), "kl")
 
     def evaluates(self, step: int) -> bool:
@@ -123,7 +123,7 @@ class Schedule:
         return 0.0 if self.data_apart else 1 - energy_weight
 
     def temperature_k(self, step: int) -> float:
-        """Of the ensemble that a step learns, K; from one to the other in equal ratios."""
+        """Temperature that a step learns, K; it goes from one to the other in equal ratios."""
         done, annealing = step - self.last_step("ml"), self.lengths["anneal"]
         if done <= 0:
             return self.data_k

@@ -346,7 +346,7 @@ class Trainer:
         return ", ".join(_notes(heldout, ess, kelvin if phase == "anneal" else None))
 
     def _count_energies(self) -> None:
-        """Of all ranks."""
+        """Add up the energies of all ranks."""
         energy, counters = self.energy, self.counters
         counts = self.ranks.total(
             energy.n_evaluations, energy.n_rejected, energy.n_replaced_workers

@@ -35,7 +35,7 @@ RECENT = 20
 """Losses and ESS are means over so many steps."""
 
 POINTS = 200
-"""Of each curve; twice as many are thinned to every other one."""
+"""Points of each curve; twice as many are thinned to every other one."""
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 
@@ -229,7 +229,7 @@ class TrainingView:
         return self.schedule.phase(max(self.step, 1)) == "ml" or not self.schedule.data_apart
 
     def heldout(self) -> str:
-        """Of the last evaluation, where held-out frames are of what is learned."""
+        """Held-out log-likelihood of the last evaluation, if frames are what is learned."""
         if not self.frames_serve():
             return "no frames of this temperature"
         return _number(self.history.last.get("heldout_log_likelihood"), "{:.2f}")
@@ -266,7 +266,7 @@ class TrainingView:
 
 
 def _means(values: Sequence[float], n: int) -> list[float]:
-    """Of n parts, in order."""
+    """Means of n parts, in order."""
     bounds = [round(i * len(values) / n) for i in range(n + 1)]
     parts = [values[a:b] for a, b in pairwise(bounds)]
     return [sum(part) / len(part) for part in parts]

@@ -50,12 +50,12 @@ class Window:
         self._samples, self._counted = [], (0, 0)
 
     def mean(self, name: str) -> float:
-        """Of one of `NUMBERS` over the steps where it is finite; NaN where it never is."""
+        """Mean of one of `NUMBERS` over the steps where it is finite; NaN where it never is."""
         finite = [value for value in self._column(name) if math.isfinite(value)]
         return sum(finite) / len(finite) if finite else math.nan
 
     def largest(self, name: str) -> float:
-        """Of one of `NUMBERS`."""
+        """Largest value of one of `NUMBERS`."""
         return max(self._column(name))
 
     def ess(self) -> float:

@@ -37,7 +37,7 @@ SHA256 = {
         "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"
     ),
 }
-"""Of the unpacked files: packing the same digits again changes the rest."""
+"""SHA-256 of the unpacked files: packing the same digits again changes the rest."""
 
 TIMEOUT_S = 30
 

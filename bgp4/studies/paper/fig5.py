@@ -103,7 +103,7 @@ def _residues(traces: list[Trace]) -> tuple[float, float]:
 
 
 def _final_error(traces: list[Trace]) -> float:
-    """Of |det|, relative; float32 through a |det| of 1e-60, never computed anew."""
+    """Relative error of |det|, in float32 through a |det| of 1e-60, never recomputed."""
     return max(float(abs(np.expm1(t.logabsdet[-1] - t.true_logabsdet[-1]))) for t in traces)
 
 

@@ -183,7 +183,7 @@ class Direct(nn.Module):
         return sign, logabsdet
 
     def residual(self) -> float:
-        """Of a stored inverse, max |A A^-1 - I|."""
+        """Residual of a stored inverse, max |A A^-1 - I|."""
         return 0.0
 
 

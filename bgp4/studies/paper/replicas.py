@@ -126,7 +126,7 @@ def _cross_entropy(
     logits: Tensor,  # (replicas, batch, classes)
     labels: Tensor,  # (replicas, batch)
 ) -> Tensor:
-    """Of each replica, (replicas,)."""
+    """Cross-entropy of each replica, (replicas,)."""
     return F.cross_entropy(logits.transpose(1, 2), labels, reduction="none").mean(1)
 
 
