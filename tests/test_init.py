@@ -36,8 +36,8 @@ def test_a_pdb_file(pdb, capsys) -> None:
     out = capsys.readouterr().out
     for words in (
         "my.pdb: 42 atoms, 41 bonds, ACE1 ALA2 ALA3 ALA4 NME5",
-        "stereocentres, whose hands stay as they are: ALA2-CA, ALA3-CA, ALA4-CA",
-        "every force is known",
+        "stereocentres, whose chirality is kept: ALA2-CA, ALA3-CA, ALA4-CA",
+        "every force is supported",
         "wrote my.yaml; next: bgp4 simulate --config my.yaml",
     ):
         assert words in out
@@ -107,7 +107,8 @@ def test_a_test_system_and_another_temperature(in_tmp) -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_a_force_field_that_only_openmm_knows(pdb, capsys) -> None:
     initialised(pdb, forcefield=("amber14-all.xml", "implicit/gbn2.xml"))
-    assert "by OpenMM, slower: batches do not know a CustomGBForce" in capsys.readouterr().out
+    words = "by OpenMM, which is slower: batches do not support a CustomGBForce"
+    assert words in capsys.readouterr().out
     settings = load_config("my.yaml").simulate
     assert settings.platform in ("Reference", "CPU")
 

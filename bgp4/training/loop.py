@@ -116,7 +116,7 @@ def _say_temperatures(config: Config, frames: Frames) -> None:
         )
     else:
         log.info(
-            "from %g K, the frames', to %g K by energies alone", schedule.data_k, schedule.final_k
+            "from the frames' %g K to %g K by energies alone", schedule.data_k, schedule.final_k
         )
 
 

@@ -404,7 +404,7 @@ def test_data_of_another_temperature_are_walked_away_from(smoke_config, tmp_path
     config = smoke_config.model_copy(update={"temperature_k": 500.0})
     with caplog.at_level("INFO", logger="bgp4"):
         run = train(config, tmp_path / "run", device="cpu")
-    assert "from 1000 K, the frames', to 500 K" in caplog.text
+    assert "from the frames' 1000 K to 500 K" in caplog.text
     assert not [r for r in caplog.records if r.levelname == "WARNING"]
     rows = history(run)
     assert [row["phase"] for row in rows] == ["ml", "ml", "anneal", "anneal", "kl"]
