@@ -116,8 +116,8 @@ def _beside(prmtop: Path) -> Path:
     found = next((path for path in candidates if path.is_file()), None)
     if found is None:
         raise UserInputError(
-            f"init {prmtop}: expected its positions beside it, in {candidates[0].name} for "
-            "example; name the file by --inpcrd"
+            f"init {prmtop}: expected its positions next to it, in {candidates[0].name} for "
+            "example; name the file with --inpcrd"
         )
     return found
 

@@ -91,7 +91,7 @@ def test_amber_files_with_positions_beside(in_tmp) -> None:
     system = load_config("my.yaml").system
     assert (str(system.inpcrd), system.implicit_solvent) == ("guest.inpcrd", "OBC2")
     Path("guest.inpcrd").rename("elsewhere.crd")
-    with pytest.raises(UserInputError, match=r"positions beside it, in guest.inpcrd .*--inpcrd"):
+    with pytest.raises(UserInputError, match=r"positions next to it, in guest.inpcrd .*--inpcrd"):
         initialised("guest.prmtop", "other.yaml")
     initialised("guest.prmtop", "other.yaml", inpcrd=Path("elsewhere.crd"))
     assert not (in_tmp / "third.yaml").exists()
