@@ -113,13 +113,13 @@ def test_unknown_names(models, in_tmp, name: str) -> None:
     with pytest.raises(UserInputError, match="not a run folder") as refused:
         sample_command(Path(name), 20, None, *DEFAULTS)
     assert "\n" not in str(refused.value)
-    assert name == "." or "bundled model (these are: tiny)" in str(refused.value)
+    assert name == "." or "bundled model (bundled: tiny)" in str(refused.value)
     assert not list(in_tmp.iterdir())
 
 
 def test_where_none_is_bundled(in_tmp, monkeypatch) -> None:
     monkeypatch.setattr(bundled, "models_folder", lambda: in_tmp / "nowhere")
-    with pytest.raises(UserInputError, match=r"these are: none"):
+    with pytest.raises(UserInputError, match=r"bundled: none"):
         RunFolder.find(Path("tiny"))
 
 
@@ -140,7 +140,7 @@ def test_a_report_goes_where_o_says(models, in_tmp, capsys, monkeypatch) -> None
 
 def test_no_training_goes_on_from_it(models) -> None:
     before = contents(models)
-    with pytest.raises(UserInputError, match="cannot resume: it holds a trained model alone"):
+    with pytest.raises(UserInputError, match="cannot resume: it holds only a trained model"):
         train_command("ala2_smoke.yaml", models / "tiny", True, "cpu", [])
     assert contents(models) == before
 

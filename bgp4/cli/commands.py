@@ -89,7 +89,7 @@ def sample_command(
     for option, asked in weighing.items():
         if asked and not weights:
             raise UserInputError(
-                f"{option}: there are no energies with --no-weights; leave one out"
+                f"{option}: --no-weights gives no energies; leave one of the two out"
             )
     run = RunFolder.find(run_path)
     from bgp4.sampling.draw import draw_samples
@@ -107,8 +107,8 @@ def sample_command(
         return
     if drawn.ess < SMALL_ESS:
         log.warning(
-            "ESS below %.0f %%: weighted averages rest on a few conformations; train longer, or "
-            "draw more (-n)",
+            "ESS below %.0f %%: weighted averages depend on a few conformations; train longer, or "
+            "draw more samples (-n)",
             100 * SMALL_ESS,
         )
     words = f", ESS {drawn.ess:.2%}, {drawn.n_rejected} rejected" if weights else ""
@@ -129,8 +129,8 @@ def report_command(run_paths: Sequence[Path], output: Path | None) -> None:
     runs = [RunFolder.find(path) for path in run_paths]
     if output is None and len(runs) == 1 and runs[0].is_bundled:
         raise UserInputError(
-            f"report {runs[0].path.name}: a bundled model's folder stays as it is; "
-            "name the report's by -o"
+            f"report {runs[0].path.name}: a bundled model's folder is not changed; "
+            "name the report folder with -o"
         )
     from bgp4.report.collect import collect_run
     from bgp4.report.report import write_report
@@ -199,7 +199,7 @@ def simulate_command(
     output = output or (_reference_path(config) if reference else _simulated_path(config))
     config = config if reference else config.of_data
     if output.suffix not in (".h5", ".hdf5"):
-        raise UserInputError(f"-o {output}: expected a name that ends in .h5")
+        raise UserInputError(f"-o {output}: expected a file name that ends in .h5")
     check_folder(output)
     if not resume:
         refuse_existing(output)
@@ -243,7 +243,7 @@ def _simulate(config: Config, config_name: str, output: Path, resume: bool) -> N
             remove_folder(output)
         raise
     except KeyboardInterrupt:
-        log.info("stopped; go on by --resume")
+        log.info("stopped; continue with --resume")
         raise
     write_trajectory(output, simulation, load_molecule(config.system), config)
     remove_folder(output)
@@ -276,7 +276,7 @@ def _reference_path(config: Config) -> Path:
     if name is None or is_bundled_data(name):
         raise UserInputError(
             f"config key report.reference: expected the file to write, found {name}; "
-            "name one there, or by -o"
+            "name one there, or with -o"
         )
     return Path(name)
 
@@ -286,7 +286,7 @@ def _check_interrupted(folder: Path, config: Config, output: Path) -> None:
     begun = folder / "config.yaml"
     if not begun.is_file():
         raise UserInputError(
-            f"-o {output}: no interrupted simulation is there; begin it without --resume"
+            f"-o {output}: no interrupted simulation is there; start it without --resume"
         )
     from bgp4.dynamics.simulate import FREE_ON_RESUME
 

@@ -27,18 +27,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=True,
     rich_markup_mode=None,
-    epilog="`bgp4` alone says how to begin.",
+    epilog="Run `bgp4` without arguments for the first steps.",
 )
 
 FIRST_STEPS = """\
 bgp4 {version}: Boltzmann generators for molecules
 
-Alanine dipeptide, whose config and data come along (train: minutes):
+Alanine dipeptide, from its bundled config and data (training takes minutes):
   bgp4 train  --config ala2.yaml
   bgp4 sample runs/ala2 -n 10000 -o ala2.pdb
   bgp4 report runs/ala2
 
-The same without training, from the model that comes along:
+The same without training, from the bundled model:
   bgp4 sample ala2 -n 10000 -o ala2.pdb
 
 A molecule of your own, with all hydrogens:
@@ -48,7 +48,7 @@ A molecule of your own, with all hydrogens:
   bgp4 simulate --config my.yaml --reference
   bgp4 report   runs/my
 
-More: bgp4 --help, bgp4 train --help; bgp4 --install-completion for the shell's TAB key
+More: bgp4 --help, bgp4 train --help; bgp4 --install-completion for tab completion
 """
 
 
@@ -107,11 +107,11 @@ def train(
     config: Config,
     run: Annotated[Path | None, typer.Option(help="Run folder; default runs/NAME.")] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the last checkpoint.")
+        bool, typer.Option("--resume", help="Continue from the last checkpoint.")
     ] = False,
     device: Device = "auto",
     tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Event files too, in RUN/tensorboard.")
+        bool, typer.Option("--tensorboard", help="Also write event files to RUN/tensorboard.")
     ] = False,
     overrides: Sets = None,
 ) -> None:
@@ -130,7 +130,8 @@ def sample(
         Path | None,
         typer.Option(
             "-o",
-            help=".h5, .pdb, .dcd or .xtc; default RUN/samples.h5, of a bundled model samples.h5.",
+            help=".h5, .pdb, .dcd or .xtc; default RUN/samples.h5, or samples.h5 for a bundled "
+            "model.",
         ),
     ] = None,
     weights: Annotated[bool, typer.Option(help="Compute energies and log-weights.")] = True,
@@ -140,11 +141,11 @@ def sample(
     ] = None,
     device: Device = "auto",
     check_energies: Annotated[
-        bool, typer.Option("--check-energies", help="Weigh by OpenMM, and compare.")
+        bool, typer.Option("--check-energies", help="Compute weights with OpenMM, and compare.")
     ] = False,
     unbiased: Annotated[
         bool,
-        typer.Option("--unbiased", help="Equal weights, by Metropolis among the flow's samples."),
+        typer.Option("--unbiased", help="Equal weights, by a Metropolis chain."),
     ] = False,
 ) -> None:
     """Generate conformations with energies, densities and weights."""
@@ -187,19 +188,19 @@ def simulate(
         bool,
         typer.Option(
             "--reference",
-            help="Frames to judge by, at temperature_k, instead of those that train the flow; "
-            "default the config's report.reference.",
+            help="Make validation frames at temperature_k, instead of training frames; default "
+            "output the config's report.reference.",
         ),
     ] = False,
     engine: Annotated[
         str | None, typer.Option(help="auto, openmm or batched; default the config's.")
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where a simulation stopped.")
+        bool, typer.Option("--resume", help="Continue an interrupted simulation.")
     ] = False,
     overrides: Sets = None,
 ) -> None:
-    """Run MD or parallel tempering for training data."""
+    """Run MD for training data, or parallel tempering for validation."""
     from bgp4.cli.commands import simulate_command
 
     chosen = [] if engine is None else [f"simulate.engine={engine}"]
@@ -228,9 +229,9 @@ def init(
         Path | None, typer.Option(help="Serialised OpenMM System, instead of a force field.")
     ] = None,
     inpcrd: Annotated[
-        Path | None, typer.Option(help="Positions of a prmtop; default the file beside it.")
+        Path | None, typer.Option(help="Positions for a prmtop; default the file of that name.")
     ] = None,
-    temperature: Annotated[float, typer.Option(help="Of the ensemble, K.")] = 300.0,
+    temperature: Annotated[float, typer.Option(help="Temperature of the ensemble, K.")] = 300.0,
 ) -> None:
     """Write a config for a molecule of your own, and describe it."""
     from bgp4.cli.commands import init_command
@@ -244,7 +245,7 @@ def reproduce(
         list[str], typer.Argument(metavar="FIGURE...", help="fig1 to fig10, or all.")
     ],
     quick: Annotated[
-        bool, typer.Option("--quick", help="Small settings: minutes for all of them.")
+        bool, typer.Option("--quick", help="Small settings: minutes for all figures.")
     ] = False,
     output: Annotated[Path, typer.Option("-o", help="Folder of the figures.")] = Path("figures"),
     data: Annotated[
@@ -252,12 +253,12 @@ def reproduce(
     ] = None,
     download: Annotated[
         bool,
-        typer.Option("--download", help="Fetch these (11 MB) first, into --data or ~/.cache/bgp4."),
+        typer.Option("--download", help="Download them (11 MB) first, to --data or ~/.cache/bgp4."),
     ] = False,
 ) -> None:
     """Make figures of the P4Inv paper, with numbers and verdicts.
 
-    A figure that is there from the same settings and version is kept.
+    A figure made earlier with the same settings and version is kept.
     """
     from bgp4.cli.commands import reproduce_command
 

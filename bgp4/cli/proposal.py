@@ -44,7 +44,7 @@ HOTTEST = 2.5
 """The last temperature of a ladder, in units of the first: what holds at 300 K passes at 750."""
 
 LOG_RATIO = 0.184
-"""Log-ratio of neighbouring temperatures for `LADDER_ATOMS` atoms, with half of the exchanges accepted
+"""Log-ratio of neighbouring temperatures at `LADDER_ATOMS` atoms, with half of the swaps accepted
 (data/README.md); it goes with the inverse root of the number of atoms, as fluctuations do."""
 LADDER_ATOMS = 22
 
@@ -122,8 +122,8 @@ def _beside(prmtop: Path) -> Path:
     found = next((path for path in candidates if path.is_file()), None)
     if found is None:
         raise UserInputError(
-            f"init {prmtop}: expected its positions beside it, in {candidates[0].name} for "
-            "example; name the file by --inpcrd"
+            f"init {prmtop}: expected its positions next to it, in {candidates[0].name} for "
+            "example; name the file with --inpcrd"
         )
     return found
 
@@ -138,15 +138,15 @@ def config_text(config: Config, molecule: Molecule, path: Path) -> str:
 # {molecule.name}, {molecule.n_atoms} atoms
 #   bgp4 simulate --config {path}              MD at {data.temperature_k:g} K: {data.path}
 #   bgp4 train    --config {path}              runs/{name}
-#   bgp4 simulate --config {path} --reference  parallel tempering, to judge by: {reference}
+#   bgp4 simulate --config {path} --reference  parallel tempering, for validation: {reference}
 #   bgp4 report   runs/{name}                       runs/{name}/report/index.html
 {system}{_zmatrix_comment(molecule)}
 temperature_k: {config.temperature_k:g}
 seed: 0
 
 data:
-  path: {data.path}  # or frames of your own, in any format that mdtraj reads
-  temperature_k: {data.temperature_k:g}  # of those frames
+  path: {data.path}  # or your own frames, in any format that mdtraj reads
+  temperature_k: {data.temperature_k:g}  # of these frames
   peptide_bonds: {_peptide_bonds(molecule)}  # trans leaves out frames with a cis peptide bond
 
 model:
@@ -154,8 +154,8 @@ model:
 
 training:
   steps: {_steps(molecule)}
-  energy_fraction: 0.92  # before, likelihood of the frames, while that gets better
-  anneal_fraction: 0.6  # of the steps with energies, on the way to temperature_k
+  energy_fraction: 0.92  # of the steps; likelihood comes first, as long as it improves
+  anneal_fraction: 0.6  # of the steps with energies, spent on cooling to temperature_k
   energy_learning_rate: 1.0e-3
   energy_batch_size: 512
 
@@ -177,7 +177,7 @@ def _peptide_bonds(molecule: Molecule) -> str:
 
 def _zmatrix_comment(molecule: Molecule) -> str:
     rows = (", ".join(map(_quoted, row)) for row in _labels(molecule))
-    head = "  # zmatrix:  # to change it: each atom, and those of its bond, angle and torsion\n"
+    head = "  # zmatrix:  # to change it: each atom with its bond, angle and torsion atoms\n"
     return head + "".join(f"  #   - [{row}]\n" for row in rows)
 
 
@@ -202,7 +202,7 @@ def _simulation(config: Config, molecule: Molecule) -> str:
     shown = ", ".join(f"{k:g}" for k in temperatures)
     lines = [
         "frames: 20000",
-        "stacks: 8  # few, so that each is long: it has to forget where it began",
+        "stacks: 8  # few and long, so that each forgets where it started",
         "equilibration_frames: 200",
         f"temperatures_k: [{shown}]  # of the reference",
     ]
@@ -247,7 +247,7 @@ def description(molecule: Molecule) -> Iterator[str]:
     yield f"rotatable: {', '.join(turning) or 'nothing but methyl groups'}"
     centres = [atom_label(topology, int(row[0])) for row in stereocentres(topology)]
     if centres:
-        yield f"stereocentres, whose hands stay as they are: {', '.join(centres)}"
+        yield f"stereocentres, whose chirality is kept: {', '.join(centres)}"
     yield from _coordinate_lines(molecule)
     yield from _energy_lines(molecule)
 
@@ -256,7 +256,7 @@ def _coordinate_lines(molecule: Molecule) -> Iterator[str]:
     coordinates = InternalCoordinates(molecule.zmatrix)
     q, _ = coordinates(torch.as_tensor(molecule.positions_nm).reshape(1, -1))
     bonds, angles, torsions = (part[0].tolist() for part in coordinates.split(q))
-    yield "internal coordinates: an atom, those of its bond, angle and torsion; nm, degrees"
+    yield "internal coordinates: each atom with its bond, angle and torsion atoms; nm, degrees"
     graph = bond_graph(molecule.topology)
     values = [[], bonds[:1], [bonds[1], angles[0]]]
     values += [list(three) for three in zip(bonds[2:], angles[1:], torsions, strict=True)]
@@ -275,6 +275,6 @@ def _energy_lines(molecule: Molecule) -> Iterator[str]:
     yield f"energy: {at_start:.1f} kJ/mol as given, {lowest:.1f} at the nearest minimum"
     missing = unsupported(molecule)
     if missing is None:
-        yield "energies and MD in batches: every force is known"
+        yield "batched energies and MD: every force is supported"
     else:
-        yield f"energies and MD by OpenMM, slower: batches do not know {missing}"
+        yield f"energies and MD by OpenMM, which is slower: batches do not support {missing}"

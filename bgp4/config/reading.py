@@ -79,14 +79,14 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         if _is_molecule(path):
             raise UserInputError(
-                f"{path}: expected YAML; make a config of it with `bgp4 init {path}`"
+                f"{path}: expected YAML; make a config for it with `bgp4 init {path}`"
             ) from error
         line = " ".join(str(error).split())
         raise UserInputError(f"{path}: expected YAML: {line}") from error
     except OSError as error:
         raise UserInputError(f"{path}: cannot be read: {error.strerror}") from error
     if not isinstance(raw, dict):
-        advice = f"; make a config of it with `bgp4 init {path}`" if _is_molecule(path) else ""
+        advice = f"; make a config for it with `bgp4 init {path}`" if _is_molecule(path) else ""
         raise UserInputError(f"{path}: expected a mapping of config keys{advice}")
     return raw
 
@@ -132,7 +132,7 @@ def refuse_changes(
         if not {key, key.split(".")[0]} & set(free):
             raise UserInputError(
                 f"{what}: cannot resume: config key {key} was {was!r} and is now {now!r}; "
-                f"leave it as it was or {otherwise}"
+                f"set it back or {otherwise}"
             )
 
 

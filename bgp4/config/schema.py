@@ -45,7 +45,7 @@ class Section(BaseModel):
         """True and false are for switches; pydantic would take them for 1 and 0."""
         field = cls.model_fields[str(info.field_name)]
         if isinstance(value, bool) and field.annotation is not bool:
-            raise ValueError("expected no true or false")
+            raise ValueError("expected a value other than true or false")
         return value
 
 
@@ -77,14 +77,14 @@ class SystemConfig(Section):
                 + (" and ".join(sources) or "none")
             )
         if self.prmtop is not None and self.inpcrd is None:
-            raise ValueError("prmtop needs inpcrd beside it, for the start positions")
+            raise ValueError("prmtop also needs inpcrd, for the start positions")
         if self.pdb is not None and bool(self.forcefield) == (self.xml is not None):
             raise ValueError(
                 "pdb needs either forcefield, a list of OpenMM force field XML names, or xml, a "
                 "serialised System"
             )
         if self.xml is not None and self.pdb is None:
-            raise ValueError("xml needs pdb beside it, for atoms, bonds and start positions")
+            raise ValueError("xml also needs pdb, for atoms, bonds and start positions")
         return self
 
     @property
@@ -300,6 +300,6 @@ class Config(Section):
         if data_k != self.temperature_k and self.training.energy_fraction == 0:
             raise ValueError(
                 f"data.temperature_k is {data_k:g}, temperature_k {self.temperature_k:g}: expected "
-                "training.energy_fraction above 0, to go from the one to the other by energies"
+                "training.energy_fraction above 0, to get from one to the other by energies"
             )
         return self

@@ -95,8 +95,7 @@ def load_frames(config: DataConfig, molecule: Molecule) -> Frames:
     if not len(keep):
         n = sum(len(part.positions_nm) for part in parts)
         raise UserInputError(
-            f"config key data.start: no frame of {words} is left from {config.start} on "
-            f"(they have {n})"
+            f"config key data.start: {words} has no frame from {config.start} on (found {n} frames)"
         )
     positions = (
         np.concatenate([p.positions_nm for p in parts])[keep]
@@ -122,7 +121,7 @@ def load_frames(config: DataConfig, molecule: Molecule) -> Frames:
     known = [part.energy_kjmol for part in parts if part.energy_kjmol is not None]
     energy = np.concatenate(known)[keep] if len(known) == len(parts) else None
     if energy is not None and not _of_molecule(energy, positions, molecule):
-        log.warning("%s: the energies in it are not this System's, and not used", words)
+        log.warning("%s: its energies are not those of this System and are ignored", words)
         energy = None
     return Frames(paths, positions, energy, _temperature(parts), n_cis)
 
@@ -140,7 +139,7 @@ def _existing(config: DataConfig) -> list[Path]:
     if not config.paths:
         raise UserInputError(
             "config keys report.reference, data.path: expected frames, found none in either; "
-            "name some in report.reference of the run's config.yaml"
+            "name them in report.reference of the run's config.yaml"
         )
     return [existing_data(name, "data.path") for name in config.paths]
 

@@ -69,7 +69,7 @@ def conformations_from_energy(
     if trans and not all_trans(positions_nm[None], molecule.topology).all():
         raise UserInputError(
             f"config key data.peptide_bonds: expected trans, but {molecule.name} has a cis peptide "
-            "bond at the nearest minimum; set it to any, or give other start positions"
+            "bond at the nearest minimum; set it to any, or use other start positions"
         )
     centre, _ = coordinates(torch.as_tensor(positions_nm).reshape(1, -1))
     circles, n_turns = turning(molecule, coordinates, centre[0], BARRIER_KT * kt)
@@ -107,7 +107,7 @@ def minimised(energy: Energy, molecule: Molecule) -> tuple[float, NDArray[np.flo
     if not np.isfinite(found.fun):
         raise UserInputError(
             f"config key system: the energy of {molecule.name} is not finite near its start "
-            "positions, from where a run without data has to begin"
+            "positions, where a run without data begins"
         )
     return float(found.fun), found.x.reshape(-1, 3)
 

@@ -88,8 +88,8 @@ def _chunks(
     except Exception as error:  # mdtraj's readers raise whatever their libraries do
         if any(word in str(error).lower() for word in ("topology", "atoms", "xyz must be shape")):
             expected = (
-                f"; expected {molecule.n_atoms} atoms; if it has others too, name a file with its "
-                "topology in config key data.topology"
+                f"; expected {molecule.n_atoms} atoms; if it has other atoms too, name a "
+                "topology file in config key data.topology"
             )
         else:
             expected = "; expected a whole trajectory in a format that mdtraj reads"
@@ -110,7 +110,7 @@ def _try_apart(path: Path) -> None:
         if done.returncode >= 0:
             return
         reason = "its reader crashed"
-    raise UserInputError(f"{path}: cannot be read ({reason}): the file is damaged; write it anew")
+    raise UserInputError(f"{path}: cannot be read ({reason}): the file is damaged; write it again")
 
 
 def _suffix(path: Path) -> str:
@@ -145,17 +145,17 @@ def _molecule_alone(path: Path, trajectory: mdtraj.Trajectory, molecule: Molecul
     if starts:
         raise UserInputError(
             f"{path}: expected {molecule.name} once, found it {len(starts)} times; write one of "
-            "them into a file of its own with mdtraj's atom_slice"
+            "them to a separate file with mdtraj's atom_slice"
         )
     if n != width:
         raise UserInputError(
-            f"{path}: expected the {width} atoms of {molecule.name}, found {n}, and not these "
-            f"among them: none follow each other as {_words(molecule.topology)} do"
+            f"{path}: expected the {width} atoms of {molecule.name}, found {n}, without a "
+            f"consecutive run that matches {_words(molecule.topology)}"
         )
     i = next(i for i in range(n) if found[i] != expected[i])
     atoms, own = list(trajectory.topology.atoms), list(molecule.topology.atoms)
     raise UserInputError(
-        f"{path}: atoms in another order than {molecule.name}: atom {i} is {atoms[i]}, "
+        f"{path}: atom order differs from {molecule.name}: atom {i} is {atoms[i]}, "
         f"expected {own[i]}; reorder the trajectory with mdtraj's atom_slice"
     )
 

@@ -130,8 +130,8 @@ class Kept:
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
             raise UserInputError(
-                f"{self.state_path.parent}: cannot go on from it ({reason}); remove the folder and "
-                "begin without --resume"
+                f"{self.state_path.parent}: cannot resume from it ({reason}); remove the folder "
+                "and start without --resume"
             ) from error
 
     def _read(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:

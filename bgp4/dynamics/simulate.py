@@ -47,9 +47,9 @@ log = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
 
 FREE_ON_RESUME = ("data", "model", "training", "energies", "report", "simulate.checkpoint_s")
-"""Config sections and keys that may differ when a simulation goes on: its frames stay the same."""
+"""Config sections and keys that may differ when a simulation is resumed: its frames stay the same."""
 
-GO_ON = "; what it had is kept, go on by --resume"
+GO_ON = "; its progress is saved, continue with --resume"
 
 ROUND_PATIENCE_S = 60.0
 """How long Ctrl-C waits for the end of a round, after which a process saves what it has."""
@@ -177,7 +177,7 @@ def begin_folder(output: Path, config: Config) -> None:
     folder = work_folder(output)
     if any(folder.glob("state_*")):
         raise UserInputError(
-            f"-o {output}: an interrupted simulation is there; go on with it by --resume, or "
+            f"-o {output}: an interrupted simulation is there; continue it with --resume, or "
             f"remove {folder}"
         )
     remove_folder(output)
@@ -203,9 +203,9 @@ def _engine(name: str, molecule: Molecule) -> str:
     except UnsupportedForce as unsupported:
         if name == "batched":
             raise UserInputError(
-                f"config key simulate.engine: batched does not know {unsupported}; use openmm"
+                f"config key simulate.engine: batched does not support {unsupported}; use openmm"
             ) from unsupported
-        log.info("simulating with OpenMM: the batched engine does not know %s", unsupported)
+        log.info("simulating with OpenMM: the batched engine does not support %s", unsupported)
         return "openmm"
     return "batched"
 

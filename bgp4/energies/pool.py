@@ -145,8 +145,8 @@ class WorkerPool:
         self._failures_in_a_row += 1
         if self._failures_in_a_row >= MAX_FAILURES_IN_A_ROW:
             raise RunError(
-                f"OpenMM's workers fail on whatever they are given, {self._failures_in_a_row} "
-                f"times in a row; the last {why.partition(';')[0]}"
+                f"OpenMM's workers fail on any input, {self._failures_in_a_row} times in a "
+                f"row; the last {why.partition(';')[0]}"
             )
         self.children[i].process.kill()
         stop_children([self.children[i]])

@@ -117,9 +117,9 @@ def _batched_serves(
     except UnsupportedForce as unsupported:
         if config.method == "batched":
             raise UserInputError(
-                f"config key energies.method: batched does not know {unsupported}; use openmm"
+                f"config key energies.method: batched does not support {unsupported}; use openmm"
             ) from unsupported
-        log.info("energies from OpenMM's workers: batched ones do not know %s", unsupported)
+        log.info("energies by OpenMM's workers: the batched code does not support %s", unsupported)
         return False
     return True
 

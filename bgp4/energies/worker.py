@@ -30,7 +30,7 @@ def make_context(system_xml: str, platform: str, integrator: Any = None) -> Any:
         openmm.Platform.getPlatform(i).getName() for i in range(openmm.Platform.getNumPlatforms())
     ]
     if platform not in known:
-        raise ValueError(f"unknown OpenMM platform {platform!r}; here are: {', '.join(known)}")
+        raise ValueError(f"unknown OpenMM platform {platform!r}; available: {', '.join(known)}")
     chosen = openmm.Platform.getPlatformByName(platform)
     properties = {"Threads": "1"} if "Threads" in chosen.getPropertyNames() else {}
     if integrator is None:

@@ -53,7 +53,7 @@ def check_solvent(topology: mdtraj.Topology, name: str) -> None:
         raise UserInputError(
             f"config key system: {name} has {len(residues)} residues of solvent "
             f"(first {residues[0]}); "
-            "bgp4 needs one molecule in vacuum or implicit solvent: take the solvent away, and "
+            "bgp4 needs one molecule in vacuum or implicit solvent: remove the solvent, and "
             "add implicit/obc2.xml, for example, to system.forcefield"
         )
 
@@ -70,7 +70,7 @@ def check_topology(topology: mdtraj.Topology, system: Any, name: str) -> None:
         if count > 1:
             raise UserInputError(
                 f"config key system: {name} has {count} atoms named {twice} in residue {residue}; "
-                "give each a name of its own"
+                "give each a unique name"
             )
     _check_masses(topology, system, name)
 
@@ -86,7 +86,7 @@ def _check_masses(topology: mdtraj.Topology, system: Any, name: str) -> None:
         if not heavy and abs(mass - atom.element.mass) > 0.5:
             raise UserInputError(
                 f"config key system: {name} has a particle of {mass:.2f} Da where its structure "
-                f"has {atom} ({atom.element.mass:.2f} Da); give both in one order of atoms"
+                f"has {atom} ({atom.element.mass:.2f} Da); use the same atom order in both"
             )
 
 
@@ -115,7 +115,7 @@ def _large_ring(topology: mdtraj.Topology, ring: list[int], name: str) -> str:
     kind = "a disulfide bridge closes" if len(sulphur) > 1 else "it has"
     return (
         f"config key system: {name}: {kind} a ring of {len(ring)} atoms ({words}, ...); rings of "
-        f"up to {LARGEST_RING} are supported, because nothing but the energy closes a ring"
+        f"up to {LARGEST_RING} are supported, because only the energy closes a ring"
     )
 
 

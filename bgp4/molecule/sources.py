@@ -53,7 +53,7 @@ def _read_testsystem(config: SystemConfig) -> Parametrised:
         )
     if config.implicit_solvent is not None:
         raise UserInputError(
-            "config key system.implicit_solvent: a test system brings its own solvent model; "
+            "config key system.implicit_solvent: a test system has its own solvent model; "
             "use system.prmtop to choose another"
         )
     constraints = None if config.constraints is None else getattr(app, config.constraints)
@@ -105,7 +105,7 @@ def _read_xml(config: SystemConfig) -> Parametrised:
         )
     if config.implicit_solvent or config.constraints:
         raise UserInputError(
-            "config key system.xml: a serialised System is taken as it is; leave out "
+            "config key system.xml: a serialised System is used unchanged; leave out "
             "system.implicit_solvent and system.constraints"
         )
     return Parametrised(system, structure.topology, structure.getPositions(asNumpy=True))
@@ -118,7 +118,7 @@ def _read_sdf(config: SystemConfig) -> Parametrised:
         from openmmforcefields.generators import SMIRNOFFTemplateGenerator
     except ImportError as error:
         raise UserInputError(
-            "config key system.sdf: OpenFF is not installed here; install it by `conda install -c "
+            "config key system.sdf: OpenFF is not installed; install it with `conda install -c "
             "conda-forge openmmforcefields openff-toolkit`, or give a prmtop as system.prmtop"
         ) from error
     path = _existing_path(config.sdf, "system.sdf")
@@ -157,7 +157,7 @@ def _structure(config: SystemConfig) -> Any:
             atom = str(warning.message).partition("(")[2].partition(",")[0]
             raise UserInputError(
                 f"{config.pdb}: two atoms of one residue have the same name: {_one_line(atom)}; "
-                "give each a name of its own"
+                "give each a unique name"
             )
     return structure
 
@@ -173,8 +173,8 @@ def _of_force_field(
 
     if config.implicit_solvent is not None:
         raise UserInputError(
-            "config key system.implicit_solvent: with a force field the solvent model is one of "
-            "system.forcefield, implicit/obc2.xml for example"
+            "config key system.implicit_solvent: with a force field, name the solvent model in "
+            "system.forcefield, for example implicit/obc2.xml"
         )
     try:
         force_field = app.ForceField(*names)

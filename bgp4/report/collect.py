@@ -63,7 +63,8 @@ def collect_run(run: RunFolder, samples_path: Path | None = None) -> RunResult:
     _check_samples(run, path, samples, config.temperature_k)
     if frames.temperature_k not in (None, config.temperature_k):
         log.warning(
-            "%s: compared with MD at %g K, but of %g K; name frames of it in report.reference",
+            "%s: compared with MD at %g K, but the run is at %g K; name frames of that "
+            "temperature in report.reference",
             run.path,
             frames.temperature_k,
             config.temperature_k,
@@ -98,7 +99,7 @@ def collect_run(run: RunFolder, samples_path: Path | None = None) -> RunResult:
 def _check_samples(run: RunFolder, path: Path, samples: Samples, temperature_k: float) -> None:
     """A report is about weights at the run's temperature."""
     named = f"{run.path.name} -o {path}" if run.is_bundled else str(run.path)
-    again = f"; draw them again by `bgp4 sample {named}`"
+    again = f"; draw them again with `bgp4 sample {named}`"
     if np.isnan(samples.energy_kt).all():
         raise UserInputError(f"{path}: expected weights, found samples without{again}")
     attributes = read_attributes(path)

@@ -53,10 +53,11 @@ FIGURES = (
         file="ramachandran.png",
         plot=plot_ramachandran,
         title="Backbone torsions",
-        caption="How often each pair of backbone torsions occurs, as −ln p, a row a residue: dark "
-        "is common, bright rare, and white means that no sample fell there. All panels share one "
-        "colour scale, so equal colours mean equal populations. Look for basins that MD has and "
-        "the samples lack, φ > 0 (right half) above all, and for samples where MD has none.",
+        caption="How often each pair of backbone torsions occurs, as −ln p, one row per residue. "
+        "Dark is common, bright is rare, and white means that no sample fell there. All panels "
+        "share one colour scale, so equal colours mean equal populations. Look for basins that MD "
+        "has and the samples lack, above all φ > 0 (right half), and for samples where MD has "
+        "none.",
         alt="Maps of the joint distribution of phi and psi for MD data, samples and reweighted "
         "samples",
     ),
@@ -74,12 +75,13 @@ FIGURES = (
         file="torsions.png",
         plot=plot_torsions,
         title="All rotatable torsions",
-        caption="The distribution of the torsion about each bond outside rings that turns more "
-        "than a methyl group, each on a scale of its own: grey is MD, the dotted line the samples, "
-        "the solid one the samples by weight. TV, the total variation, is the share of samples "
-        "that would have to move for the two to agree; at its floor it is counting noise alone, "
-        "and MD itself is as uncertain as its halves differ. Look for peaks of MD that the samples "
-        "lack.",
+        caption="The distribution of the torsion about each bond outside rings whose rotation "
+        "moves more than a methyl group, each on its own scale: grey is MD, the dotted line the "
+        "samples, the solid one the samples by weight. TV, the total variation, is the share of "
+        "samples that would have to move for the two to agree; at its floor it is counting noise "
+        "alone, "
+        "and the difference between the halves of MD is MD's own uncertainty. Look for peaks of "
+        "MD that the samples lack.",
         alt="Distributions of every rotatable torsion for MD data, samples and reweighted samples",
     ),
     FigureEntry(
@@ -88,19 +90,19 @@ FIGURES = (
         title="Worst bonds and angles",
         caption="The bonds and angles, up to twelve, whose distributions are the farthest from "
         "MD's, the worst first; all others are closer. Grey is MD, the dotted line the samples, "
-        "the solid one the samples by weight. Shaded at both ends is all that lies beyond 99.8 % "
-        "of the MD frames. TV, the total variation, is counting noise alone where it is at its "
-        "floor, and MD itself is as uncertain as its halves differ.",
+        "the solid one the samples by weight. The shaded ends hold everything outside the central "
+        "99.8 % of the MD frames. TV, the total variation, is counting noise alone at its floor, "
+        "and the difference between the halves of MD is MD's own uncertainty.",
         alt="Distributions of the bonds and angles that differ most between MD data and samples",
     ),
     FigureEntry(
         file="weights.png",
         plot=plot_weights,
         title="Weights",
-        caption="Left: how the weights scatter around the ideal, equal one (dashed). A narrow "
-        "peak is good; a few samples far to the right mean that they decide every average. Right: "
-        "the effective sample size as samples come in. It should settle; a sudden drop is one"
-        " sample of large weight from a region that the flow rarely visits. The dotted line "
+        caption="Left: how the weights scatter around the ideal of equal weights (dashed). A "
+        "narrow peak is good; a few samples far to the right mean that they decide every average. "
+        "Right: the effective sample size as samples are added. It should settle; a sudden drop is "
+        "one sample of large weight from a region that the flow rarely visits. The dotted line "
         "has the largest weights clipped.",
         alt="Histogram of log-weights, and effective sample size over the number of samples",
     ),

@@ -143,14 +143,14 @@ def headlines(metrics: Metrics) -> list[Headline]:
             "Effective sample size",
             percent(get("ess_raw")),
             f"{percent(get('ess_clipped'))} with the largest weights clipped",
-            "What share of the samples counts once each is weighted; 100 % would be perfect.",
+            "Share of the samples that counts once they are weighted; 100 % would be perfect.",
         ),
         Headline(
             "Coverage of MD",
             percent(get("coverage")),
-            f"{percent(get('coverage_expected'))} is what as many perfect samples would reach",
-            "Share of the MD frames in bins that hold a sample; what is missing here, no weight "
-            "brings back.",
+            f"as many perfect samples would reach {percent(get('coverage_expected'))}",
+            "Share of the MD frames in bins that hold a sample; reweighting cannot recover what is "
+            "missing.",
         ),
         _free_energy_headline(metrics)
         if _has_backbone(metrics)
@@ -184,11 +184,11 @@ def _cost_headline(metrics: Metrics) -> Headline:
     if stages.get("sample"):
         took.append(f"{_duration(stages['sample'])} for {metrics['n_samples']:,} samples")
     return Headline(
-        "Cost: energies evaluated",
+        "Cost: energy evaluations",
         NOTHING if evaluations is None else _count(evaluations),
         ", ".join(took) or "wall times unknown",
-        "Energy evaluations of the training, which cost the same wherever they are made, and wall "
-        "times. Each sample takes one more.",
+        "Energy evaluations in training, a cost that does not depend on the machine, and wall "
+        "times. Each sample takes one more evaluation.",
     )
 
 
@@ -224,9 +224,9 @@ def _free_energy_headline(metrics: Metrics) -> Headline:
         "ΔF of φ > 0",
         _with_error(get("delta_f_phi_kt"), get("delta_f_phi_error_kt")),
         f"MD {_with_error(get('delta_f_phi_md_kt'), get('delta_f_phi_md_error_kt'))}; "
-        f"both ends {_with_error(get('delta_f_phi_bar_kt'), get('delta_f_phi_bar_error_kt'))}",
-        "Free energy of the rare φ > 0 side against φ < 0, from the reweighted samples; it "
-        "should agree within the errors with MD's, and with that of samples and MD together.",
+        f"BAR {_with_error(get('delta_f_phi_bar_kt'), get('delta_f_phi_bar_error_kt'))}",
+        "Free energy of the rare φ > 0 side relative to φ < 0, from the reweighted samples; it "
+        "should agree within errors with MD's and with BAR's, which uses both.",
     )
 
 
@@ -238,8 +238,8 @@ def _distance_headlines(metrics: Metrics) -> list[Headline]:
             "Ramachandran total variation",
             format_value("", metrics.get("ramachandran_tv")),
             _floors(metrics, "ramachandran_tv"),
-            "How far the samples' (φ, ψ) map is from MD's, from 0 to 1. At its floor it is as "
-            "good as these data can tell.",
+            "How far the samples' (φ, ψ) map is from MD's, from 0 to 1. At its noise "
+            "floor, these data cannot tell the two apart.",
         )
     ]
 
@@ -252,7 +252,7 @@ def _geometry_headline(metrics: Metrics, kind: str) -> Headline:
         f"largest {format_value('', metrics.get(f'{kind}_tv_max'))}, "
         f"{metrics.get(f'{kind}_tv_max_of') or 'of none'}; {_floors(metrics, f'{kind}_tv')}",
         f"How far the samples' distributions are from MD's, from 0 to 1, the mean over all "
-        f"{kind}s. At its floor it is as good as these data can tell.",
+        f"{kind}s. At its noise floor, these data cannot tell the two apart.",
     )
 
 
@@ -326,7 +326,7 @@ def _not_finite(metrics: Metrics) -> str | None:
 def _rejected(metrics: Metrics) -> str | None:
     rejected, n = metrics["n_rejected"], metrics["n_samples"]
     return (
-        f"{rejected:,} of {n:,} samples were rejected or have 1e6 kT and more; they have "
+        f"{rejected:,} of {n:,} samples were rejected or have 1e6 kT or more; they have "
         "no weight and are left out of the mean energies."
         if rejected > 0.001 * n
         else None
@@ -337,7 +337,7 @@ def _small_ess(metrics: Metrics) -> str | None:
     ess = _number(metrics, "ess_raw")
     return (
         f"The effective sample size is only {percent(ess)}: a few samples decide every "
-        "reweighted number, and its error bar may be too small."
+        "reweighted number, and error bars may be too small."
         if ess < 0.01
         else None
     )
@@ -345,7 +345,7 @@ def _small_ess(metrics: Metrics) -> str | None:
 
 def _one_heavy(metrics: Metrics) -> str | None:
     share = _number(metrics, "max_weight")
-    return f"One single sample holds {percent(share)} of all weight." if share > 0.1 else None
+    return f"A single sample holds {percent(share)} of all weight." if share > 0.1 else None
 
 
 def _lost_mode(metrics: Metrics) -> str | None:
@@ -356,12 +356,12 @@ def _lost_mode(metrics: Metrics) -> str | None:
         case Verdict.LOST:
             return (
                 f"No sample has φ > 0, where MD has {percent(md)}: this mode is lost, the "
-                "effective sample size cannot show it, and ΔF can't be trusted."
+                "effective sample size cannot show it, and ΔF cannot be trusted."
             )
         case Verdict.UNSURE:
             return (
                 f"φ > 0 holds {percent(own)} of the samples, where MD has {percent(md)}, but "
-                "these are too few samples to tell."
+                "there are too few samples to tell."
             )
         case Verdict.UNDER | Verdict.OVER as verdict:
             return f"φ > 0 is {verdict} by a factor of {_off_by(own, md)}."
@@ -374,10 +374,10 @@ def _lost_weight(metrics: Metrics) -> str | None:
         return None  # which says it all
     match metrics["phi_positive_reweighted_verdict"]:
         case Verdict.LOST:
-            return f"No weight is on φ > 0, where MD has {percent(md)}: ΔF can't be trusted."
+            return f"No weight is on φ > 0, where MD has {percent(md)}: ΔF cannot be trusted."
         case Verdict.UNDER | Verdict.OVER as verdict:
             off = _off_by(own, md)
-            return f"By weight φ > 0 is {verdict} by a factor of {off}; ΔF can't be trusted."
+            return f"By weight φ > 0 is {verdict} by a factor of {off}; ΔF cannot be trusted."
     return None
 
 
@@ -405,7 +405,7 @@ def _mirrored(metrics: Metrics) -> str | None:
     raw, weighted = _mirrored_shares(metrics)
     return (
         f"{raw} of the samples have the wrong chirality, {weighted} by weight: reweighted numbers "
-        "mix both hands, which have the same energies."
+        "mix both mirror images, which have the same energies."
     )
 
 

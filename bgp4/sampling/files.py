@@ -51,7 +51,7 @@ def refuse_to_lose(path: Path) -> None:
     """Raise UserInputError if a file of another kind, MD frames or a molecule, would be lost."""
     if path.exists() and not _has_samples(path):
         raise UserInputError(
-            f"-o {path}: the file exists, and bgp4 did not sample it; move it away or name another"
+            f"-o {path}: the file exists and is not a bgp4 sample file; move it or name another"
         )
 
 

@@ -38,7 +38,9 @@ def check_hdf5(path: Path) -> None:
             f"{path}: cannot be read ({what}); expected a whole HDF5 trajectory"
         ) from error
     if reason is not None:
-        raise UserInputError(f"{path}: refused: {reason}; take files from whom you trust")
+        raise UserInputError(
+            f"{path}: refused: {reason}; use only files from sources that you trust"
+        )
 
 
 def _in_group(group: h5py.Group, size: int) -> str | None:
@@ -60,10 +62,10 @@ def _in_group(group: h5py.Group, size: int) -> str | None:
 
 def _in_dataset(dataset: h5py.Dataset, size: int) -> str | None:
     if dataset.external or dataset.is_virtual:
-        return f"{dataset.name} has its values in another file"
+        return f"{dataset.name} stores its values in another file"
     claimed = dataset.size * dataset.dtype.itemsize if dataset.size else 0
     if claimed > MOST_BYTES_PER_BYTE * size:
-        return f"{dataset.name} claims {claimed:,} bytes, of a file of {size:,}"
+        return f"{dataset.name} claims {claimed:,} bytes in a file of {size:,}"
     return _in_attributes(dataset)
 
 

@@ -58,7 +58,7 @@ def _acquired(path: Path, what: str) -> IO[str]:
             file.close()
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK):
                 raise UserInputError(
-                    f"{what}: another bgp4{holder} is writing there; wait until it has ended"
+                    f"{what}: another bgp4{holder} is writing there; wait until it ends"
                 ) from None
             raise
         if _is_file_of(file, path):
@@ -110,7 +110,7 @@ if os.name == "posix":
         except OSError as error:
             if error.errno not in (errno.ENOLCK, errno.ENOTSUP):
                 raise
-            log.warning("%s: this disk has no locks; let one bgp4 alone write here", file.name)
+            log.warning("%s: this disk has no locks; run only one bgp4 that writes here", file.name)
 
 else:
     import msvcrt

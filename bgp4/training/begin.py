@@ -11,7 +11,7 @@ from bgp4.training.run import RunFolder
 __all__ = ["default_run", "train_run"]
 
 FREE_ON_RESUME = ("energies", "report", "training.checkpoint_s", "training.tensorboard")
-"""Config sections and keys that may differ when a training goes on: its result stays the same."""
+"""Config sections and keys that may differ when a training is resumed: its result stays the same."""
 
 
 def default_run(config_name: str) -> Path:
@@ -20,7 +20,7 @@ def default_run(config_name: str) -> Path:
 
 
 def train_run(config: Config, path: Path, resume: bool, device: str) -> RunFolder:
-    """Train a new run, or go on with one that was begun with the same config.
+    """Train a new run, or resume one that was started with the same config.
 
     Raises:
         UserInputError: If the folder, the device or the config won't do.
@@ -28,7 +28,7 @@ def train_run(config: Config, path: Path, resume: bool, device: str) -> RunFolde
     check_device(device)
     if resume:
         old = RunFolder.open(path).config()
-        refuse_changes(old, config, FREE_ON_RESUME, str(path), "begin a new run by --run")
+        refuse_changes(old, config, FREE_ON_RESUME, str(path), "start a new run with --run")
     else:
         RunFolder.refuse_existing(path)
     for name in config.data.paths:

@@ -114,16 +114,16 @@ def load_checkpoint(
     tensors, counters = _read(path)
     if not _with_prefix(tensors, "model."):
         raise UserInputError(
-            f"{path}: cannot resume: it holds a trained model alone, to sample from; "
-            "begin a new run by --run"
+            f"{path}: cannot resume: it holds only a trained model to sample from; "
+            "start a new run with --run"
         )
     load_state(path, model, _with_prefix(tensors, "model."))
     try:
         optimizer.restore(_with_prefix(tensors, "optimizer."))
     except KeyError as error:
         raise UserInputError(
-            f"{path}: cannot resume: an earlier version of bgp4 wrote it, whose optimizer was "
-            "another; begin a new run by --run"
+            f"{path}: cannot resume: an earlier version of bgp4 wrote it, with another "
+            "optimizer; start a new run with --run"
         ) from error
     for name, generator in _named(generators).items():
         generator.set_state(tensors[f"generator.{name}"])

@@ -86,7 +86,8 @@ class RunFolder:
         """Raise UserInputError if a new run can't have this path, before anything is computed."""
         if path.exists() and not cls(path)._was_left_at_once():
             raise UserInputError(
-                f"{path}: the run folder exists; go on with it by --resume or name another by --run"
+                f"{path}: the run folder exists; continue it with --resume or name another with "
+                "--run"
             )
 
     def _was_left_at_once(self) -> bool:
@@ -138,7 +139,7 @@ class RunFolder:
             there = Path("runs") / path
             advice = f"did you mean {there}?" if there.is_dir() else "make a run with `bgp4 train`"
             raise UserInputError(
-                f"{path}: not a run folder, nor a bundled model (these are: {names}); {advice}"
+                f"{path}: not a run folder or a bundled model (bundled: {names}); {advice}"
             )
         return cls.open(bundled)
 

@@ -62,7 +62,7 @@ def _train(
     if config.training.tensorboard and find_spec("tensorboard") is None:
         raise UserInputError(
             "config key training.tensorboard: the tensorboard package is missing; "
-            "install it by pip install 'bgp4[tensorboard]'"
+            "install it with pip install 'bgp4[tensorboard]'"
         )
     if resume:
         _take(RunFolder.open(run.path), ranks, held)
@@ -110,13 +110,13 @@ def _say_temperatures(config: Config, frames: Frames) -> None:
         return
     if schedule.lengths["ml"] == schedule.steps:
         log.warning(
-            "the flow stays at %g K, where %s was simulated: training.energy_fraction is 0",
+            "the flow stays at %g K, the temperature of %s: training.energy_fraction is 0",
             schedule.data_k,
             _words(frames),
         )
     else:
         log.info(
-            "from %g K, the frames', to %g K by energies alone", schedule.data_k, schedule.final_k
+            "from the frames' %g K to %g K by energies alone", schedule.data_k, schedule.final_k
         )
 
 

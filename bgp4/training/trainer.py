@@ -196,7 +196,7 @@ class Trainer:
                 stop = self._save(interrupted())
                 show(step, note, result)
                 if stop:
-                    log.info("stopped after step %d; go on by --resume", step)
+                    log.info("stopped after step %d; continue with --resume", step)
                     raise KeyboardInterrupt
         if self.ranks.is_writer:
             self._finish()
@@ -222,7 +222,7 @@ class Trainer:
         rate = "learning_rate" if phase == "ml" else "energy_learning_rate"
         raise RunError(
             f"loss or gradient not finite in {n} steps in a row, until step {step}: {why}; "
-            f"begin anew with a lower training.{rate}"
+            f"start again with a lower training.{rate}"
         )
 
     def _end_phase_if_done(self, step: int) -> None:
@@ -252,10 +252,10 @@ class Trainer:
         if factor < LEAST_RATE_FACTOR:
             raise RunError(
                 f"step {step}: the training diverges at any learning rate down to "
-                f"{self.rate(step):.2g}; begin anew with a lower training.{rate}"
+                f"{self.rate(step):.2g}; start again with a lower training.{rate}"
             )
         log.warning(
-            "step %d: the training diverges (%s); it goes back to the model of step %d, with %g "
+            "step %d: the training diverges (%s); it returns to the model of step %d, with %g "
             "times the learning rates",
             step,
             self.counters.guard,
@@ -303,7 +303,7 @@ class Trainer:
         except SingularMatrixError as error:
             raise RunError(
                 f"step {step}: a P4 layer's matrix has become singular, or is not finite; "
-                "begin anew with a lower training.learning_rate or training.merge_every"
+                "start again with a lower training.learning_rate or training.merge_every"
             ) from error
         self.counters.step = step
         self.counters.guard.add(math.nan if result.skipped else result.gradient_norm, result.ess)

@@ -36,8 +36,8 @@ def test_a_pdb_file(pdb, capsys) -> None:
     out = capsys.readouterr().out
     for words in (
         "my.pdb: 42 atoms, 41 bonds, ACE1 ALA2 ALA3 ALA4 NME5",
-        "stereocentres, whose hands stay as they are: ALA2-CA, ALA3-CA, ALA4-CA",
-        "every force is known",
+        "stereocentres, whose chirality is kept: ALA2-CA, ALA3-CA, ALA4-CA",
+        "every force is supported",
         "wrote my.yaml; next: bgp4 simulate --config my.yaml",
     ):
         assert words in out
@@ -91,7 +91,7 @@ def test_amber_files_with_positions_beside(in_tmp) -> None:
     system = load_config("my.yaml").system
     assert (str(system.inpcrd), system.implicit_solvent) == ("guest.inpcrd", "OBC2")
     Path("guest.inpcrd").rename("elsewhere.crd")
-    with pytest.raises(UserInputError, match=r"positions beside it, in guest.inpcrd .*--inpcrd"):
+    with pytest.raises(UserInputError, match=r"positions next to it, in guest.inpcrd .*--inpcrd"):
         initialised("guest.prmtop", "other.yaml")
     initialised("guest.prmtop", "other.yaml", inpcrd=Path("elsewhere.crd"))
     assert not (in_tmp / "third.yaml").exists()
@@ -107,7 +107,8 @@ def test_a_test_system_and_another_temperature(in_tmp) -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_a_force_field_that_only_openmm_knows(pdb, capsys) -> None:
     initialised(pdb, forcefield=("amber14-all.xml", "implicit/gbn2.xml"))
-    assert "by OpenMM, slower: batches do not know a CustomGBForce" in capsys.readouterr().out
+    words = "by OpenMM, which is slower: batches do not support a CustomGBForce"
+    assert words in capsys.readouterr().out
     settings = load_config("my.yaml").simulate
     assert settings.platform in ("Reference", "CPU")
 

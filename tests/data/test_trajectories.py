@@ -61,7 +61,7 @@ def test_several_files_and_a_slice(trajectory, alanine, in_tmp) -> None:
     np.testing.assert_allclose(both.positions_nm, trajectory.xyz, atol=1e-6)
     some = frames(alanine, ("a.h5", "b.dcd"), start=4, stop=50, stride=5)
     np.testing.assert_allclose(some.positions_nm, trajectory.xyz[4:50:5], atol=1e-6)
-    with pytest.raises(UserInputError, match=r"data\.start: no frame .* from 60 on \(they have 60"):
+    with pytest.raises(UserInputError, match=r"data\.start: .* has no frame from 60 on \(found 60"):
         frames(alanine, ("a.h5", "b.dcd"), start=60)
 
 
@@ -90,7 +90,7 @@ def test_energies_and_temperatures_of_files(
     assert (mixed.energy_kjmol, mixed.temperature_k) == (None, None)
     with caplog.at_level(logging.WARNING):
         assert frames(alanine, "other.h5").energy_kjmol is None
-    assert "energies in it are not this System's" in caplog.text
+    assert "energies are not those of this System" in caplog.text
 
 
 def test_solvent_is_left_out_and_the_molecule_made_whole(
@@ -121,7 +121,7 @@ def test_a_molecule_that_is_there_twice_or_not_at_all(trajectory, alanine, in_tm
     with pytest.raises(UserInputError, match=r"once, found it 2 times"):
         frames(alanine, "twice.h5")
     trajectory.atom_slice(range(21)).save("part.h5")
-    with pytest.raises(UserInputError, match=r"expected the 22 atoms .*, found 21, and not these"):
+    with pytest.raises(UserInputError, match=r"expected the 22 atoms .*, found 21, without"):
         frames(alanine, "part.h5")
 
 

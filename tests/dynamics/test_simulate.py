@@ -183,7 +183,7 @@ def test_damaged_states_are_said_to_be(chain, tmp_path, damage: str) -> None:
     else:
         path = kept.state_path if damage == "state" else kept.frames_path
         path.write_bytes(path.read_bytes()[:-5])
-    with pytest.raises(UserInputError, match=r"cannot go on from it .*remove the folder"):
+    with pytest.raises(UserInputError, match=r"cannot resume from it .*remove the folder"):
         run_stacks(BatchedReplicas(job.dynamics), job)
 
 

@@ -95,7 +95,7 @@ def test_references_to_other_files(in_tmp, alanine) -> None:
         "values in another file": lambda f: f.create_dataset(
             "coordinates", shape, np.float32, external=[("secret", 0, 12 * 22 * 8)]
         ),
-        "coordinates has its values in another": lambda f: f.create_virtual_dataset(
+        "coordinates stores its values in another": lambda f: f.create_virtual_dataset(
             "coordinates", layout
         ),
     }

@@ -76,7 +76,7 @@ def test_a_coordinate_of_the_data(trainer) -> None:
     name = coordinate_names(made.model, made.molecule.topology)[3]
     why = reason(made)
     assert f"the likelihood (nan: of 450 of 900 frames, {name} is not finite)" in why
-    assert why.endswith("begin anew with a lower training.learning_rate")
+    assert why.endswith("start again with a lower training.learning_rate")
 
 
 def test_a_coordinate_of_the_samples(trainer) -> None:

@@ -176,7 +176,9 @@ def test_a_simulation_process_that_dies(tmp_path) -> None:
         _, err = process.communicate(timeout=60)
     assert process.returncode == 1
     last = err.splitlines()[-1]
-    assert last.startswith("bgp4: error: a simulation process died (SIGKILL); what it had is kept")
+    assert last.startswith(
+        "bgp4: error: a simulation process died (SIGKILL); its progress is saved"
+    )
     assert "Traceback" not in err
     with start(*command, "--resume", cwd=tmp_path) as process:
         before = kept.stat().st_mtime_ns
@@ -184,7 +186,7 @@ def test_a_simulation_process_that_dies(tmp_path) -> None:
             time.sleep(0.02)
         code, err = interrupt(process)
     assert code == 130
-    assert err.splitlines()[-2:] == ["stopped; go on by --resume", "bgp4: interrupted"]
+    assert err.splitlines()[-2:] == ["stopped; continue with --resume", "bgp4: interrupted"]
     assert "Traceback" not in err
 
 

@@ -123,9 +123,9 @@ def test_names_that_are_none(alanine, in_tmp) -> None:
         load_molecule(SystemConfig(testsystem="NoSuch"))
     with pytest.raises(UserInputError, match=r"system.prmtop: no such file: a.prmtop"):
         load_molecule(SystemConfig(prmtop="a.prmtop", inpcrd="a.crd"))
-    with pytest.raises(UserInputError, match="brings its own solvent"):
+    with pytest.raises(UserInputError, match="has its own solvent"):
         load_molecule(SystemConfig(testsystem="AlanineDipeptideImplicit", implicit_solvent="OBC2"))
-    with pytest.raises(UserInputError, match=r"one of system\.forcefield"):
+    with pytest.raises(UserInputError, match=r"in system\.forcefield"):
         load_molecule(
             SystemConfig(pdb="ala2.pdb", forcefield=("amber14-all.xml",), implicit_solvent="OBC2")
         )

@@ -191,7 +191,7 @@ def test_damaged_runs_have_a_report(
     good_run: RunResult, tmp_path: Path, damage: Callable[[RunResult], RunResult]
 ) -> None:
     page = Page(write_report([damage(good_run)], tmp_path))
-    assert "Take care" in page.text
+    assert "Warnings" in page.text
 
 
 @pytest.mark.usefixtures("blank_pictures")
@@ -305,14 +305,14 @@ def test_warnings_name_what_is_off(good_run: RunResult, frames_with: Any) -> Non
     mirrored[:30] *= [1, 1, -1]
     for run, expected in [
         (replace(good_run, sample_positions_nm=collapsed), "No sample has φ > 0"),
-        (replace(good_run, sample_positions_nm=collapsed), "ΔF can't be trusted"),
+        (replace(good_run, sample_positions_nm=collapsed), "ΔF cannot be trusted"),
         (scarce, "φ > 0 is under-sampled by a factor of 6.5: 3.33 %, where MD has 21.8 %."),
         (scarce, "By weight φ > 0 is under-sampled by a factor of "),
         (forced, "φ > 0 is under-sampled by a factor of 6.5"),
-        (weightless, "No weight is on φ > 0, where MD has 21.8 %: ΔF can't be trusted."),
+        (weightless, "No weight is on φ > 0, where MD has 21.8 %: ΔF cannot be trusted."),
         (few_samples, "too few samples to tell"),
         (replace(good_run, sample_positions_nm=mirrored), "10 % of the samples have the wrong"),
-        (one_weight(good_run), "One single sample holds 100 % of all weight"),
+        (one_weight(good_run), "A single sample holds 100 % of all weight"),
         (one_weight(good_run), "The effective sample size is only 0.333 %"),
         (replace(good_run, energy_kt=good_run.energy_kt + 3), "is off by +2."),
         (noise_off_scale(good_run), "Only 0 % of the samples lie below"),
@@ -320,7 +320,7 @@ def test_warnings_name_what_is_off(good_run: RunResult, frames_with: Any) -> Non
         (broken(good_run), "300 of 300 samples were rejected"),
     ]:
         assert expected in words(run)
-    assert "ΔF can't be trusted" not in words(forced)
+    assert "ΔF cannot be trusted" not in words(forced)
 
 
 @for_each(

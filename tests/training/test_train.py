@@ -286,7 +286,7 @@ def test_ctrl_c_saves_the_step_that_it_came_in(
         with pytest.raises(KeyboardInterrupt):
             train(smoke_config, path, device="cpu")
     assert saved_step(RunFolder(path)) == 13
-    assert "stopped after step 13; go on by --resume" in caplog.text
+    assert "stopped after step 13; continue with --resume" in caplog.text
     resumed = train(smoke_config, path, resume=True, device="cpu")
     assert history(resumed) == history(smoke_run)
     same_tensors(resumed.checkpoint_path, smoke_run.checkpoint_path)
@@ -338,7 +338,7 @@ def test_the_checkpoint_of_an_earlier_version(smoke_config, smoke_run, tmp_path)
     }
     _write(run.checkpoint_path, numbered, counters)
     with pytest.raises(
-        UserInputError, match=r"earlier version.*begin a new run by --run"
+        UserInputError, match=r"earlier version.*start a new run with --run"
     ) as caught:
         train(smoke_config, run.path, resume=True, device="cpu")
     assert "\n" not in str(caught.value)
@@ -404,7 +404,7 @@ def test_data_of_another_temperature_are_walked_away_from(smoke_config, tmp_path
     config = smoke_config.model_copy(update={"temperature_k": 500.0})
     with caplog.at_level("INFO", logger="bgp4"):
         run = train(config, tmp_path / "run", device="cpu")
-    assert "from 1000 K, the frames', to 500 K" in caplog.text
+    assert "from the frames' 1000 K to 500 K" in caplog.text
     assert not [r for r in caplog.records if r.levelname == "WARNING"]
     rows = history(run)
     assert [row["phase"] for row in rows] == ["ml", "ml", "anneal", "anneal", "kl"]
@@ -467,7 +467,7 @@ def test_resuming_it_is_exact(
 
 def test_it_is_judged_by_the_reports_reference(from_energies, tmp_path) -> None:
     run = copy_of(from_energies, tmp_path)
-    with pytest.raises(UserInputError, match=r"name some in report\.reference"):
+    with pytest.raises(UserInputError, match=r"name them in report\.reference"):
         collect_run(run)
     assert not run.samples_path.exists(), "it is said before any are drawn"
     text = run.config_path.read_text().replace("reference: null", "reference: ala2_smoke.h5")

@@ -68,7 +68,7 @@ class Explorer {
       this.panels.push({ run, ...panel });
     }
     this.#basins(run, site);
-    this.words.textContent = "Point at a map to read it; click to see a conformation from there.";
+    this.words.textContent = "Hover over a map to read its values; click to see a conformation from there.";
   }
 
   #basins(run, site) {
@@ -100,7 +100,7 @@ class Explorer {
     const target = svg("rect", { width: plot.inner[0], height: plot.inner[1], fill: "transparent", class: "target" }, plot.panel);
     target.addEventListener("click", (event) => this.pick(run, site, [plot.at(event)[0]]));
     this.panels.push({ run, paint() {}, follow() {}, point: (x) => mark.setAttribute("d", `M${plot.x(x)} 0V${plot.inner[1]}`) });
-    this.words.textContent = "Click at the histogram to see a conformation from there.";
+    this.words.textContent = "Click the histogram to see a conformation from there.";
   }
 
   listPanels(run, site) {
@@ -110,7 +110,7 @@ class Explorer {
       const button = html("button", { type: "button" }, list, `${k + 1}`);
       button.addEventListener("click", () => this.pick(run, site, [k]));
     });
-    this.words.textContent = "The samples of the largest weights; choose one to see it beside an MD frame.";
+    this.words.textContent = "The samples with the largest weights; choose one to see it with an MD frame.";
   }
 
   hover(run, site, phi, psi) {

@@ -17,8 +17,8 @@ from bgp4.studies.paper.boxes import arrow, blank, box
 from bgp4.studies.paper.figure import Check, Outcome
 
 CLAIM = (
-    "P4 trains perturbations of the parameters that keep a property of the network, here "
-    "invertibility with inverse and determinant at hand."
+    "P4 trains perturbations of the parameters that preserve a property of the network, here "
+    "invertibility with a known inverse and determinant."
 )
 
 

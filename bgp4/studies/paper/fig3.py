@@ -22,9 +22,9 @@ from bgp4.studies.paper.linear_maps import (
 from bgp4.studies.paper.plots import draw_eigenvalues, draw_losses
 
 CLAIM = (
-    "Training a 32-d positive definite matrix, P4Inv needs as many iterations as the matrix "
-    "itself at N = 1, hardly more at N = 10 and about twice at N = 50; through its inverse it "
-    "converges as well."
+    "Towards a 32-d positive definite matrix, P4Inv needs as many iterations as training the "
+    "matrix directly at N = 1, hardly more at N = 10 and about twice as many at N = 50. Training "
+    "through its inverse converges as well."
 )
 
 

@@ -23,8 +23,8 @@ from bgp4.studies.paper.linear_maps import (
 from bgp4.studies.paper.plots import draw_eigenvalues, draw_losses, draw_residual
 
 CLAIM = (
-    "Training a random rotation of 128 dimensions, P4Inv converges, slower only at the start; its "
-    "eigenvalues go round the origin, and its inverse stays accurate."
+    "Towards a random rotation of 128 dimensions, P4Inv converges and is slower only at the "
+    "start. Its eigenvalues go round the origin, and its inverse stays accurate."
 )
 
 

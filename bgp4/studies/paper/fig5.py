@@ -16,9 +16,9 @@ from bgp4.studies.paper.linear_maps import LinearFit, Trace, fit_all, median_ite
 from bgp4.studies.paper.plots import draw_losses, draw_residual
 
 CLAIM = (
-    "Towards -I in 101 dimensions, whose determinant is -1, P4Inv without penalty converges in a "
-    "similar number of iterations as the matrix itself; the residue of its inverse grows near "
-    "det = 0 and recovers to five decimals."
+    "Towards -I in 101 dimensions, whose determinant is -1, P4Inv without penalty converges in "
+    "about as many iterations as training the matrix directly. The residual of its inverse grows "
+    "near det = 0 and recovers to five decimals."
 )
 
 
@@ -66,9 +66,9 @@ def _checks(traces: dict[str, list[Trace]]) -> tuple[Check, ...]:
         ),
         Check("P4Inv's iterations over direct's, at most 1.5", ratio, ratio <= 1.5),
         Check(
-            "peak residue of the inverse over the final one, above 1", peak / final, peak > final
+            "peak residual of the inverse over the final one, above 1", peak / final, peak > final
         ),
-        Check("final residue of the inverse, at most 1e-5", final, final <= 1e-5),
+        Check("final residual of the inverse, at most 1e-5", final, final <= 1e-5),
         Check("tracked signs of det at the end, all -1", signs, all(s == -1 for s in signs)),
         Check("error of the tracked |det| at the end, at most 1 %", error, error <= 0.01),
         Check(
@@ -111,7 +111,7 @@ def _final_error(traces: list[Trace]) -> float:
 def draw(traces: dict[str, list[Trace]]) -> Figure:
     figure, axes = new_figure(1, 2, 10.5, 4)
     ax, direct, p4 = axes[0, 0], traces["direct"][0], traces["P4Inv"][0]
-    draw_residual(ax, p4, DATA_COLOUR, "residue of the inverse")
+    draw_residual(ax, p4, DATA_COLOUR, "residual of the inverse")
     for i, (name, trace) in enumerate({"direct": direct, "P4Inv": p4}.items()):
         colour, log10 = run_colour(i), np.maximum(trace.logabsdet / np.log(10), -100)
         ax.plot(trace.iteration, 10.0**log10, color=colour, lw=1, label=f"|det|, {name}")

@@ -26,8 +26,8 @@ from bgp4.studies.paper.figure import Check, Outcome
 from bgp4.training.run import RunFolder
 
 CLAIM = (
-    "With P4Inv in place of swaps, the generator's energies lie nearer to those of MD and more of "
-    "its samples below MD's highest energy; both cover the (φ, ψ) map."
+    "With P4Inv in place of swaps, the generator's energies are closer to those of MD, and more "
+    "of its samples are below MD's highest energy. Both cover the (φ, ψ) map."
 )
 
 MIXING = {"RNVP": "swap", "P4Inv": "p4inv"}

@@ -34,8 +34,8 @@ from bgp4.studies.paper.planar import (
 from bgp4.studies.paper.plots import draw_losses
 
 CLAIM = (
-    "In the plane, P4Inv flows trained through their layers' inverse do as well as those trained "
-    "forward; towards a rotation of 128 dimensions, training through the inverse fails."
+    "In the plane, P4Inv flows trained through the inverse of their layers do as well as those "
+    "trained forward. Towards a rotation of 128 dimensions, training through the inverse fails."
 )
 
 

@@ -48,8 +48,8 @@ def check_files(folder: Path) -> None:
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
         raise UserInputError(
-            f"MNIST: {folder}: missing {', '.join(missing)}; name the folder that has them by "
-            "--data DIR, or fetch them (11 MB) by --download"
+            f"MNIST: {folder}: missing {', '.join(missing)}; name their folder with "
+            "--data DIR, or download them (11 MB) with --download"
         )
 
 
