@@ -18,6 +18,7 @@ from bgp4.energies.openmm import OpenMMEnergy
 from bgp4.sampling import draw as draw_module
 from bgp4.sampling.draw import draw_samples
 from bgp4.sampling.files import read_attributes, read_samples
+from bgp4.sampling.request import SampleRequest
 
 N = 60
 README = Path(__file__).parents[1] / "README.md"
@@ -55,7 +56,7 @@ def test_every_name_is_there() -> None:
 
 
 def test_samples_are_those_of_the_command(smoke_run, samples, tmp_path) -> None:
-    drawn = draw_samples(smoke_run, N, tmp_path / "command.h5", seed=4)
+    drawn = draw_samples(smoke_run, tmp_path / "command.h5", SampleRequest(N, seed=4))
     samples.save(tmp_path / "python.h5")
     for ours, expected in zip(
         *(read_samples(tmp_path / f"{name}.h5") for name in ("python", "command")), strict=True
@@ -162,7 +163,9 @@ def test_another_temperature_is_that_of_the_command(
     smoke_run, samples, tmp_path, monkeypatch
 ) -> None:
     monkeypatch.setattr(draw_module, "MIN_EFFECTIVE_SAMPLES", 0)
-    drawn = draw_samples(smoke_run, N, tmp_path / "s.h5", seed=4, temperature_k=1050.0)
+    drawn = draw_samples(
+        smoke_run, tmp_path / "s.h5", SampleRequest(N, seed=4, temperature_k=1050.0)
+    )
     warm = samples.at_temperature(1050.0)
     np.testing.assert_allclose(warm.energy_kt, read_samples(tmp_path / "s.h5").energy_kt)
     np.testing.assert_array_equal(warm.log_prob, samples.log_prob)

@@ -12,16 +12,18 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
-from bgp4.cli.commands import report_command, sample_command, train_command
+from bgp4.cli.report import report_command
+from bgp4.cli.sample import sample_command
+from bgp4.cli.train import train_command
 from bgp4.errors import UserInputError
 from bgp4.sampling.draw import draw_samples
 from bgp4.sampling.files import read_attributes, read_samples
+from bgp4.sampling.request import SampleRequest
 from bgp4.storage import bundled
 from bgp4.training.run import RunFolder
 from tests.conftest import script_module
 
 CHECKOUT = Path(__file__).parents[1]
-DEFAULTS = (True, 0, None, "cpu", False, False)
 
 
 @pytest.fixture(scope="module")
@@ -82,8 +84,8 @@ def test_it_says_nothing_of_the_machine(made, run) -> None:
 
 
 def test_its_samples_are_the_runs(models, run) -> None:
-    draw_samples(run, 30, Path("run.h5"), seed=2)
-    draw_samples(RunFolder.find(Path("tiny")), 30, Path("model.h5"), seed=2)
+    draw_samples(run, Path("run.h5"), SampleRequest(30, seed=2))
+    draw_samples(RunFolder.find(Path("tiny")), Path("model.h5"), SampleRequest(30, seed=2))
     for ours, expected in zip(*map(read_samples, (Path("model.h5"), Path("run.h5"))), strict=True):
         np.testing.assert_array_equal(ours, expected)
     assert read_attributes(Path("model.h5"))["run"] == "tiny"
@@ -91,8 +93,8 @@ def test_its_samples_are_the_runs(models, run) -> None:
 
 def test_sampling_by_name_leaves_the_model_as_it_is(models, in_tmp, capsys) -> None:
     before = contents(models)
-    sample_command(Path("tiny"), 20, Path("s.pdb"), *DEFAULTS)
-    sample_command(Path("tiny"), 20, None, *DEFAULTS)
+    sample_command(Path("tiny"), Path("s.pdb"), SampleRequest(20, device="cpu"))
+    sample_command(Path("tiny"), None, SampleRequest(20, device="cpu"))
     assert "wrote samples.h5 (20 conformations" in capsys.readouterr().out
     assert {p.name for p in in_tmp.iterdir()} == {"s.pdb", "s.weights.csv", "samples.h5"}
     assert contents(models) == before
@@ -111,7 +113,7 @@ def test_a_path_comes_before_a_name(models, in_tmp, run) -> None:
 @pytest.mark.parametrize("name", ["ala3", "README.md", "../models/tiny", "."])
 def test_unknown_names(models, in_tmp, name: str) -> None:
     with pytest.raises(UserInputError, match="not a run folder") as refused:
-        sample_command(Path(name), 20, None, *DEFAULTS)
+        sample_command(Path(name), None, SampleRequest(20, device="cpu"))
     assert "\n" not in str(refused.value)
     assert name == "." or "bundled model (bundled: tiny)" in str(refused.value)
     assert not list(in_tmp.iterdir())

@@ -10,14 +10,13 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from bgp4.cli.completion import complete_config, complete_run
 from bgp4.errors import RunError, UserInputError
-from bgp4.storage.bundled import bundled_configs, bundled_models
 from bgp4.version import __version__
 
 INTERRUPTED = 130
@@ -52,38 +51,13 @@ More: bgp4 --help, bgp4 train --help; bgp4 --install-completion for tab completi
 """
 
 
-def _complete_config(incomplete: str) -> list[str]:
-    """Bundled configs, YAML files, and the folders on the way to these."""
-    names = [name for name in bundled_configs() if name.startswith(incomplete)]
-    return [*names, *_paths(incomplete, lambda path: path.suffix in (".yaml", ".yml"))]
-
-
-def _complete_run(incomplete: str) -> list[str]:
-    """Bundled models, run folders, and the folders on the way to these."""
-    names = [name for name in bundled_models() if name.startswith(incomplete)]
-    return [*names, *_paths(incomplete, lambda path: (path / "config.yaml").is_file())]
-
-
-def _paths(incomplete: str, wanted: Callable[[Path], bool]) -> Iterator[str]:
-    """Paths that go on from what was typed: what is wanted, and folders with a slash."""
-    folder, _, start = incomplete.rpartition("/")
-    where = Path(folder or ("/" if incomplete.startswith("/") else "."))
-    for path in sorted(where.glob("*")):
-        if path.name.startswith(start) and (start or not path.name.startswith(".")):
-            name = incomplete[: len(incomplete) - len(start)] + path.name
-            if wanted(path):
-                yield name
-            elif path.is_dir():
-                yield f"{name}/"
-
-
 Config = Annotated[
     str,
     typer.Option(
         "--config",
         metavar="FILE",
         help="A config file, or the name of a bundled one.",
-        autocompletion=_complete_config,
+        autocompletion=complete_config,
     ),
 ]
 Sets = Annotated[
@@ -97,7 +71,7 @@ Run = Annotated[
     Path,
     typer.Argument(
         help="Run folder that `bgp4 train` made, or a bundled model's name.",
-        autocompletion=_complete_run,
+        autocompletion=complete_run,
     ),
 ]
 
@@ -116,7 +90,7 @@ def train(
     overrides: Sets = None,
 ) -> None:
     """Train a flow on a molecule's MD frames and energies."""
-    from bgp4.cli.commands import train_command
+    from bgp4.cli.train import train_command
 
     chosen = ["training.tensorboard=true"] if tensorboard else []
     train_command(config, run, resume, device, [*(overrides or []), *chosen])
@@ -149,9 +123,11 @@ def sample(
     ] = False,
 ) -> None:
     """Generate conformations with energies, densities and weights."""
-    from bgp4.cli.commands import sample_command
+    from bgp4.cli.sample import sample_command
+    from bgp4.sampling.request import SampleRequest
 
-    sample_command(run, n, output, weights, seed, temperature, device, check_energies, unbiased)
+    request = SampleRequest(n, weights, seed, temperature, device, check_energies, unbiased)
+    sample_command(run, output, request)
 
 
 @app.command()
@@ -161,7 +137,7 @@ def report(
         typer.Argument(
             metavar="RUN...",
             help="Run folders or bundled models, one or several.",
-            autocompletion=_complete_run,
+            autocompletion=complete_run,
         ),
     ],
     output: Annotated[
@@ -172,7 +148,7 @@ def report(
 
     It writes metrics.json, figures and index.html.
     """
-    from bgp4.cli.commands import report_command
+    from bgp4.cli.report import report_command
 
     report_command(runs, output)
 
@@ -201,7 +177,7 @@ def simulate(
     overrides: Sets = None,
 ) -> None:
     """Run MD for training data, or parallel tempering for validation."""
-    from bgp4.cli.commands import simulate_command
+    from bgp4.cli.simulate import simulate_command
 
     chosen = [] if engine is None else [f"simulate.engine={engine}"]
     simulate_command(config, output, resume, [*(overrides or []), *chosen], reference)
@@ -234,7 +210,7 @@ def init(
     temperature: Annotated[float, typer.Option(help="Temperature of the ensemble, K.")] = 300.0,
 ) -> None:
     """Write a config for a molecule of your own, and describe it."""
-    from bgp4.cli.commands import init_command
+    from bgp4.cli.initialise import init_command
 
     init_command(molecule, output, tuple(forcefield or ()), xml, inpcrd, temperature)
 
@@ -260,7 +236,7 @@ def reproduce(
 
     A figure made earlier with the same settings and version is kept.
     """
-    from bgp4.cli.commands import reproduce_command
+    from bgp4.cli.reproduce import reproduce_command
 
     reproduce_command(figures, output, quick, data, download)
 
@@ -278,12 +254,12 @@ def bench(
     run: Annotated[
         Path,
         typer.Option(
-            help="Trained run or bundled model, for sampling.", autocompletion=_complete_run
+            help="Trained run or bundled model, for sampling.", autocompletion=complete_run
         ),
     ] = Path("runs/ala2"),
 ) -> None:
     """Measure speeds side by side, in one run on this machine."""
-    from bgp4.cli.commands import bench_command
+    from bgp4.cli.bench import bench_command
 
     bench_command(what, output, run)
 

@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
 
 FREE_ON_RESUME = ("data", "model", "training", "energies", "report", "simulate.checkpoint_s")
-"""Config sections and keys that may differ when a simulation is resumed: its frames stay the same."""
+"""Config sections and keys that may differ when a simulation is resumed: no frame changes."""
 
 GO_ON = "; its progress is saved, continue with --resume"
 

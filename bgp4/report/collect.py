@@ -22,6 +22,7 @@ from bgp4.report.result import RunResult
 from bgp4.sampling.draw import draw_samples
 from bgp4.sampling.files import read_attributes, read_samples
 from bgp4.sampling.generate import Samples, TrainedRun, load_trained
+from bgp4.sampling.request import SampleRequest
 from bgp4.storage.lock import locked_output
 from bgp4.training.run import RunFolder
 from bgp4.units import kjmol_to_kt
@@ -57,7 +58,7 @@ def collect_run(run: RunFolder, samples_path: Path | None = None) -> RunResult:
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         with locked_output(path):
-            draw_samples(run, config.report.samples, path, seed=config.seed)
+            draw_samples(run, path, SampleRequest(config.report.samples, seed=config.seed))
     started = time.perf_counter()
     samples = read_samples(path)
     _check_samples(run, path, samples, config.temperature_k)

@@ -20,6 +20,7 @@ from bgp4.parallel.progress import progress
 from bgp4.parallel.ranks import ALONE, Ranks, joined
 from bgp4.sampling.files import check_format, write_samples
 from bgp4.sampling.generate import Samples, TrainedRun, generate, load_trained
+from bgp4.sampling.request import SampleRequest
 from bgp4.sampling.unbiased import START, ChainStatistics, MetropolisChain
 from bgp4.statistics.weights import effective_sample_size
 from bgp4.training.run import RunFolder
@@ -48,25 +49,12 @@ class Drawn(NamedTuple):
     chain: ChainStatistics | None = None
 
 
-def draw_samples(
-    run: RunFolder,
-    n: int,
-    output: Path,
-    weights: bool = True,
-    seed: int = 0,
-    temperature_k: float | None = None,
-    device: str = "auto",
-    check_energies: bool = False,
-    unbiased: bool = False,
-) -> Drawn:
-    """Sample a run's best model into a file, with weights at a temperature (the run's if None).
+def draw_samples(run: RunFolder, output: Path, request: SampleRequest) -> Drawn:
+    """Sample a run's best model into a file.
 
-    The n conformations are the flow's samples or, where `unbiased`, the states of a Metropolis
-    chain among these, which have equal weights (see `bgp4.sampling.unbiased`).
-
-    Weights are of batched float64 energies where these serve, else of OpenMM's; with
-    `check_energies` of OpenMM's, and the two are compared. Of several ranks all sample and one
-    writes; the others leave no files.
+    Weights are of batched float64 energies where these serve, else of OpenMM's; where they are to
+    be checked, of OpenMM's, and the two are compared. Of several ranks all sample and one writes;
+    the others leave no files.
 
     Raises:
         UserInputError: If the output's format or folder won't do, if the weights at another
@@ -81,28 +69,30 @@ def draw_samples(
             log_weights.append(chunk.strict_log_weight)
             report(sum(map(len, log_weights)), "")
             yield chunk
-        if weights and kelvin != trained.config.temperature_k:
+        if request.weights and kelvin != trained.config.temperature_k:
             refuse_without_overlap(np.concatenate(log_weights), kelvin)
 
     with ExitStack() as stack:
-        ranks = stack.enter_context(joined(device))
+        ranks = stack.enter_context(joined(request.device))
         trained = load_trained(run, ranks.device)
-        kelvin = trained.config.temperature_k if temperature_k is None else temperature_k
+        kelvin = (
+            trained.config.temperature_k if request.temperature_k is None else request.temperature_k
+        )
         energy = (
-            stack.enter_context(energy_of_weights(trained, kelvin, check_energies, ranks))
-            if weights
+            stack.enter_context(energy_of_weights(trained, kelvin, request.check_energies, ranks))
+            if request.weights
             else None
         )
-        chain = MetropolisChain(np.random.default_rng(seed)) if unbiased else None
-        n_proposals = n + START if chain else n
+        chain = MetropolisChain(np.random.default_rng(request.seed)) if request.unbiased else None
+        n_proposals = request.n + START if chain else request.n
         report = stack.enter_context(progress("sampling", n_proposals, ranks.is_writer))
-        chunks = generate(trained.model, n_proposals, seed, energy, ranks)
+        chunks = generate(trained.model, n_proposals, request.seed, energy, ranks)
         attributes = {
             "temperature_k": kelvin,
-            "seed": seed,
+            "seed": request.seed,
             "run": run.path.name,
             "energies": type(energy).__name__ if energy else "none",
-            "unbiased": unbiased,
+            "unbiased": request.unbiased,
         }
         if ranks.is_writer:
             drawn = chain.states(kept(chunks)) if chain else kept(chunks)
@@ -116,7 +106,7 @@ def draw_samples(
                 sample_energy=attributes["energies"],
                 wall_time_s={"sample": round(time.perf_counter() - started, 1)},
             )
-    weighted = weights and ranks.is_writer
+    weighted = request.weights and ranks.is_writer
     ess = _ess(np.concatenate(log_weights)) if weighted else float("nan")
     difference = energy.largest_difference_kt if isinstance(energy, CheckedEnergy) else math.nan
     statistics = chain.statistics if chain and files else None

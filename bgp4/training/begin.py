@@ -11,7 +11,7 @@ from bgp4.training.run import RunFolder
 __all__ = ["default_run", "train_run"]
 
 FREE_ON_RESUME = ("energies", "report", "training.checkpoint_s", "training.tensorboard")
-"""Config sections and keys that may differ when a training is resumed: its result stays the same."""
+"""Config sections and keys that may differ when a training is resumed: no result changes."""
 
 
 def default_run(config_name: str) -> Path:

@@ -646,9 +646,9 @@ def test_a_small_effective_sample_size_is_said(
     in_tmp, call, smoke_run, caplog, monkeypatch
 ) -> None:
     draw = ("sample", str(smoke_run.path), "-n", "50", "-o", "s.h5")
-    monkeypatch.setattr("bgp4.cli.commands.SMALL_ESS", 0.0)
+    monkeypatch.setattr("bgp4.cli.sample.SMALL_ESS", 0.0)
     assert call(*draw).code == 0
     assert "ESS below" not in caplog.text
-    monkeypatch.setattr("bgp4.cli.commands.SMALL_ESS", 1.1)
+    monkeypatch.setattr("bgp4.cli.sample.SMALL_ESS", 1.1)
     assert call(*draw).code == 0
     assert "a few conformations" in caplog.text

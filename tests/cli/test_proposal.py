@@ -10,7 +10,7 @@ import pytest
 import yaml
 from openmmtools.testsystems import get_data_filename
 
-from bgp4.cli.commands import init_command
+from bgp4.cli.initialise import init_command
 from bgp4.cli.proposal import config_text, description, ladder, proposed_config
 from bgp4.config import load_config
 from bgp4.errors import UserInputError

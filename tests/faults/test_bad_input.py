@@ -27,6 +27,7 @@ from bgp4.report.collect import read_history
 from bgp4.sampling.draw import draw_samples
 from bgp4.sampling.files import read_attributes, read_samples
 from bgp4.sampling.generate import load_trained
+from bgp4.sampling.request import SampleRequest
 from bgp4.storage.bundled import find_data
 from bgp4.training.run import RunFolder
 from tests.for_each import for_each
@@ -210,7 +211,7 @@ def files(alanine, smoke_frames, smoke_run, tmp_path_factory) -> dict[str, tuple
     found |= structures(folder)
     copy = RunFolder(folder / "run")
     shutil.copytree(smoke_run.path, copy.path)
-    draw_samples(copy, 50, copy.samples_path)
+    draw_samples(copy, copy.samples_path, SampleRequest(50))
     found["samples.h5"] = (copy.samples_path.read_bytes(), read_sample_file)
     names = ("config.yaml", "molecule.json", "checkpoint.safetensors", "run.json", "history.csv")
     for name in names:

@@ -11,8 +11,12 @@ import pytest
 from crash import environment, remaining, start
 from safetensors.torch import load_file
 
-from bgp4.cli.commands import report_command, sample_command, simulate_command, train_command
+from bgp4.cli.report import report_command
+from bgp4.cli.sample import sample_command
+from bgp4.cli.simulate import simulate_command
+from bgp4.cli.train import train_command
 from bgp4.errors import UserInputError
+from bgp4.sampling.request import SampleRequest
 from bgp4.storage.lock import LOCK, locked_folder, locked_output
 from bgp4.training.run import RunFolder
 
@@ -76,7 +80,7 @@ def test_where_nothing_can_be_written(tmp_path) -> None:
 
 
 def sample(run: Path, output: Path | None) -> None:
-    sample_command(run, 20, output, True, 0, None, "cpu", False, False)
+    sample_command(run, output, SampleRequest(20, device="cpu"))
 
 
 def test_nobody_else_writes_into_a_run_that_trains(tmp_path, monkeypatch) -> None:

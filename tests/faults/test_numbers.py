@@ -148,7 +148,7 @@ def test_the_command_says_it_in_one_line(monkeypatch, capsys) -> None:
     def fail(*_: object) -> None:
         raise RunError("loss not finite")
 
-    monkeypatch.setattr("bgp4.cli.commands.train_command", fail)
+    monkeypatch.setattr("bgp4.cli.train.train_command", fail)
     monkeypatch.setattr(sys, "argv", ["bgp4", "train", "--config", "x"])
     with pytest.raises(SystemExit) as stopped:
         main()

@@ -28,6 +28,7 @@ from bgp4.errors import UserInputError
 from bgp4.parallel.ranks import ALONE, Ranks
 from bgp4.sampling.draw import draw_samples
 from bgp4.sampling.files import read_samples
+from bgp4.sampling.request import SampleRequest
 from bgp4.training import train as training
 from bgp4.training.run import RunFolder
 from bgp4.training.train import train
@@ -201,7 +202,9 @@ def test_two_processes_draw_the_samples_of_one(alone, tmp_path, unbiased: bool) 
     assert done.code == 0, done.err
     assert done.out.count("wrote two.h5 (2200 conformations") == 1
     assert [p.name for p in tmp_path.iterdir()] == ["two.h5"]
-    draw_samples(alone, 2200, tmp_path / "one.h5", seed=4, device="cpu", unbiased=unbiased)
+    draw_samples(
+        alone, tmp_path / "one.h5", SampleRequest(2200, seed=4, device="cpu", unbiased=unbiased)
+    )
     ours, expected = read_samples(tmp_path / "two.h5"), read_samples(tmp_path / "one.h5")
     for values, by_one in zip(ours, expected, strict=True):
         assert (values == by_one).all()

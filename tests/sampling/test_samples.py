@@ -19,6 +19,7 @@ from bgp4.sampling import generate as generate_module
 from bgp4.sampling.draw import draw_samples
 from bgp4.sampling.files import read_samples, sidecar
 from bgp4.sampling.generate import Samples, generate, load_trained
+from bgp4.sampling.request import SampleRequest
 from bgp4.training.run import RunFolder
 
 N = 60
@@ -31,7 +32,7 @@ def folder(smoke_run, tmp_path_factory) -> Path:
     """N samples of one seed in every format."""
     made = tmp_path_factory.mktemp("samples")
     for suffix in PRECISION_NM:
-        drawn = draw_samples(smoke_run, N, made / f"s{suffix}", seed=4)
+        drawn = draw_samples(smoke_run, made / f"s{suffix}", SampleRequest(N, seed=4))
         assert all(file.is_file() for file in drawn.files)
     return made
 
@@ -107,8 +108,8 @@ def test_reading_back(folder, fields) -> None:
 
 def test_the_same_seed_draws_the_same(smoke_run, folder, tmp_path) -> None:
     first = read_samples(folder / "s.h5")
-    draw_samples(smoke_run, N, tmp_path / "same.h5", weights=False, seed=4)
-    draw_samples(smoke_run, N, tmp_path / "other.h5", weights=False, seed=5)
+    draw_samples(smoke_run, tmp_path / "same.h5", SampleRequest(N, weights=False, seed=4))
+    draw_samples(smoke_run, tmp_path / "other.h5", SampleRequest(N, weights=False, seed=5))
     same, other = read_samples(tmp_path / "same.h5"), read_samples(tmp_path / "other.h5")
     np.testing.assert_array_equal(same.positions_nm, first.positions_nm)
     np.testing.assert_array_equal(same.log_prob, first.log_prob)
@@ -118,7 +119,7 @@ def test_the_same_seed_draws_the_same(smoke_run, folder, tmp_path) -> None:
 def test_chunks_are_joined(smoke_run, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(generate_module, "CHUNK", 25)
     for suffix in (".h5", ".xtc"):
-        draw_samples(smoke_run, N, tmp_path / f"s{suffix}", weights=False)
+        draw_samples(smoke_run, tmp_path / f"s{suffix}", SampleRequest(N, weights=False))
     samples = read_samples(tmp_path / "s.h5")
     assert len(np.unique(samples.log_prob)) == len(samples.positions_nm) == N
     with mdtraj.formats.XTCTrajectoryFile(str(tmp_path / "s.xtc")) as file:
@@ -128,7 +129,9 @@ def test_chunks_are_joined(smoke_run, tmp_path, monkeypatch) -> None:
 
 
 def test_openmm_judges_where_it_is_asked_to(smoke_run, fields, tmp_path) -> None:
-    drawn = draw_samples(smoke_run, N, tmp_path / "s.h5", seed=4, check_energies=True)
+    drawn = draw_samples(
+        smoke_run, tmp_path / "s.h5", SampleRequest(N, seed=4, check_energies=True)
+    )
     with h5py.File(tmp_path / "s.h5") as file:
         energy_kt = file["bgp4/energy_kt"][:]
     possible = energy_kt < 1e3
@@ -137,7 +140,7 @@ def test_openmm_judges_where_it_is_asked_to(smoke_run, fields, tmp_path) -> None
 
 
 def test_without_weights(smoke_run, tmp_path) -> None:
-    drawn = draw_samples(smoke_run, 10, tmp_path / "s.h5", weights=False)
+    drawn = draw_samples(smoke_run, tmp_path / "s.h5", SampleRequest(10, weights=False))
     samples = read_samples(tmp_path / "s.h5")
     assert np.isnan(drawn.ess)
     assert np.isnan(samples.energy_kt).all()
@@ -147,7 +150,7 @@ def test_without_weights(smoke_run, tmp_path) -> None:
 
 def test_weights_at_another_temperature(smoke_run, fields, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(draw_module, "MIN_EFFECTIVE_SAMPLES", 0)
-    draw_samples(smoke_run, N, tmp_path / "warm.h5", seed=4, temperature_k=1050.0)
+    draw_samples(smoke_run, tmp_path / "warm.h5", SampleRequest(N, seed=4, temperature_k=1050.0))
     warm = read_samples(tmp_path / "warm.h5")
     ordinary = fields["energy_kt"] < REJECTED_ENERGY_KT
     np.testing.assert_allclose(
@@ -162,7 +165,7 @@ def test_weights_at_another_temperature(smoke_run, fields, tmp_path, monkeypatch
 
 def test_a_temperature_without_overlap_is_refused(smoke_run, tmp_path) -> None:
     with pytest.raises(UserInputError, match=r"--temperature 100: .*does not overlap.* ESS"):
-        draw_samples(smoke_run, N, tmp_path / "cold.h5", temperature_k=100.0)
+        draw_samples(smoke_run, tmp_path / "cold.h5", SampleRequest(N, temperature_k=100.0))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -195,13 +198,13 @@ def test_an_error_on_the_way_leaves_no_file(smoke_run, tmp_path, monkeypatch) ->
     monkeypatch.setattr(BatchedEnergy, "_evaluate", broken)
     for suffix in PRECISION_NM:
         with pytest.raises(ZeroDivisionError):
-            draw_samples(smoke_run, 5, tmp_path / f"s{suffix}")
+            draw_samples(smoke_run, tmp_path / f"s{suffix}", SampleRequest(5))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_wrong_names(smoke_run, tmp_path) -> None:
     with pytest.raises(UserInputError, match=r"ends in .h5, .pdb, .dcd, .xtc, found .txt"):
-        draw_samples(smoke_run, 5, tmp_path / "s.txt")
+        draw_samples(smoke_run, tmp_path / "s.txt", SampleRequest(5))
     with pytest.raises(UserInputError, match="no such folder"):
-        draw_samples(smoke_run, 5, tmp_path / "nowhere" / "s.h5")
+        draw_samples(smoke_run, tmp_path / "nowhere" / "s.h5", SampleRequest(5))
     assert not RunFolder(smoke_run.path).samples_path.exists()

@@ -14,6 +14,7 @@ from bgp4.sampling import unbiased as unbiased_module
 from bgp4.sampling.draw import draw_samples
 from bgp4.sampling.files import read_attributes, read_samples, sidecar
 from bgp4.sampling.generate import Samples
+from bgp4.sampling.request import SampleRequest
 from bgp4.sampling.unbiased import MetropolisChain, independence_chain
 
 N = 200_000
@@ -130,7 +131,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_file_has_equal_weights(smoke_run, tmp_path, short) -> None:
     """The README's weighted average is the plain one, and the fields keep their contract."""
-    drawn = draw_samples(smoke_run, 60, tmp_path / "s.h5", seed=4, unbiased=True)
+    drawn = draw_samples(smoke_run, tmp_path / "s.h5", SampleRequest(60, seed=4, unbiased=True))
     with h5py.File(tmp_path / "s.h5") as file:
         fields = {name: values[:] for name, values in file["bgp4"].items()}
     assert set(fields) == {"log_weight", "energy_kt", "log_prob"}
@@ -148,8 +149,8 @@ def test_the_file_has_equal_weights(smoke_run, tmp_path, short) -> None:
 def test_the_states_are_the_flows_samples(smoke_run, tmp_path, short) -> None:
     """Of the same seed, with their energies; twice the same."""
     for name in ("a.h5", "b.h5"):
-        draw_samples(smoke_run, 60, tmp_path / name, seed=4, unbiased=True)
-    draw_samples(smoke_run, 100, tmp_path / "flow.h5", seed=4)
+        draw_samples(smoke_run, tmp_path / name, SampleRequest(60, seed=4, unbiased=True))
+    draw_samples(smoke_run, tmp_path / "flow.h5", SampleRequest(100, seed=4))
     a, b, flow = (read_samples(tmp_path / name) for name in ("a.h5", "b.h5", "flow.h5"))
     np.testing.assert_array_equal(a.positions_nm, b.positions_nm)
     index = [np.flatnonzero(flow.energy_kt == value)[0] for value in a.energy_kt]
@@ -162,7 +163,7 @@ def test_the_states_are_the_flows_samples(smoke_run, tmp_path, short) -> None:
 
 
 def test_every_format_is_written(smoke_run, tmp_path, short) -> None:
-    draw_samples(smoke_run, 30, tmp_path / "s.xtc", seed=4, unbiased=True)
+    draw_samples(smoke_run, tmp_path / "s.xtc", SampleRequest(30, seed=4, unbiased=True))
     table = np.genfromtxt(sidecar(tmp_path / "s.xtc"), delimiter=",", names=True)
     assert len(table) == 30
     assert not table["log_weight"].any()
@@ -174,11 +175,15 @@ def test_at_another_temperature_it_is_another_chain(
     monkeypatch.setattr("bgp4.sampling.draw.MIN_EFFECTIVE_SAMPLES", 0)
     for kelvin in (1000.0, 1050.0):
         path = tmp_path / f"{kelvin:g}.h5"
-        draw_samples(smoke_run, 60, path, seed=4, temperature_k=kelvin, unbiased=True)
+        draw_samples(
+            smoke_run, path, SampleRequest(60, seed=4, temperature_k=kelvin, unbiased=True)
+        )
         assert read_attributes(path)["temperature_k"] == kelvin
     monkeypatch.setattr("bgp4.sampling.draw.MIN_EFFECTIVE_SAMPLES", 20)
     with pytest.raises(UserInputError, match=r"does not overlap.* ESS"):
-        draw_samples(smoke_run, 60, tmp_path / "c.h5", temperature_k=100.0, unbiased=True)
+        draw_samples(
+            smoke_run, tmp_path / "c.h5", SampleRequest(60, temperature_k=100.0, unbiased=True)
+        )
     assert not (tmp_path / "c.h5").exists()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bgp4.cli.commands import train_command
+from bgp4.cli.train import train_command
 from bgp4.training.history import COLUMNS, History
 
 

@@ -1,0 +1,48 @@
+"""`bgp4 bench`: speeds, measured side by side."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bgp4.cli.logs import set_up_logging
+from bgp4.errors import UserInputError
+from bgp4.storage.files import atomic_write_text, check_folder
+
+__all__ = ["bench_command"]
+
+BENCHES = ("linear", "energy", "simulation", "sampling")
+
+
+def bench_command(what: str, output: Path | None, run: Path) -> None:
+    """`bgp4 bench`."""
+    set_up_logging()
+    if what not in BENCHES:
+        raise UserInputError(f"bench: expected one of {', '.join(BENCHES)}, found {what}")
+    if output is not None:
+        check_folder(output)
+    measure = getattr(importlib.import_module(f"bgp4.studies.bench.{what}"), f"bench_{what}")
+    from bgp4.studies.bench.machine import describe_machine, in_words
+
+    machine = describe_machine()
+    measured = measure(run) if what == "sampling" else measure()
+    text = json.dumps(measured | {"machine": machine}, indent=2) + "\n"
+    if output is None:
+        print(text, end="")
+        return
+    atomic_write_text(output, text)
+    print(in_words(machine))
+    for line in _ratios(measured.get("ratios", [])):
+        print(line)
+    print(f"wrote {output}")
+
+
+def _ratios(rows: Any) -> Iterator[str]:
+    """A line for each measured setting: what it is of, and each quotient."""
+    for row in [rows] if isinstance(rows, dict) else rows:
+        of = [f"{key} {value}" for key, value in row.items() if not isinstance(value, float)]
+        found = [f"{key} {value:.3g}" for key, value in row.items() if isinstance(value, float)]
+        yield ": ".join(", ".join(part) for part in (of, found) if part)

@@ -1,0 +1,35 @@
+"""`bgp4 init`: a molecule in, a config out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bgp4.cli.logs import set_up_logging
+from bgp4.storage.files import atomic_write_text, check_folder, refuse_existing, written_by_others
+
+__all__ = ["init_command"]
+
+
+def init_command(
+    source: str,
+    output: Path | None,
+    forcefield: tuple[str, ...],
+    xml: Path | None,
+    inpcrd: Path | None,
+    temperature_k: float,
+) -> None:
+    """`bgp4 init`."""
+    set_up_logging()
+    output = output or Path(f"{Path(source).stem}.yaml")
+    check_folder(output)
+    refuse_existing(output)
+    from bgp4.cli.proposal import config_text, description, proposed_config
+    from bgp4.molecule.molecule import load_molecule
+
+    config = proposed_config(source, output.stem, forcefield, xml, inpcrd, temperature_k)
+    molecule = load_molecule(config.system)
+    for line in description(molecule):
+        print(line)
+    with written_by_others(output):
+        atomic_write_text(output, config_text(config, molecule, output))
+    print(f"wrote {output}; next: bgp4 simulate --config {output}")

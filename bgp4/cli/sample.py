@@ -1,0 +1,54 @@
+"""`bgp4 sample`: a run folder in, weighted conformations out."""
+
+from __future__ import annotations
+
+import logging
+import math
+from pathlib import Path
+
+from bgp4.cli.alone import alone
+from bgp4.cli.logs import set_up_logging
+from bgp4.parallel.device import check_device
+from bgp4.sampling.request import SampleRequest
+from bgp4.training.run import RunFolder
+
+__all__ = ["sample_command"]
+
+log = logging.getLogger(__name__)
+
+SMALL_ESS = 0.01
+"""Below this share of the samples a user is warned, as in reports."""
+
+
+def sample_command(run_path: Path, output: Path | None, request: SampleRequest) -> None:
+    """Sample a run into a file, and say what its weights are worth."""
+    set_up_logging()
+    check_device(request.device)
+    run = RunFolder.find(run_path)
+    from bgp4.sampling.draw import draw_samples
+    from bgp4.sampling.files import check_format, refuse_to_lose
+
+    path = output or (Path("samples.h5") if run.is_bundled else run.samples_path)
+    check_format(path)
+    if output is not None:
+        refuse_to_lose(path)
+    with alone(path, [run] if path == run.samples_path else []):
+        drawn = draw_samples(run, path, request)
+    if not drawn.files:
+        return
+    if drawn.ess < SMALL_ESS:
+        log.warning(
+            "ESS below %.0f %%: weighted averages depend on a few conformations; train longer, or "
+            "draw more samples (-n)",
+            100 * SMALL_ESS,
+        )
+    words = f", ESS {drawn.ess:.2%}, {drawn.n_rejected} rejected" if request.weights else ""
+    if drawn.chain is not None:
+        words += (
+            f"; unbiased: {drawn.chain.acceptance:.1%} of the proposals accepted, "
+            f"{drawn.chain.n_distinct} distinct conformations, "
+            f"statistical inefficiency {drawn.chain.inefficiency:.1f}"
+        )
+    if not math.isnan(drawn.energy_difference_kt):
+        words += f", OpenMM's energies within {drawn.energy_difference_kt:.1g} kT of the batched"
+    print(f"wrote {' and '.join(map(str, drawn.files))} ({request.n} conformations{words})")
