@@ -47,10 +47,10 @@ REPEATS = 200
 
 
 def load(run: str | Path, device: str = "auto") -> Model:
-    """A trained model: of a run folder or, where there is no such path, the bundled one.
+    """Load a trained model from a run folder or, if there is no such path, a bundled model.
 
     Args:
-        run: Folder that a training made, or a bundled model's name.
+        run: A folder made by a training, or the name of a bundled model.
         device: auto, cpu or cuda.
 
     Raises:
@@ -72,10 +72,10 @@ def train(
     """Train a model, as `bgp4 train` does, and load it.
 
     Args:
-        config: A file, the name of a bundled config, a mapping of its keys, or what `load_config`
-            makes of a file and overrides.
-        run: The run's folder, which must not exist; a file's is runs/NAME by default.
-        resume: Go on from the folder's last checkpoint instead.
+        config: A file, the name of a bundled config, a mapping of its keys, or the result of
+            `load_config`.
+        run: The run folder, which must not exist; by default runs/NAME, after the config file.
+        resume: Continue from the last checkpoint in the folder instead.
         device: auto, cpu or cuda.
 
     Raises:
@@ -102,10 +102,10 @@ def _silence_imports() -> None:
 
 
 class Model:
-    """A trained flow, the molecule that it generates, and the energy that weighs its samples.
+    """A trained flow, the molecule that it generates, and the energy that weights its samples.
 
-    `log_prob` and `energy` take positions as a NumPy array or as a tensor, and answer in kind,
-    in float64. What a tensor gives is differentiable, energies once.
+    `log_prob` and `energy` take positions as a NumPy array or a tensor, and return the same type in
+    float64. Results from tensors are differentiable, energies to first order only.
 
     Attributes:
         run: The folder that it came from.
@@ -131,21 +131,21 @@ class Model:
 
     @property
     def temperature_k(self) -> float:
-        """Temperature of the ensemble that it was trained on, K."""
+        """Temperature of the ensemble that the model was trained on, K."""
         return self.config.temperature_k
 
     @cached_property
     def potential(self) -> Energy:
         """The energy behind `energy` and the weights, checked against OpenMM's.
 
-        Where it is OpenMM's, it has worker processes: a script then needs the guard of
+        If OpenMM computes it, it has worker processes, and a script needs the guard
         `if __name__ == "__main__"`.
         """
         trained = TrainedRun(self.config, self.molecule, self.flow)
         return energy_of_weights(trained, self.temperature_k)
 
     def sample(self, n: int, seed: int = 0) -> Ensemble:
-        """Draw n conformations and weigh them; a seed draws the same as in `bgp4 sample`."""
+        """Draw n weighted conformations; a seed gives the same samples as in `bgp4 sample`."""
         if n < 1:
             raise UserInputError(f"sample: expected at least one conformation, found {n}")
         drawn = concatenated(list(generate(self.flow, n, seed, self.potential)))
@@ -164,11 +164,11 @@ class Model:
         self,
         positions_nm: Any,  # (batch, atoms, 3)
     ) -> Any:  # (batch,)
-        """Energies in kT; 1e6 where there is none."""
+        """Energies in kT; 1e6 for rejected conformations."""
         return self._of_positions(self.potential, positions_nm)
 
     def close(self) -> None:
-        """End OpenMM's worker processes, where there are any; the next energy starts new ones."""
+        """End OpenMM's worker processes, if any; the next energy starts new ones."""
         potential = self.__dict__.pop("potential", None)
         if potential is not None:
             potential.close()
@@ -193,10 +193,10 @@ class Ensemble:
     """Weighted conformations at a temperature.
 
     Attributes:
-        positions_nm: (n, atoms, 3), float32, nm; the energies are of exactly these.
+        positions_nm: (n, atoms, 3), float32, nm; energies are for exactly these positions.
         log_prob: (n,), the flow's log-density, rigid motion factored out.
         energy_kt: (n,), kT of `temperature_k`; 1e6 where a conformation was rejected.
-        temperature_k: Of the weights, K.
+        temperature_k: Temperature of the weights, K.
         topology: mdtraj topology.
         origin: The run, the seed and the kind of energy; `save` keeps them.
     """
@@ -223,7 +223,7 @@ class Ensemble:
 
     @property
     def weights(self) -> NDArray[np.float64]:
-        """Normalised weights, (n,), which sum to 1."""
+        """Normalised weights, (n,); their sum is 1."""
         return normalised_weights(self.log_weight)
 
     @property
@@ -240,7 +240,7 @@ class Ensemble:
         self,
         values: ArrayLike,  # (n, ...)
     ) -> Any:  # (...)
-        """Boltzmann average of an observable's values, one for each conformation."""
+        """Boltzmann average of an observable, given its value for each conformation."""
         return weighted_mean(values, self.log_weight)
 
     def error(
@@ -273,7 +273,7 @@ class Ensemble:
         """The same conformations, weighted for another temperature, K.
 
         Raises:
-            UserInputError: If next to no effective samples are left.
+            UserInputError: If almost no effective samples are left.
         """
         if not (np.isfinite(temperature_k) and temperature_k > 0):
             raise UserInputError(f"at_temperature: expected K above 0, found {temperature_k:g}")
@@ -289,10 +289,10 @@ class Ensemble:
         return mdtraj.Trajectory(self.positions_nm.copy(), self.topology)
 
     def save(self, path: str | Path) -> list[Path]:
-        """Write conformations and weights as `bgp4 sample` does; the files come back.
+        """Write conformations and weights as `bgp4 sample` does, and return the files.
 
         Args:
-            path: .h5 (weights inside), or .pdb, .dcd, .xtc (weights in a CSV file beside it).
+            path: .h5 (weights inside), or .pdb, .dcd, .xtc (weights in a separate CSV file).
         """
         refuse_to_lose(Path(path))
         attributes = {**self.origin, "temperature_k": self.temperature_k, "unbiased": False}

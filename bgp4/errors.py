@@ -1,4 +1,4 @@
-"""The errors that the command line tells in one line."""
+"""The errors that the command line reports in one line."""
 
 __all__ = ["RunError", "UserInputError"]
 
@@ -15,8 +15,8 @@ class UserInputError(ValueError):
 
 
 class RunError(RuntimeError):
-    """Something failed on the way, and the input alone is not to blame.
+    """Something failed during the work, and not because of the input alone.
 
-    The message is one line: what failed, where, and how to go on. The command line prints it and
+    The message is one line: what failed, where, and what to do. The command line prints it and
     exits with 1.
     """

@@ -24,9 +24,10 @@ NOTEBOOK = "docs/tutorial.ipynb"
 KEYS = """\
 # Configuration
 
-Every key of a config file. A key that is not here is refused, with the nearest that is.
-`--set KEY.SUB=VALUE` overrides one on the command line; a run's folder holds its config with every
-default spelled out.
+This page lists every key of a config file.
+An unknown key is refused, and the error names the closest valid key.
+`--set KEY.SUB=VALUE` overrides a key on the command line.
+A run folder contains its config with every default spelled out.
 """
 WORDS = {"path": "file", "string": "text", "boolean": "true or false"}
 SIGNS = {"exclusiveMinimum": ">", "minimum": "≥", "exclusiveMaximum": "<", "maximum": "≤"}

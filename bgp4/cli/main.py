@@ -205,11 +205,11 @@ def init(
         Path | None, typer.Option(help="Serialised OpenMM System, instead of a force field.")
     ] = None,
     inpcrd: Annotated[
-        Path | None, typer.Option(help="Positions for a prmtop; default the file of that name.")
+        Path | None, typer.Option(help="Positions for a prmtop; default the file with its name.")
     ] = None,
     temperature: Annotated[float, typer.Option(help="Temperature of the ensemble, K.")] = 300.0,
 ) -> None:
-    """Write a config for a molecule of your own, and describe it."""
+    """Describe a molecule of your own, and write a config for it."""
     from bgp4.cli.initialise import init_command
 
     init_command(molecule, output, tuple(forcefield or ()), xml, inpcrd, temperature)

@@ -50,11 +50,11 @@ class Section(BaseModel):
 
 
 class SystemConfig(Section):
-    """The molecule, by one of five sources.
+    """The molecule, from one of five sources.
 
-    An openmmtools test system; an Amber prmtop; a PDB or mmCIF file with a force field; the same
-    with a serialised OpenMM System; or an SDF file, which OpenFF parametrises where it is
-    installed. `zmatrix` takes the place of the one that follows from the bonds.
+    These are an openmmtools test system; an Amber prmtop; a PDB or mmCIF file with a force field;
+    the same with a serialised OpenMM System; or an SDF file, which OpenFF parametrises if it is
+    installed. `zmatrix` replaces the Z-matrix that follows from the bonds.
     """
 
     testsystem: str | None = None
@@ -108,12 +108,11 @@ _SOURCES = ("testsystem", "prmtop", "pdb", "sdf")
 
 
 class DataConfig(Section):
-    """The MD frames that train the flow: of one trajectory or of several, one after the other.
+    """The MD frames that train the flow, from one trajectory or several in sequence.
 
-    They are of `temperature_k` or, if none is given, of the temperature that the file says or, if
-    it says none, of the run's. Without a path, conformations made from the energy stand in for
-    frames of `temperature_k`. `topology` is of files that do not name their atoms and have others
-    than the molecule's, such as solvent.
+    Their temperature is `temperature_k`, else the one stored in the file, else the run's. Without
+    a path, conformations made from the energy replace frames at `temperature_k`. `topology` is for
+    files that do not name their atoms and contain more than the molecule, such as solvent.
     """
 
     path: str | tuple[str, ...] | None = "ala2_300k.h5"
@@ -145,7 +144,7 @@ class DataConfig(Section):
 
 
 class SimulateConfig(Section):
-    """Langevin MD, or parallel tempering where `temperatures_k` has a ladder."""
+    """Langevin MD, or parallel tempering if `temperatures_k` is a ladder."""
 
     frames: Count = 50_000
     temperatures_k: tuple[Positive, ...] = ()
@@ -168,9 +167,9 @@ class SimulateConfig(Section):
 
 
 class ModelConfig(Section):
-    """The flow: what mixes the variables, what the couplings are, how wide they are.
+    """The flow: its mixing layers, the kind of its couplings, and their width.
 
-    `mixing_start` is what p4inv and lu begin as: random permutations, or swaps of the two halves.
+    `mixing_start` is the start of p4inv and lu: random permutations, or swaps of the two halves.
     """
 
     mixing: Literal["p4inv", "lu", "permutation", "swap"] = "p4inv"
@@ -185,7 +184,7 @@ class ModelConfig(Section):
 
 
 class OptimizerConfig(Section):
-    """Muon for the conditioners' hidden matrices and Adam for all else, or Adam for everything.
+    """Muon for the conditioners' hidden matrices and Adam for the rest, or Adam for everything.
 
     Muon's learning rate is always `hidden_rate_factor` times Adam's.
     """
@@ -198,11 +197,11 @@ class OptimizerConfig(Section):
 class TrainingConfig(Section):
     """Maximum likelihood, then likelihood and energies together.
 
-    Where the data are of another temperature than the run, energies alone: for `anneal_fraction` of
-    those steps on the way from the one to the other, then at the run's. The learning rates are
-    Adam's peaks, `energy_learning_rate` that of all steps with energies; steps are shorter while a
-    smaller share of their samples counts than `full_step_ess`. A step is many small operations,
-    which repeat bit by bit on one of torch's `threads`; null takes all that it has.
+    If the data have a different temperature from the run, the second phase uses energies alone.
+    The temperature then moves from the data's to the run's over `anneal_fraction` of its steps, and
+    stays there. The learning rates are Adam's peaks; `energy_learning_rate` is for all steps with
+    energies. Steps are shorter while the ESS is below `full_step_ess`. With one of torch's
+    `threads`, training is bitwise reproducible; null uses all threads that torch has.
     """
 
     steps: Count = 4_000
@@ -228,7 +227,7 @@ class TrainingConfig(Section):
 
 
 class EnergyConfig(Section):
-    """Energies by `method`: batched where it serves (auto), or OpenMM's workers.
+    """Energies by `method`: batched if every force is supported (auto), else by OpenMM's workers.
 
     A worker without an answer after `timeout_s` is replaced.
     """
@@ -240,7 +239,7 @@ class EnergyConfig(Section):
 
 
 class ReportConfig(Section):
-    """What the report is made from: compared with the data, or with the frames of `reference`."""
+    """The report: samples are compared with the data, or with the frames of `reference`."""
 
     reference: str | None = None
     samples: Count = 10_000

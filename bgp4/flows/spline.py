@@ -1,6 +1,6 @@
 """Monotonic rational-quadratic splines (Durkan et al., Neural Spline Flows, arXiv 1906.04032).
 
-On an interval with linear tails that go on with the slope at its ends, or on the circle (Rezende
+On an interval with linear tails that continue the slope at its ends, or on the circle (Rezende
 et al., Normalizing Flows on Tori and Spheres, arXiv 2002.02428). On a CPU ``spline.cpp`` does what
 stands here, gradients included, without writing down what is between.
 """

@@ -1,8 +1,8 @@
 """When to merge, refine, and reset optimizer state.
 
 The training step calls :func:`merge_step` once after every ``optimizer.step()``. Every
-``merge_every`` steps it merges each layer's perturbation where that is sane, and otherwise lets
-u and v go on training. The bounds, and what is reset, follow Krämer, Köhler, Noé
+``merge_every`` steps it merges each layer's perturbation if it is well conditioned, and otherwise
+lets u and v continue to train. The bounds, and what is reset, follow Krämer, Köhler, Noé
 (arXiv 2010.07033).
 """
 
