@@ -136,11 +136,7 @@ class Model:
 
     @cached_property
     def potential(self) -> Energy:
-        """The energy behind `energy` and the weights, checked against OpenMM's.
-
-        If OpenMM computes it, it has worker processes, and a script needs the guard
-        `if __name__ == "__main__"`.
-        """
+        """The energy behind `energy` and the weights, checked against OpenMM's."""
         trained = TrainedRun(self.config, self.molecule, self.flow)
         return energy_of_weights(trained, self.temperature_k)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -96,16 +97,39 @@ def test_other_libraries_adapters_are_imported_by_users_alone(name: str) -> None
         assert not any(n.startswith("bgp4.interop") for n in imported(MODULES[name]))
 
 
+ORDER = (
+    *("errors", "units", "version", "storage", "config", "parallel", "kernels", "statistics"),
+    *("molecule", "energies", "coordinates", "data", "dynamics", "p4", "flows"),
+    *("training", "sampling", "report", "api", "studies", "cli", "interop"),
+)
+"""Each imports from those before it alone."""
+
+
+def package(name: str) -> str:
+    """The package or top module of a file."""
+    return name.split("/")[0].removesuffix(".py")
+
+
 @modules
-def test_lower_layers_do_not_import_higher_ones(name: str) -> None:
-    order = ["p4", "coordinates", "flows", "energies", "training", "sampling", "analysis"]
-    level = name.split("/")[0]
-    if level not in order:
+def test_imports_go_one_way(name: str) -> None:
+    own = package(name)
+    if own in ("__init__", "__main__"):
         return
-    higher = {f"bgp4.{other}" for other in order[order.index(level) + 1 :]}
-    higher |= {"bgp4.cli.main", "bgp4.cli.commands", "bgp4.api", "bgp4.interop"}
-    found = {".".join(n.split(".")[:2]) for n in imported(MODULES[name])}
-    assert not found & higher
+    others = {n.split(".")[1] for n in imported(MODULES[name]) if n.startswith("bgp4.")} - {own}
+    assert others <= set(ORDER[: ORDER.index(own)])
+
+
+def test_the_architecture_page_lists_every_package() -> None:
+    page = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    listed = page.split("```")[1]
+    for own in {package(name) for name in MODULES} - {"__init__", "__main__"}:
+        assert re.search(rf"\b{own}(/|\.py)", listed), own
+    folders = {own for own in ORDER if (PACKAGE / own).is_dir()}
+    for line in listed.splitlines():
+        folder = line.split()[0].rstrip("/") if line.strip() else ""
+        if folder in folders:
+            for file in re.findall(r"\b\w+\.py\b", line):
+                assert (PACKAGE / folder / file).is_file(), file
 
 
 @modules

@@ -105,10 +105,9 @@ def coverage_metrics(run: RunResult) -> Metrics:
     The bins are those of the (phi, psi) maps, or else of the rotatable torsions, or else of bonds
     and angles.
     """
+    kinds = ("torsion",) if len(run.marginals["torsion"].labels) else ("bond", "angle")
     histograms = [(md, own) for md, own, _ in ramachandran_histograms(run)] or [
         (md, own)
-        for kinds in (("torsion",), ("bond", "angle"))
-        if len(run.marginals[kinds[0]].labels) or kinds[0] == "bond"
         for kind in kinds
         for md, own in zip(run.marginals[kind].data, run.marginals[kind].samples, strict=True)
     ]
