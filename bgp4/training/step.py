@@ -3,36 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from bgp4.config import TrainingConfig
 from bgp4.energies.base import REJECTED_ENERGY_KT
-from bgp4.flows.generator import BoltzmannGenerator, Conformations
-from bgp4.p4 import P4Report, P4Schedule, determinant_penalty, merge_step
-from bgp4.parallel.ranks import ALONE, Ranks
-from bgp4.training.losses import kl_loss, negative_log_likelihood
+from bgp4.flows.generator import Conformations
+from bgp4.p4 import P4Report, merge_step
+from bgp4.training.generators import Generators
+from bgp4.training.objective import Objective
 from bgp4.training.optimizer import TrainingOptimizer
-from bgp4.training.schedule import Schedule
 
-__all__ = ["Generators", "StepResult", "train_step"]
-
-
-@dataclass(frozen=True)
-class Generators:
-    """Random numbers of a run, one stream for each use, so that a resumed run repeats them."""
-
-    data: torch.Generator
-    latent: torch.Generator
-    p4: torch.Generator
-
-    @classmethod
-    def from_seed(cls, seed: int) -> Generators:
-        streams = torch.randint(2**62, (3,), generator=torch.Generator().manual_seed(seed))
-        return cls(*(torch.Generator().manual_seed(int(s)) for s in streams))
+__all__ = ["StepResult", "train_step"]
 
 
 @dataclass(frozen=True)
@@ -60,56 +43,32 @@ class StepResult:
 
 
 def train_step(
-    model: BoltzmannGenerator,
+    objective: Objective,
     optimizer: TrainingOptimizer,
-    x_train: Tensor,  # (frames, features)
-    energy: Callable[[Tensor], Tensor],  # at the step's temperature
     step: int,  # counted from 1
-    settings: TrainingConfig,
-    schedule: Schedule,
     rate: float,
     generators: Generators,
-    ranks: Ranks = ALONE,
-    typical_kt: float = 0.0,
 ) -> StepResult:
     """Losses, gradients, optimizer at a learning rate, merges. A step whose gradient is not finite
     is skipped.
-
-    Data of another temperature than the run's have no part in the steps with energies. Each rank's
-    losses are its terms of the whole batch's, so that their sums over the ranks, and those of the
-    gradients, are the batch's.
     """
-    merges = P4Schedule(merge_every=settings.merge_every, refine_every=settings.refine_every)
-    with_energy = schedule.phase(step) != "ml"
-    size = settings.energy_batch_size if with_energy else settings.batch_size
-    nll = kl = None
-    loss = torch.zeros((), device=model.device, dtype=model.dtype)
-    if share := schedule.data_weight(step, settings.energy_weight):
-        index = torch.randint(len(x_train), (size,), generator=generators.data)
-        batch = x_train[index[ranks.share(size)]]
-        nll = negative_log_likelihood(model, batch) * (len(batch) / size)
-        loss = loss + share * nll
-    if with_energy:
-        kl = kl_loss(model, energy, settings, generators.latent, ranks, typical_kt)
-        loss = loss + (1 - share) * kl.loss
-    if settings.det_penalty:
-        loss = loss + determinant_penalty(model, merges, settings.det_penalty) / ranks.size
-
+    model, ranks, merges = objective.model, objective.ranks, objective.merges
+    loss, nll, energy = objective.losses(step, generators)
     optimizer.set_rate(rate)
     optimizer.zero_grad()
     loss.backward()
     ranks.sum_(p.grad for p in model.parameters() if p.grad is not None)
-    losses = (
+    whole_loss, whole_nll, whole_kl = ranks.total(
         loss.item(),
         nll.item() if nll is not None else math.nan,
-        kl.loss.item() if kl else math.nan,
+        energy.loss.item() if energy else math.nan,
     )
-    whole_loss, whole_nll, whole_kl = ranks.total(*losses)
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients)
     skipped = not (math.isfinite(whole_loss) and math.isfinite(norm.item()))
     if not skipped:
-        torch.nn.utils.clip_grads_with_norm_(model.parameters(), settings.gradient_clip, norm)
+        clip = objective.settings.gradient_clip
+        torch.nn.utils.clip_grads_with_norm_(model.parameters(), clip, norm)
         optimizer.step()
     return StepResult(
         loss=whole_loss,
@@ -117,7 +76,7 @@ def train_step(
         kl=whole_kl,
         gradient_norm=norm.item(),
         skipped=skipped,
-        log_weight=kl.log_weight if kl else None,
-        samples=kl.samples if kl else None,
+        log_weight=energy.log_weight if energy else None,
+        samples=energy.samples if energy else None,
         p4=merge_step(model, optimizer.adam, step, merges, generators.p4),
     )

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from bgp4.config import Config
 from bgp4.data.frames import Frames, Split
-from bgp4.data.provenance import provenance
 from bgp4.energies.base import Energy
 from bgp4.errors import RunError
 from bgp4.flows.generator import BoltzmannGenerator
@@ -23,19 +22,20 @@ from bgp4.molecule.molecule import Molecule
 from bgp4.p4 import SingularMatrixError
 from bgp4.parallel.interrupt import deferred_interrupt
 from bgp4.parallel.ranks import ALONE, Ranks
-from bgp4.storage.files import sha256
 from bgp4.training.checkpoint import Counters, load_checkpoint, save_checkpoint
 from bgp4.training.diagnosis import diagnose
+from bgp4.training.facts import facts_at_end, facts_at_start
+from bgp4.training.generators import Generators
 from bgp4.training.guard import Guard
 from bgp4.training.history import History
 from bgp4.training.monitor import PhiMonitor
+from bgp4.training.objective import Objective
 from bgp4.training.optimizer import TrainingOptimizer
 from bgp4.training.run import RunFolder
 from bgp4.training.schedule import Schedule
-from bgp4.training.step import Generators, StepResult, train_step
+from bgp4.training.step import StepResult, train_step
 from bgp4.training.view import training_view
 from bgp4.training.window import Window
-from bgp4.units import kjmol_to_kt
 
 __all__ = ["MAX_SKIPPED_IN_A_ROW", "Trainer"]
 
@@ -74,12 +74,20 @@ class Trainer:
         self.schedule = Schedule.of(self.config, self.frames.temperature_k)
         self.generators = Generators.from_seed(self.config.seed)
         self.optimizer = TrainingOptimizer(self.model, self.settings.optimizer)
-        self.x_train, _ = self._standardised(self.split.train, self.model.dtype)
+        x_train, _ = self._standardised(self.split.train, self.model.dtype)
         heldout = self.split.heldout[self.ranks.share(len(self.split.heldout))]
         self.x_heldout, self.logabsdet_heldout = self._standardised(heldout, torch.float64)
         self.best = self._snapshot()
         self.saved_s = time.monotonic()
-        self.typical_kjmol = self._typical_kjmol()
+        self.objective = Objective(
+            self.model,
+            self.energy,
+            x_train,
+            self.settings,
+            self.schedule,
+            self._typical_kjmol(),
+            self.ranks,
+        )
         comparable = not self.schedule.data_apart
         self.phi = PhiMonitor(
             self.molecule.topology, self.frames.positions_nm, self.ranks, comparable
@@ -141,31 +149,13 @@ class Trainer:
         if self.ranks.is_writer:
             if self.frames.made is not None:
                 self.energy.n_evaluations += self.frames.made.n_evaluations
-            self._write_facts()
+            self.run.update_info(
+                **facts_at_start(
+                    self.config, self.molecule, self.model, self.energy, self.frames, self.split
+                )
+            )
             self.history.begin()
         self.checkpoint()
-
-    def _write_facts(self) -> None:
-        self.run.update_info(
-            **provenance(self.config, self.molecule),
-            device=str(self.model.device),
-            training_energy=type(self.energy).__name__,
-            n_parameters=sum(p.numel() for p in self.model.parameters()),
-            n_linear=self.model.standardise.n_linear,
-            n_circular=self.model.standardise.n_circular,
-            data=self._data_info(),
-        )
-
-    def _data_info(self) -> dict[str, object]:
-        if not self.frames.paths:
-            return {"source": "energies alone", "begun_at_k": self.schedule.data_k}
-        return {
-            "path": [str(path) for path in self.frames.paths],
-            "sha256": [sha256(path) for path in self.frames.paths],
-            "frames": len(self.frames.positions_nm),
-            "heldout": len(self.split.heldout),
-            "cis_left_out": self.frames.n_cis,
-        }
 
     def fit(self) -> None:
         """All steps that are left, with a checkpoint after each evaluation, every
@@ -218,7 +208,7 @@ class Trainer:
         phase = self.schedule.phase(step)
         share = self.schedule.data_weight(step, self.settings.energy_weight)
         terms = ["likelihood"] * (share > 0) + ["energy"] * (phase != "ml")
-        why = diagnose(self.model, self.molecule.topology, self.x_train, result, terms)
+        why = diagnose(self.model, self.molecule.topology, self.objective.x_train, result, terms)
         rate = "learning_rate" if phase == "ml" else "energy_learning_rate"
         raise RunError(
             f"loss or gradient not finite in {n} steps in a row, until step {step}: {why}; "
@@ -283,22 +273,9 @@ class Trainer:
         Raises:
             RunError: If a P4 matrix has become singular.
         """
-        kelvin = self.schedule.temperature_k(step)
-        self.energy.temperature_k = kelvin
-        self.model.set_base_std(math.sqrt(kelvin / self.schedule.data_k))
         try:
             result = train_step(
-                self.model,
-                self.optimizer,
-                self.x_train,
-                self.energy,
-                step,
-                self.settings,
-                self.schedule,
-                self.rate(step),
-                self.generators,
-                self.ranks,
-                kjmol_to_kt(self.typical_kjmol, kelvin),
+                self.objective, self.optimizer, step, self.rate(step), self.generators
             )
         except SingularMatrixError as error:
             raise RunError(
@@ -400,20 +377,7 @@ class Trainer:
             )
 
     def _finish(self) -> None:
-        self.run.update_info(
-            log_likelihood_heldout=_finite_or_none(self.counters.best_log_likelihood),
-            best_step=self.counters.best_step,
-            n_energy_evaluations=self.counters.energy_evaluations,
-            n_rejected_energies=self.counters.rejected_energies,
-            n_replaced_workers=self.counters.replaced_workers,
-            n_skipped_steps=self.counters.skipped_steps,
-            n_divergences=self.counters.divergences,
-            core_hours=round(self.counters.cpu_s / 3600, 4),
-            p4_merges=self.counters.p4_merges,
-            p4_rejected_merges=self.counters.p4_rejected,
-            p4_nonfinite=self.counters.p4_nonfinite,
-            wall_time_s={f"train_{k}": round(v, 1) for k, v in self.counters.wall_s.items() if v},
-        )
+        self.run.update_info(**facts_at_end(self.counters))
         self.history.close()
 
     def _snapshot(self) -> dict[str, Tensor]:
@@ -427,7 +391,3 @@ def _notes(heldout: float, ess: float, temperature_k: float | None) -> Iterator[
         yield f"ESS {ess:.1%}"
     if temperature_k is not None:
         yield f"{temperature_k:.0f} K"
-
-
-def _finite_or_none(value: float) -> float | None:
-    return value if math.isfinite(value) else None

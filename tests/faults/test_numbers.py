@@ -72,7 +72,7 @@ def test_names_of_coordinates(trainer) -> None:
 
 def test_a_coordinate_of_the_data(trainer) -> None:
     made = trainer(energy_fraction=0.0)
-    made.x_train[::2, 3] = torch.nan
+    made.objective.x_train[::2, 3] = torch.nan
     name = coordinate_names(made.model, made.molecule.topology)[3]
     why = reason(made)
     assert f"the likelihood (nan: of 450 of 900 frames, {name} is not finite)" in why
@@ -84,13 +84,13 @@ def test_a_coordinate_of_the_samples(trainer) -> None:
     wide = made.model.standardise.order.tolist().index(5)
     result = StepResult(math.nan, 1.0, math.nan, math.nan, True, None, None, P4Report())
     made.model.standardise.scale[5] = math.nan
-    found = diagnose(made.model, made.molecule.topology, made.x_train, result, ["energy"])
+    found = diagnose(made.model, made.molecule.topology, made.objective.x_train, result, ["energy"])
     assert found == "the flow itself is not, in standardise.scale"
     made.model.standardise.scale[5] = 1.0
     layer = next(m for m in made.model.modules() if isinstance(m, P4InvLinear))
     with torch.no_grad():
         layer.bias[wide] = 3e38
-    found = diagnose(made.model, made.molecule.topology, made.x_train, result, ["energy"])
+    found = diagnose(made.model, made.molecule.topology, made.objective.x_train, result, ["energy"])
     assert re.fullmatch(r"the energy \(nan: of 4096 of 4096 samples, .* is .* off\)", found)
 
 
@@ -107,15 +107,15 @@ def test_a_flow_that_has_gone_too_far(trainer) -> None:
 
 
 def test_the_energy_term(trainer, monkeypatch) -> None:
-    from bgp4.training import step
+    from bgp4.training import objective
 
-    real = step.kl_loss
+    real = objective.kl_loss
 
     def broken(*arguments: object) -> object:
         made = real(*arguments)
         return made._replace(loss=made.loss * math.nan)
 
-    monkeypatch.setattr(step, "kl_loss", broken)
+    monkeypatch.setattr(objective, "kl_loss", broken)
     why = reason(trainer(energy_fraction=1.0))
     assert ": the energy (nan); " in why
     assert why.endswith("training.energy_learning_rate")

@@ -16,10 +16,12 @@ from bgp4.coordinates import InternalCoordinates, Standardise, zmatrix_from_bond
 from bgp4.energies.base import REJECTED_ENERGY_KT
 from bgp4.flows.build import build_transform
 from bgp4.flows.generator import BoltzmannGenerator
+from bgp4.training.generators import Generators
 from bgp4.training.losses import kl_loss, negative_log_likelihood
+from bgp4.training.objective import Objective
 from bgp4.training.optimizer import TrainingOptimizer
 from bgp4.training.schedule import Schedule
-from bgp4.training.step import Generators, train_step
+from bgp4.training.step import train_step
 
 pytestmark = pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
 
@@ -204,16 +206,15 @@ def test_likelihood_training_reaches_the_entropy_of_its_data() -> None:
         1e-4,
     )
 
+    objective = Objective(model, harmonic, train, settings, schedule)
+
     def log_likelihood() -> float:
         with torch.no_grad():
             return model.log_prob_x(heldout).mean().item()
 
     before = log_likelihood()
     for step in range(1, settings.steps + 1):
-        rate = schedule.rate(step)
-        result = train_step(
-            model, optimizer, train, harmonic, step, settings, schedule, rate, generators
-        )
+        result = train_step(objective, optimizer, step, schedule.rate(step), generators)
         assert not result.skipped
         assert math.isnan(result.kl)
     after = log_likelihood()

@@ -108,14 +108,14 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted(trainer, monkeypatch) 
     real, seen = made.step, []
 
     def step(number: int) -> object:
-        data = made.x_train
+        data = made.objective.x_train
         if number == 3:
-            made.x_train = torch.full_like(data, torch.nan)
+            made.objective.x_train = torch.full_like(data, torch.nan)
         before = [p.detach().clone() for p in made.model.parameters()]
         result = real(number)
         after = made.model.parameters()
         seen.append(all(torch.equal(a, b) for a, b in zip(before, after, strict=True)))
-        made.x_train = data
+        made.objective.x_train = data
         return result
 
     monkeypatch.setattr(made, "step", step)
@@ -129,7 +129,7 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted(trainer, monkeypatch) 
 
 def test_many_such_steps_in_a_row_stop_the_run(trainer) -> None:
     made = trainer(steps=500, evaluate_every=1000)
-    made.x_train[:] = torch.nan
+    made.objective.x_train[:] = torch.nan
     with pytest.raises(RunError, match=r"50 steps in a row.*likelihood.*learning_rate"):
         made.fit()
     assert made.counters.skipped_steps == MAX_SKIPPED_IN_A_ROW == made.counters.step

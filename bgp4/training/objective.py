@@ -1,0 +1,102 @@
+"""What a step learns: the losses of its phase, at its temperature."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from bgp4.config import TrainingConfig
+from bgp4.energies.base import Energy
+from bgp4.flows.generator import BoltzmannGenerator
+from bgp4.p4 import P4Schedule, determinant_penalty
+from bgp4.parallel.ranks import ALONE, Ranks
+from bgp4.training.generators import Generators
+from bgp4.training.losses import EnergyLoss, kl_loss, negative_log_likelihood
+from bgp4.training.schedule import Schedule
+from bgp4.units import kjmol_to_kt
+
+__all__ = ["Losses", "Objective"]
+
+
+class Losses(NamedTuple):
+    """Losses of a batch; None where the phase has none.
+
+    Attributes:
+        loss: What is differentiated, ().
+        nll: Negative log-likelihood of frames, ().
+        energy: Reverse KL of samples.
+    """
+
+    loss: Tensor
+    nll: Tensor | None
+    energy: EnergyLoss | None
+
+
+@dataclass
+class Objective:
+    """A flow, the frames and energies that it learns from, and how they are combined.
+
+    Attributes:
+        model: The flow.
+        energy: Its temperature is set to each step's.
+        x_train: Standardised frames, (frames, features).
+        settings: Batch sizes, weights and caps.
+        schedule: Phases and temperatures of the steps.
+        typical_kjmol: Mean energy of conformations at the data's temperature, kJ/mol.
+        ranks: Each has its share of a batch.
+    """
+
+    model: BoltzmannGenerator
+    energy: Energy
+    x_train: Tensor
+    settings: TrainingConfig
+    schedule: Schedule
+    typical_kjmol: float = 0.0
+    ranks: Ranks = ALONE
+
+    @property
+    def merges(self) -> P4Schedule:
+        """When P4 layers merge and refine."""
+        return P4Schedule(
+            merge_every=self.settings.merge_every, refine_every=self.settings.refine_every
+        )
+
+    def losses(self, step: int, generators: Generators) -> Losses:
+        """Losses of a step, counted from 1, for one batch of frames, of samples, or of both.
+
+        Data of another temperature than the run's have no part in the steps with energies. Each
+        rank's losses are its terms of the whole batch's, so that their sums over the ranks, and
+        those of the gradients, are the batch's.
+        """
+        kelvin = self._go_to_temperature(step)
+        settings, ranks = self.settings, self.ranks
+        with_energy = self.schedule.phase(step) != "ml"
+        nll = energy = None
+        loss = torch.zeros((), device=self.model.device, dtype=self.model.dtype)
+        if share := self.schedule.data_weight(step, settings.energy_weight):
+            size = settings.energy_batch_size if with_energy else settings.batch_size
+            index = torch.randint(len(self.x_train), (size,), generator=generators.data)
+            batch = self.x_train[index[ranks.share(size)]]
+            nll = negative_log_likelihood(self.model, batch) * (len(batch) / size)
+            loss = loss + share * nll
+        if with_energy:
+            typical_kt = kjmol_to_kt(self.typical_kjmol, kelvin)
+            energy = kl_loss(
+                self.model, self.energy, settings, generators.latent, ranks, typical_kt
+            )
+            loss = loss + (1 - share) * energy.loss
+        if settings.det_penalty:
+            penalty = determinant_penalty(self.model, self.merges, settings.det_penalty)
+            loss = loss + penalty / ranks.size
+        return Losses(loss, nll, energy)
+
+    def _go_to_temperature(self, step: int) -> float:
+        """Energies and the flow's base at the step's temperature, K."""
+        kelvin = self.schedule.temperature_k(step)
+        self.energy.temperature_k = kelvin
+        self.model.set_base_std(math.sqrt(kelvin / self.schedule.data_k))
+        return kelvin
