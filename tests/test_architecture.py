@@ -133,6 +133,14 @@ def test_the_architecture_page_lists_every_package() -> None:
 
 
 @modules
+def test_modules_and_functions_are_short(name: str) -> None:
+    assert len((PACKAGE / name).read_text(encoding="utf-8").splitlines()) <= 400
+    for node in ast.walk(MODULES[name]):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno - node.lineno < 60, node.name
+
+
+@modules
 def test_no_file_is_read_by_running_it(name: str) -> None:
     """Pickles and torch.load run code that comes with a file."""
     assert not tops(imported(MODULES[name])) & {"pickle", "dill", "shelve", "joblib", "marshal"}

@@ -19,6 +19,7 @@ from bgp4.report.interactive import page_data, script_json
 from bgp4.report.metrics import compute_metrics, json_ready
 from bgp4.report.result import RunResult
 from bgp4.report.style import png_bytes
+from bgp4.report.warnings import warnings
 from bgp4.report.wording import (
     collapse_check,
     format_difference,
@@ -26,7 +27,6 @@ from bgp4.report.wording import (
     format_value,
     further_headlines,
     headlines,
-    warnings,
 )
 from bgp4.storage.files import atomic_write_bytes, atomic_write_text, remove_leftovers
 

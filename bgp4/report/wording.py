@@ -1,4 +1,4 @@
-"""A run's numbers in words: how they are printed, what they mean, and what to be warned of.
+"""A run's numbers in words: how they are printed, and what they mean.
 
 All functions take metrics as `json_ready` leaves them: `None` where there is no number.
 """
@@ -19,8 +19,12 @@ __all__ = [
     "format_estimate",
     "format_value",
     "further_headlines",
+    "has_backbone",
+    "has_torsions",
     "headlines",
-    "warnings",
+    "mirrored_shares",
+    "percent",
+    "signed",
 ]
 
 Metrics = Mapping[str, Any]
@@ -124,7 +128,7 @@ def format_difference(key: str, value: float | None, error: float | None) -> str
     )
 
 
-def _signed(value: float | None) -> str:
+def signed(value: float | None) -> str:
     return NOTHING if value is None else f"{value:+.2f} kT".replace("-", "\N{MINUS SIGN}")
 
 
@@ -153,8 +157,8 @@ def headlines(metrics: Metrics) -> list[Headline]:
             "missing.",
         ),
         _free_energy_headline(metrics)
-        if _has_backbone(metrics)
-        else _geometry_headline(metrics, "torsion" if _has_torsions(metrics) else "bond"),
+        if has_backbone(metrics)
+        else _geometry_headline(metrics, "torsion" if has_torsions(metrics) else "bond"),
         _cost_headline(metrics),
     ]
 
@@ -171,7 +175,7 @@ def further_headlines(metrics: Metrics) -> list[Headline]:
                 get("mean_energy_shift_reweighted_error_kt"),
                 sign="+",
             ),
-            f"unweighted {_signed(get('mean_energy_shift_kt'))}",
+            f"unweighted {signed(get('mean_energy_shift_kt'))}",
             "Mean energy of the reweighted samples minus MD's; zero within its error is right.",
         ),
     ]
@@ -214,7 +218,7 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def _has_backbone(metrics: Metrics) -> bool:
+def has_backbone(metrics: Metrics) -> bool:
     return metrics.get("ramachandran_tv_noise_floor") is not None
 
 
@@ -231,7 +235,7 @@ def _free_energy_headline(metrics: Metrics) -> Headline:
 
 
 def _distance_headlines(metrics: Metrics) -> list[Headline]:
-    if not _has_backbone(metrics):
+    if not has_backbone(metrics):
         return [_geometry_headline(metrics, "angle")]
     return [
         Headline(
@@ -256,7 +260,7 @@ def _geometry_headline(metrics: Metrics, kind: str) -> Headline:
     )
 
 
-def _has_torsions(metrics: Metrics) -> bool:
+def has_torsions(metrics: Metrics) -> bool:
     return metrics.get("torsion_tv_noise_floor") is not None
 
 
@@ -272,7 +276,7 @@ def collapse_check(metrics: Metrics) -> list[StateShares]:
         )
         rows.append(StateShares("φ > 0", md, own, by_weight, both))
     if get("chirality_verdict"):
-        own, by_weight = _mirrored_shares(metrics)
+        own, by_weight = mirrored_shares(metrics)
         rows.append(StateShares("mirrored", NOTHING, own, by_weight, str(get("chirality_verdict"))))
         rows += _mirrored_centres(metrics)
     return rows
@@ -308,141 +312,8 @@ def _floors(metrics: Metrics, tv: str) -> str:
     )
 
 
-def warnings(metrics: Metrics) -> list[str]:
-    """What is off with a run, one plain sentence each."""
-    return [text for test in _WARNINGS for text in [test(metrics)] if text]
-
-
-def _number(metrics: Metrics, key: str, default: float = 0.0) -> float:
-    value = metrics.get(key)
-    return default if value is None else float(value)
-
-
-def _not_finite(metrics: Metrics) -> str | None:
-    share = 1 - _number(metrics, "finite_fraction", 1.0)
-    return f"{percent(share)} of the samples are not finite." if share > 0 else None
-
-
-def _rejected(metrics: Metrics) -> str | None:
-    rejected, n = metrics["n_rejected"], metrics["n_samples"]
-    return (
-        f"{rejected:,} of {n:,} samples were rejected or have 1e6 kT or more; they have "
-        "no weight and are left out of the mean energies."
-        if rejected > 0.001 * n
-        else None
-    )
-
-
-def _small_ess(metrics: Metrics) -> str | None:
-    ess = _number(metrics, "ess_raw")
-    return (
-        f"The effective sample size is only {percent(ess)}: a few samples decide every "
-        "reweighted number, and error bars may be too small."
-        if ess < 0.01
-        else None
-    )
-
-
-def _one_heavy(metrics: Metrics) -> str | None:
-    share = _number(metrics, "max_weight")
-    return f"A single sample holds {percent(share)} of all weight." if share > 0.1 else None
-
-
-def _lost_mode(metrics: Metrics) -> str | None:
-    md, own = metrics["phi_positive_md"], metrics["phi_positive_samples"]
-    match metrics["phi_positive_verdict"]:
-        case Verdict.UNSEEN:
-            return "The MD data have no frame with φ > 0, so the free energy cannot be judged."
-        case Verdict.LOST:
-            return (
-                f"No sample has φ > 0, where MD has {percent(md)}: this mode is lost, the "
-                "effective sample size cannot show it, and ΔF cannot be trusted."
-            )
-        case Verdict.UNSURE:
-            return (
-                f"φ > 0 holds {percent(own)} of the samples, where MD has {percent(md)}, but "
-                "there are too few samples to tell."
-            )
-        case Verdict.UNDER | Verdict.OVER as verdict:
-            return f"φ > 0 is {verdict} by a factor of {_off_by(own, md)}."
-    return None
-
-
-def _lost_weight(metrics: Metrics) -> str | None:
-    md, own = metrics["phi_positive_md"], metrics["phi_positive_reweighted"]
-    if metrics["phi_positive_verdict"] == Verdict.LOST:
-        return None  # which says it all
-    match metrics["phi_positive_reweighted_verdict"]:
-        case Verdict.LOST:
-            return f"No weight is on φ > 0, where MD has {percent(md)}: ΔF cannot be trusted."
-        case Verdict.UNDER | Verdict.OVER as verdict:
-            off = _off_by(own, md)
-            return f"By weight φ > 0 is {verdict} by a factor of {off}; ΔF cannot be trusted."
-    return None
-
-
-def _off_by(own: float, md: float) -> str:
-    return f"{max(own / md, md / own):.2g}: {percent(own)}, where MD has {percent(md)}"
-
-
-def _no_backbone(metrics: Metrics) -> str | None:
-    """What is shown of a molecule without φ and ψ instead."""
-    if _has_backbone(metrics):
-        return None
-    if _has_torsions(metrics):
-        return "The molecule has no residue with φ and ψ; all its rotatable torsions are shown."
-    if metrics.get("bond_tv_noise_floor") is None:
-        return "The molecule has no bonds; numbers and pictures of its geometry are left out."
-    return (
-        "The molecule has no residue with φ and ψ and no rotatable torsion; its bonds and angles "
-        "are shown."
-    )
-
-
-def _mirrored(metrics: Metrics) -> str | None:
-    if metrics["chirality_verdict"] != Verdict.MIRRORED:
-        return None
-    raw, weighted = _mirrored_shares(metrics)
-    return (
-        f"{raw} of the samples have the wrong chirality, {weighted} by weight: reweighted numbers "
-        "mix both mirror images, which have the same energies."
-    )
-
-
-def _mirrored_shares(metrics: Metrics) -> tuple[str, str]:
+def mirrored_shares(metrics: Metrics) -> tuple[str, str]:
     """Raw and by weight, in percent."""
     keys = ("wrong_chirality_fraction", "wrong_chirality_fraction_reweighted")
     raw, weighted = (percent(metrics[key]) for key in keys)
     return raw, weighted
-
-
-def _high_energies(metrics: Metrics) -> str | None:
-    low = _number(metrics, "low_energy_fraction", 1.0)
-    return (
-        f"Only {percent(low)} of the samples lie below the highest MD energy."
-        if low < 0.95
-        else None
-    )
-
-
-def _energy_off(metrics: Metrics) -> str | None:
-    shift = _number(metrics, "mean_energy_shift_reweighted_kt")
-    return (
-        f"The mean reweighted energy is off by {_signed(shift)} from MD's."
-        if abs(shift) > 1
-        else None
-    )
-
-
-_WARNINGS = (
-    _not_finite,
-    _rejected,
-    _lost_mode,
-    _lost_weight,
-    _mirrored,
-    _small_ess,
-    _one_heavy,
-    _energy_off,
-    _high_energies,
-    _no_backbone,
-)

@@ -87,15 +87,11 @@ def draw_samples(run: RunFolder, output: Path, request: SampleRequest) -> Drawn:
         n_proposals = request.n + START if chain else request.n
         report = stack.enter_context(progress("sampling", n_proposals, ranks.is_writer))
         chunks = generate(trained.model, n_proposals, request.seed, energy, ranks)
-        attributes = {
-            "temperature_k": kelvin,
-            "seed": request.seed,
-            "run": run.path.name,
-            "energies": type(energy).__name__ if energy else "none",
-            "unbiased": request.unbiased,
-        }
+        energies = type(energy).__name__ if energy else "none"
         if ranks.is_writer:
             drawn = chain.states(kept(chunks)) if chain else kept(chunks)
+            attributes = {"run": run.path.name, "temperature_k": kelvin, "energies": energies}
+            attributes |= {"seed": request.seed, "unbiased": request.unbiased}
             files = write_samples(output, drawn, trained.molecule.topology, attributes)
         else:
             files = []
@@ -103,7 +99,7 @@ def draw_samples(run: RunFolder, output: Path, request: SampleRequest) -> Drawn:
         (n_rejected,) = ranks.total(energy.n_rejected if energy else 0)
         if files and output == run.samples_path:
             run.update_info(
-                sample_energy=attributes["energies"],
+                sample_energy=energies,
                 wall_time_s={"sample": round(time.perf_counter() - started, 1)},
             )
     weighted = request.weights and ranks.is_writer

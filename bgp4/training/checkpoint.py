@@ -20,10 +20,10 @@ from torch import Tensor, nn
 
 from bgp4.errors import UserInputError
 from bgp4.storage.files import atomic_write_bytes
+from bgp4.training.generators import Generators
 from bgp4.training.guard import Guard
 from bgp4.training.optimizer import TrainingOptimizer
 from bgp4.training.schedule import PHASES, Phase
-from bgp4.training.generators import Generators
 
 __all__ = [
     "Counters",

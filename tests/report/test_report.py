@@ -16,7 +16,8 @@ import pytest
 from bgp4.report.metrics import compute_metrics, json_ready
 from bgp4.report.report import ASSETS, RunResult, write_report
 from bgp4.report.report import SCRIPTS as SCRIPT_FILES
-from bgp4.report.wording import collapse_check, format_value, percent, warnings
+from bgp4.report.warnings import warnings
+from bgp4.report.wording import collapse_check, format_value, percent
 from tests.for_each import for_each
 
 ANY_MOLECULE = {"energies.png", "geometry.png", "weights.png", "training.png"}

@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from bgp4.studies.bench.linear import (
+from bgp4.studies.bench.linear import bench_linear
+from bgp4.studies.bench.linear_methods import (
     FLOWS,
     METHODS,
     _Matrix,
     _MatrixExponential,
     _Triangular,
-    bench_linear,
 )
 
 

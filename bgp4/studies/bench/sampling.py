@@ -73,12 +73,7 @@ def bench_sampling(
         }
         for engine, rate in engines.items()
     ]
-    trained_s = sum(
-        seconds
-        for stage, seconds in folder.info().get("wall_time_s", {}).items()
-        if stage.startswith("train")
-    )
-    fastest = max(row["independent_per_s"] for row in md)
+    trained_s = _trained_s(folder)
     return {
         "results": [flow, *md],
         "ratios": {
@@ -93,9 +88,15 @@ def bench_sampling(
             "replicas": replicas,
             "md_ps": md_ps,
             "training_s": trained_s,
-            "md_samples_during_training": trained_s * fastest,
+            "md_samples_during_training": trained_s * max(r["independent_per_s"] for r in md),
         },
     }
+
+
+def _trained_s(folder: RunFolder) -> float:
+    """Wall time of all phases of a training, s."""
+    walls = folder.info().get("wall_time_s", {})
+    return sum(seconds for stage, seconds in walls.items() if stage.startswith("train"))
 
 
 def scaling(

@@ -1,0 +1,148 @@
+"""What a reader of a report has to be warned of, one plain sentence each."""
+
+from __future__ import annotations
+
+from bgp4.report.wording import (
+    Metrics,
+    has_backbone,
+    has_torsions,
+    mirrored_shares,
+    percent,
+    signed,
+)
+from bgp4.statistics.verdicts import Verdict
+
+__all__ = ["warnings"]
+
+
+def warnings(metrics: Metrics) -> list[str]:
+    """What is off with a run, one plain sentence each."""
+    return [text for test in _WARNINGS for text in [test(metrics)] if text]
+
+
+def _number(metrics: Metrics, key: str, default: float = 0.0) -> float:
+    value = metrics.get(key)
+    return default if value is None else float(value)
+
+
+def _not_finite(metrics: Metrics) -> str | None:
+    share = 1 - _number(metrics, "finite_fraction", 1.0)
+    return f"{percent(share)} of the samples are not finite." if share > 0 else None
+
+
+def _rejected(metrics: Metrics) -> str | None:
+    rejected, n = metrics["n_rejected"], metrics["n_samples"]
+    return (
+        f"{rejected:,} of {n:,} samples were rejected or have 1e6 kT or more; they have "
+        "no weight and are left out of the mean energies."
+        if rejected > 0.001 * n
+        else None
+    )
+
+
+def _small_ess(metrics: Metrics) -> str | None:
+    ess = _number(metrics, "ess_raw")
+    return (
+        f"The effective sample size is only {percent(ess)}: a few samples decide every "
+        "reweighted number, and error bars may be too small."
+        if ess < 0.01
+        else None
+    )
+
+
+def _one_heavy(metrics: Metrics) -> str | None:
+    share = _number(metrics, "max_weight")
+    return f"A single sample holds {percent(share)} of all weight." if share > 0.1 else None
+
+
+def _lost_mode(metrics: Metrics) -> str | None:
+    md, own = metrics["phi_positive_md"], metrics["phi_positive_samples"]
+    match metrics["phi_positive_verdict"]:
+        case Verdict.UNSEEN:
+            return "The MD data have no frame with φ > 0, so the free energy cannot be judged."
+        case Verdict.LOST:
+            return (
+                f"No sample has φ > 0, where MD has {percent(md)}: this mode is lost, the "
+                "effective sample size cannot show it, and ΔF cannot be trusted."
+            )
+        case Verdict.UNSURE:
+            return (
+                f"φ > 0 holds {percent(own)} of the samples, where MD has {percent(md)}, but "
+                "there are too few samples to tell."
+            )
+        case Verdict.UNDER | Verdict.OVER as verdict:
+            return f"φ > 0 is {verdict} by a factor of {_off_by(own, md)}."
+    return None
+
+
+def _lost_weight(metrics: Metrics) -> str | None:
+    md, own = metrics["phi_positive_md"], metrics["phi_positive_reweighted"]
+    if metrics["phi_positive_verdict"] == Verdict.LOST:
+        return None  # which says it all
+    match metrics["phi_positive_reweighted_verdict"]:
+        case Verdict.LOST:
+            return f"No weight is on φ > 0, where MD has {percent(md)}: ΔF cannot be trusted."
+        case Verdict.UNDER | Verdict.OVER as verdict:
+            off = _off_by(own, md)
+            return f"By weight φ > 0 is {verdict} by a factor of {off}; ΔF cannot be trusted."
+    return None
+
+
+def _off_by(own: float, md: float) -> str:
+    return f"{max(own / md, md / own):.2g}: {percent(own)}, where MD has {percent(md)}"
+
+
+def _no_backbone(metrics: Metrics) -> str | None:
+    """What is shown of a molecule without φ and ψ instead."""
+    if has_backbone(metrics):
+        return None
+    if has_torsions(metrics):
+        return "The molecule has no residue with φ and ψ; all its rotatable torsions are shown."
+    if metrics.get("bond_tv_noise_floor") is None:
+        return "The molecule has no bonds; numbers and pictures of its geometry are left out."
+    return (
+        "The molecule has no residue with φ and ψ and no rotatable torsion; its bonds and angles "
+        "are shown."
+    )
+
+
+def _mirrored(metrics: Metrics) -> str | None:
+    if metrics["chirality_verdict"] != Verdict.MIRRORED:
+        return None
+    raw, weighted = mirrored_shares(metrics)
+    return (
+        f"{raw} of the samples have the wrong chirality, {weighted} by weight: reweighted numbers "
+        "mix both mirror images, which have the same energies."
+    )
+
+
+def _high_energies(metrics: Metrics) -> str | None:
+    low = _number(metrics, "low_energy_fraction", 1.0)
+    return (
+        f"Only {percent(low)} of the samples lie below the highest MD energy."
+        if low < 0.95
+        else None
+    )
+
+
+def _energy_off(metrics: Metrics) -> str | None:
+    shift = _number(metrics, "mean_energy_shift_reweighted_kt")
+    return (
+        f"The mean reweighted energy is off by {signed(shift)} from MD's."
+        if abs(shift) > 1
+        else None
+    )
+
+
+_WARNINGS = (
+    _not_finite,
+    _rejected,
+    _lost_mode,
+    _lost_weight,
+    _mirrored,
+    _small_ess,
+    _one_heavy,
+    _energy_off,
+    _high_energies,
+    _no_backbone,
+)
