@@ -60,19 +60,7 @@ def bench_sampling(
     trained = load_trained(folder)
     flow = _flow(trained, n)
     inefficiency_ps = _inefficiency_ps(trained, replicas, md_ps, equilibration_ps)
-    engines = {
-        r["engine"]: r["replica_steps_per_s"]
-        for r in bench_simulation(seconds, molecule=trained.molecule)["results"]
-    }
-    timestep_ps = trained.config.simulate.timestep_fs / 1000
-    md = [
-        {
-            "method": f"md_{engine}",
-            "steps_per_s": rate,
-            "independent_per_s": rate * timestep_ps / inefficiency_ps,
-        }
-        for engine, rate in engines.items()
-    ]
+    md = _md_rows(trained, seconds, inefficiency_ps)
     trained_s = _trained_s(folder)
     return {
         "results": [flow, *md],
@@ -91,6 +79,19 @@ def bench_sampling(
             "md_samples_during_training": trained_s * max(r["independent_per_s"] for r in md),
         },
     }
+
+
+def _md_rows(trained: TrainedRun, seconds: float, inefficiency_ps: float) -> list[dict[str, Any]]:
+    """Steps, and independent conformations, that each engine of MD makes in a second."""
+    timestep_ps = trained.config.simulate.timestep_fs / 1000
+    return [
+        {
+            "method": f"md_{row['engine']}",
+            "steps_per_s": row["replica_steps_per_s"],
+            "independent_per_s": row["replica_steps_per_s"] * timestep_ps / inefficiency_ps,
+        }
+        for row in bench_simulation(seconds, molecule=trained.molecule)["results"]
+    ]
 
 
 def _trained_s(folder: RunFolder) -> float:
