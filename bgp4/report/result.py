@@ -11,6 +11,7 @@ import mdtraj
 import numpy as np
 from numpy.typing import NDArray
 
+from bgp4.energies.base import REJECTED_ENERGY_KT
 from bgp4.report.marginals import Marginals, internal_coordinates, marginals
 from bgp4.report.torsions import (
     BackboneTorsions,
@@ -20,10 +21,7 @@ from bgp4.report.torsions import (
 )
 from bgp4.statistics.weights import effective_sample_size, normalised_weights
 
-__all__ = ["DATA_BLOCKS", "REJECTED_ENERGY_KT", "RunResult"]
-
-REJECTED_ENERGY_KT = 1e6
-"""Energy of a sample that OpenMM rejected. From here on up, a sample's weight is zero."""
+__all__ = ["DATA_BLOCKS", "RunResult"]
 
 FARTHEST_NM = 1e6
 """Coordinates from here on count as not finite: products of them overflow float32."""
