@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bgp4.report.definitions import METRICS
 from bgp4.report.result import RunResult
 from bgp4.statistics.distributions import bin_index, ramachandran_histogram, total_variation
 from bgp4.statistics.weights import bootstrap, bootstrap_error
@@ -16,32 +17,6 @@ from bgp4.statistics.weights import bootstrap, bootstrap_error
 __all__ = ["Compared", "Estimate", "compare"]
 
 Array = NDArray[np.float64]
-
-ROWS = (
-    ("n_samples", "Samples"),
-    ("ess_raw", "Effective sample size"),
-    ("coverage", "Coverage of MD"),
-    ("ramachandran_tv", "Ramachandran total variation"),
-    ("ramachandran_tv_reweighted", "the same, reweighted"),
-    ("torsion_tv_mean", "Total variation of torsions"),
-    ("bond_tv_mean", "Total variation of bonds"),
-    ("angle_tv_mean", "Total variation of angles"),
-    ("phi_positive_samples", "Share of φ > 0, samples"),
-    ("phi_positive_reweighted", "the same, reweighted"),
-    ("delta_f_phi_kt", "ΔF of φ > 0 / kT"),
-    ("mean_energy_shift_reweighted_kt", "Mean energy error, reweighted / kT"),
-    ("low_energy_fraction", "Low-energy fraction"),
-    ("log_likelihood_heldout", "Held-out log-likelihood / nats"),
-    ("n_energy_evaluations", "Energy evaluations"),
-    ("core_hours", "Core hours of training"),
-)
-"""Keys of metrics.json, and what the table calls them."""
-
-GIVEN = {
-    "delta_f_phi_kt": "delta_f_phi_error_kt",
-    "mean_energy_shift_reweighted_kt": "mean_energy_shift_reweighted_error_kt",
-}
-"""Where metrics.json has the error already."""
 
 SIGNIFICANT = 2.0
 """Standard errors from which a difference is more than noise."""
@@ -86,18 +61,22 @@ def compare(runs: Sequence[RunResult], metrics: Sequence[Mapping[str, Any]]) -> 
     """
     errors = [{**_errors(run), **_given(of)} for run, of in zip(runs, metrics, strict=True)]
     rows = []
-    for key, label in ROWS:
+    for key, metric in METRICS.items():
+        if not metric.label:
+            continue
         values = [
             Estimate(of.get(key), own.get(key)) for of, own in zip(metrics, errors, strict=True)
         ]
         if any(value.value is not None for value in values):
             differences = [value.minus(values[0]) for value in values]
-            rows.append(Compared(key, label, values, differences))
+            rows.append(Compared(key, metric.label, values, differences))
     return rows
 
 
 def _given(metrics: Mapping[str, Any]) -> dict[str, float]:
-    return {key: metrics[error] for key, error in GIVEN.items() if metrics.get(error) is not None}
+    """Errors that are metrics themselves."""
+    given = {key: metrics.get(metric.error) for key, metric in METRICS.items() if metric.error}
+    return {key: error for key, error in given.items() if error is not None}
 
 
 def _errors(run: RunResult) -> dict[str, float]:

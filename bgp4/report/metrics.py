@@ -1,6 +1,6 @@
 """The numbers of a report, each a small function, and `compute_metrics`, which gathers them.
 
-`bgp4.report.definitions.DEFINITIONS` says what each key means, and so does docs/metrics.md.
+`bgp4.report.definitions.METRICS` says what each key means, and so does docs/metrics.md.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def _heldout_log_likelihood(run: RunResult) -> float | None:
 
 
 def compute_metrics(run: RunResult) -> Metrics:
-    """Every metric of a run, by the keys of `DEFINITIONS`; NaN or infinite where there is none."""
+    """Every metric of a run, by the keys of `METRICS`; NaN or infinite where there is none."""
     return {
         "temperature_k": float(run.temperature_k),
         "n_samples": run.n_samples,

@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from bgp4.report.comparison import Compared, compare
-from bgp4.report.definitions import DEFINITIONS
+from bgp4.report.definitions import METRICS
 from bgp4.report.figures import FIGURES
 from bgp4.report.interactive import page_data, script_json
 from bgp4.report.metrics import compute_metrics, json_ready
@@ -139,8 +139,12 @@ def _render(
         lstrip_blocks=True,
     )
     table = [
-        (key, [format_value(key, values.get(key)) for values in metrics.values()], definition)
-        for key, definition in DEFINITIONS.items()
+        (
+            key,
+            [format_value(key, values.get(key)) for values in metrics.values()],
+            metric.definition,
+        )
+        for key, metric in METRICS.items()
     ]
     return environment.get_template("template.html.j2").render(
         runs=runs,

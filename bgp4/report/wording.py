@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from bgp4.report.definitions import METRICS
 from bgp4.statistics.verdicts import Verdict
 
 __all__ = [
@@ -30,16 +31,6 @@ __all__ = [
 Metrics = Mapping[str, Any]
 
 NOTHING = "–"
-
-SHARES = (
-    "ess_",
-    "coverage",
-    "phi_positive_",
-    "low_energy_fraction",
-    "wrong_chirality_",
-    "finite_",
-    "max_weight",
-)
 
 
 class Headline(NamedTuple):
@@ -71,9 +62,13 @@ def format_value(key: str, value: Any) -> str:
         return NOTHING
     if isinstance(value, Mapping):
         return _format_parts(key, value) or NOTHING
-    if key.startswith(SHARES) and not isinstance(value, str):
+    if _is_share(key):
         return percent(value)
     return _plain(value)
+
+
+def _is_share(key: str) -> bool:
+    return key in METRICS and METRICS[key].unit == "share"
 
 
 def _format_parts(key: str, parts: Mapping[str, Any]) -> str:
@@ -112,7 +107,7 @@ def format_estimate(key: str, value: float | None, error: float | None) -> str:
     """
     if value is None or error is None or not error:
         return format_value(key, value)
-    scale, unit = (100, " %") if key.startswith(SHARES) else (1, "")
+    scale, unit = (100, " %") if _is_share(key) else (1, "")
     digits = min(max(1 - math.floor(math.log10(scale * error)), 0), 6)
     return f"{scale * value:.{digits}f} ± {scale * error:.{digits}f}{unit}".replace(
         "-", "\N{MINUS SIGN}"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bgp4.report.definitions import DEFINITIONS
+from bgp4.report.definitions import METRICS
 from bgp4.report.metrics import compute_metrics, json_ready, low_energy_fraction
 from bgp4.report.result import RunResult
 
@@ -48,10 +48,10 @@ def metrics(good_run: RunResult) -> dict[str, Any]:
 
 
 def test_keys_are_those_defined_and_documented(metrics: dict[str, Any]) -> None:
-    assert set(metrics) == set(DEFINITIONS)
+    assert set(metrics) == set(METRICS)
     assert set(metrics) >= FIXED_KEYS
     page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
-    assert not [key for key in DEFINITIONS if f"`{key}`" not in page]
+    assert not [key for key in METRICS if f"`{key}`" not in page]
 
 
 def test_good_run(metrics: dict[str, Any], good_run: RunResult) -> None:
