@@ -9,7 +9,7 @@ import torch
 from nflows.transforms import Transform
 from torch import Tensor
 
-__all__ = ["Standardise", "fit_standardise"]
+__all__ = ["Standardise", "fit_standardise", "wrap"]
 
 TWO_PI = 2 * np.pi
 

@@ -15,6 +15,7 @@ from nflows.transforms import Transform
 from nflows.transforms.coupling import CouplingTransform
 from torch import Tensor, nn
 
+from bgp4.coordinates.standardise import wrap
 from bgp4.flows.linear import Linear
 from bgp4.flows.spline import (
     Knots,
@@ -238,13 +239,13 @@ class CircularSplineCoupling(_Coupling):
 
     def _coupling_transform_forward(self, inputs: Tensor, transform_params: Tensor) -> _Result:
         p = self._per_feature(transform_params)
-        y, logabsdet = spline_forward(_wrap(inputs + p[..., 0]), circular_knots(p[..., 1:]))
+        y, logabsdet = spline_forward(wrap(inputs + p[..., 0]), circular_knots(p[..., 1:]))
         return y, logabsdet.sum(1)
 
     def _coupling_transform_inverse(self, inputs: Tensor, transform_params: Tensor) -> _Result:
         p = self._per_feature(transform_params)
-        x, logabsdet = spline_inverse(_wrap(inputs), circular_knots(p[..., 1:]))
-        return _wrap(x - p[..., 0]), logabsdet.sum(1)
+        x, logabsdet = spline_inverse(wrap(inputs), circular_knots(p[..., 1:]))
+        return wrap(x - p[..., 0]), logabsdet.sum(1)
 
 
 class MarginalSpline(Transform):
@@ -275,7 +276,3 @@ class MarginalSpline(Transform):
 
     def _knots(self) -> Knots:
         return linear_tail_knots(self.unnormalised, SPLINE_BOUND)
-
-
-def _wrap(angle: Tensor) -> Tensor:
-    return torch.remainder(angle + torch.pi, 2 * torch.pi) - torch.pi

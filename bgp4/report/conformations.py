@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from bgp4.molecule.topology import bonded_angles, rotatable_torsions
 from bgp4.report.result import RunResult
 from bgp4.report.torsions import backbone_atoms, wrapped
+from bgp4.statistics.distributions import bin_centres, bin_index
 
 __all__ = ["BUDGET_BYTES", "Choice", "Site", "choose", "sites"]
 
@@ -167,14 +168,13 @@ def _choose(site: Site, weights: Array, bins: int) -> Choice:
 
 def _cell(angles: Array, bins: int) -> Indices:  # (n,)
     """One number of the bin of all angles."""
-    places = np.floor((angles + np.pi) * (bins / (2 * np.pi))).astype(np.int64) % bins
-    cells: Indices = places @ bins ** np.arange(angles.shape[1])[::-1]
+    cells: Indices = bin_index(angles, bins) @ bins ** np.arange(angles.shape[1])[::-1]
     return cells
 
 
 def _centres(bins: int, angles: int) -> Array:  # (bins ** angles, angles)
-    axis = np.linspace(-np.pi, np.pi, bins, endpoint=False) + np.pi / bins
-    return np.stack(np.meshgrid(*[axis] * angles, indexing="ij"), axis=-1).reshape(-1, angles)
+    axes = [bin_centres(bins)] * angles
+    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, angles)
 
 
 def _first_of_each(cells: Indices, order_by: Array, allowed: NDArray[np.bool_]) -> Indices:
