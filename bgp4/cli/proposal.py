@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from bgp4.energies.reference import ReferenceEnergy
 from bgp4.energies.worker import make_context
 from bgp4.errors import UserInputError
 from bgp4.molecule.molecule import Molecule
+from bgp4.molecule.reading import kind_by_content
 from bgp4.molecule.topology import (
     atom_label,
     bond_graph,
@@ -32,9 +34,11 @@ from bgp4.report.torsions import stereocentres
 
 __all__ = ["config_text", "description", "proposed_config"]
 
+log = logging.getLogger(__name__)
+
 FORCEFIELD = ("amber14-all.xml", "implicit/obc2.xml")
 SMALL_MOLECULE_SOLVENT = ("implicit/obc2.xml",)
-COORDINATES = (".inpcrd", ".crd", ".rst7", ".rst", ".ncrst")
+COORDINATES = (".inpcrd", ".crd", ".rst7", ".rst", ".ncrst", ".pdb", ".gro", ".nc")
 """Endings of the file beside a prmtop that has its positions."""
 
 HOT_K = 1000.0
@@ -49,6 +53,9 @@ LOG_RATIO = 0.184
 LADDER_ATOMS = 22
 
 MEASURED_STEPS = 50
+
+TOO_HIGH_KJMOL = 100.0
+"""Above the nearest minimum, for each atom; a simulation at 1000 K has a tenth of it."""
 
 STEPS_PER_ATOM = 140
 """Training steps: 3,000 for alanine dipeptide, 6,000 for tetra-alanine."""
@@ -100,10 +107,10 @@ def _system(
     source: str, forcefield: tuple[str, ...], xml: Path | None, inpcrd: Path | None
 ) -> dict[str, Any]:
     suffix = Path(source).suffix.lower()
-    if suffix in (".prmtop", ".parm7"):
+    if suffix in (".prmtop", ".parm7") or _is_prmtop(source):
         positions = inpcrd or _beside(Path(source))
         return {"prmtop": source, "inpcrd": str(positions), "implicit_solvent": "OBC2"}
-    if suffix in (".pdb", ".ent", ".cif", ".mmcif"):
+    if suffix in (".pdb", ".ent", ".cif", ".mmcif", ".pdbx"):
         if xml is not None:
             return {"pdb": source, "xml": str(xml)}
         return {"pdb": source, "forcefield": list(forcefield or FORCEFIELD)}
@@ -112,9 +119,35 @@ def _system(
     if suffix:
         raise UserInputError(
             f"init {source}: expected a .pdb, .cif, .prmtop or .sdf file, or the name of an "
-            f"openmmtools test system, found {suffix}"
+            f"openmmtools test system, found {suffix}{_way_on(source, suffix)}"
         )
     return {"testsystem": source}
+
+
+def _is_prmtop(source: str) -> bool:
+    """Amber's topology under another name, .top for example."""
+    return Path(source).is_file() and kind_by_content(Path(source)) == ".prmtop"
+
+
+def _way_on(source: str, suffix: str) -> str:
+    """How a file of another kind becomes one of these."""
+    stem = Path(source).stem
+    system = f"then bgp4 init {stem}.pdb --xml system.xml"
+    save = "openmm.XmlSerializer.serialize(system) into system.xml"
+    ways = {
+        ".psf": "make a System by OpenMM: app.CharmmPsfFile(...).createSystem("
+        f"app.CharmmParameterSet(...)), {save}; {system}",
+        ".top": "make a System by OpenMM: app.GromacsTopFile(..., includeDir=...).createSystem(), "
+        f"{save}; {system}",
+        ".gro": f"it has no bonds; write a PDB file (gmx editconf -f {source} -o {stem}.pdb), or "
+        f"make a System of its .top by OpenMM (app.GromacsTopFile), {save}; {system}",
+        ".mol2": f"convert it: obabel {source} -O {stem}.sdf, or by AmberTools (antechamber, "
+        "tleap) to a prmtop",
+        ".xml": f"a System has no structure: bgp4 init STRUCTURE.pdb --xml {source}",
+        ".xyz": f"it has no bonds; convert it: obabel {source} -O {stem}.sdf",
+        ".pqr": "it has no bonds or elements; start from the PDB file that it was made of",
+    }
+    return f"; {ways[suffix]}" if suffix in ways else ""
 
 
 def _beside(prmtop: Path) -> Path:
@@ -273,6 +306,12 @@ def _energy_lines(molecule: Molecule) -> Iterator[str]:
     at_start = energy.evaluate(molecule.positions_nm[None]).energy_kjmol[0]
     lowest, _ = minimised(energy, molecule)
     yield f"energy: {at_start:.1f} kJ/mol as given, {lowest:.1f} at the nearest minimum"
+    if at_start - lowest > TOO_HIGH_KJMOL * molecule.n_atoms:
+        log.warning(
+            "%s: %.3g kJ/mol above the nearest minimum: positions that clash, or a System of other "
+            "atoms, or of another order of them; look at both before going on",
+            *(molecule.name, at_start - lowest),
+        )
     missing = unsupported(molecule)
     if missing is None:
         yield "batched energies and MD: every force is supported"

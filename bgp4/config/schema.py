@@ -110,9 +110,10 @@ _SOURCES = ("testsystem", "prmtop", "pdb", "sdf")
 class DataConfig(Section):
     """The MD frames that train the flow, from one trajectory or several in sequence.
 
-    Their temperature is `temperature_k`, else the one stored in the file, else the run's. Without
-    a path, conformations made from the energy replace frames at `temperature_k`. `topology` is for
-    files that do not name their atoms and contain more than the molecule, such as solvent.
+    Their temperature is `temperature_k`, else the one that the file stores for all frames, else the
+    run's. Without a path, conformations made from the energy replace frames at `temperature_k`.
+    `topology` is for files that do not name their atoms and contain more than the molecule, such as
+    solvent.
     """
 
     path: str | tuple[str, ...] | None = "ala2_300k.h5"
@@ -271,7 +272,7 @@ class Config(Section):
         """The frames that a report compares with: `report.reference`, or the data."""
         if self.report.reference is None:
             return self.data
-        reference = {"path": self.report.reference, "temperature_k": None}
+        reference = {"path": self.report.reference, "temperature_k": self.temperature_k}
         return self.data.model_copy(update=reference | {"start": 0, "stop": None, "stride": 1})
 
     @property

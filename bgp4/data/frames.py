@@ -21,12 +21,31 @@ from bgp4.molecule.topology import peptide_torsions
 if TYPE_CHECKING:
     import mdtraj
 
-__all__ = ["Frames", "Made", "Split", "all_trans", "load_frames", "split_blocks"]
+__all__ = [
+    "FEWEST_FRAMES",
+    "Frames",
+    "Made",
+    "Split",
+    "all_trans",
+    "begin_from_energies",
+    "check_number",
+    "load_frames",
+    "split_blocks",
+]
 
 log = logging.getLogger(__name__)
 
 BLOCKS = 50
 """Contiguous blocks that are held out or not as a whole, because neighbours in time are alike."""
+
+FEWEST_FRAMES = 10
+"""Of fewer, not even the width of one coordinate is known to a quarter."""
+
+FRAMES_PER_COORDINATE = 5
+"""With fewer, the widths in some directions are what these few frames happen to have."""
+
+START_K = 1200.0
+"""Where a training without frames may begin: everything turns there."""
 
 COMPARED_FRAMES = 5
 ENERGY_TOLERANCE_KJMOL = 0.1
@@ -61,6 +80,7 @@ class Frames:
         temperature_k: Of the simulation, K, or None where the files don't say.
         n_cis: Frames left out because of a cis peptide bond.
         made: Of conformations that are no simulation's.
+        constrained: Bonds that the simulation had constrained, whose lengths were drawn instead.
     """
 
     paths: tuple[Path, ...]
@@ -69,6 +89,7 @@ class Frames:
     temperature_k: float | None
     n_cis: int = 0
     made: Made | None = None
+    constrained: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -118,21 +139,61 @@ def load_frames(config: DataConfig, molecule: Molecule) -> Frames:
             raise UserInputError(
                 f"{words}: every frame has a cis peptide bond; set data.peptide_bonds to any"
             )
+    temperature_k = _temperature(parts, config)
     known = [part.energy_kjmol for part in parts if part.energy_kjmol is not None]
     energy = np.concatenate(known)[keep] if len(known) == len(parts) else None
     if energy is not None and not _of_molecule(energy, positions, molecule):
         log.warning("%s: its energies are not those of this System and are ignored", words)
         energy = None
-    return Frames(paths, positions, energy, _temperature(parts), n_cis)
+    return Frames(paths, positions, energy, temperature_k, n_cis)
+
+
+def check_number(frames: Frames, molecule: Molecule, temperature_k: float) -> None:
+    """Refuse frames of which next to nothing can be learned, and say of few what they lack.
+
+    Args:
+        temperature_k: Of the frames, K.
+    """
+    n, features = len(frames.positions_nm), 3 * molecule.n_atoms - 6
+    words = ", ".join(map(str, frames.paths))
+    if n < FEWEST_FRAMES:
+        raise UserInputError(
+            f"{words}: found {n} frame{'s' * (n != 1)}, expected {FEWEST_FRAMES} at the least, and "
+            f"thousands to learn {features} coordinates from; simulate some by `bgp4 simulate`, or "
+            f"{begin_from_energies(temperature_k)}"
+        )
+    if n < FRAMES_PER_COORDINATE * features:
+        log.warning(
+            "%s: %d frames for %d coordinates: these say where states are, but not how wide or how "
+            "likely; only the steps with energies can learn that, and a report's comparison with "
+            "so few says little; or %s",
+            *(words, n, features, begin_from_energies(temperature_k)),
+        )
+
+
+def begin_from_energies(temperature_k: float) -> str:
+    """Advice: how to do without frames of this temperature, K."""
+    start_k = max(START_K, temperature_k)
+    return f"begin from energies alone by --set data.path=null --set data.temperature_k={start_k:g}"
 
 
 class _Part(NamedTuple):
-    """All frames of one file."""
+    """All frames of one file, and what it says beside them, K as OpenMM reports them."""
 
     path: Path
     positions_nm: NDArray[np.float32]
     energy_kjmol: NDArray[np.float64] | None
-    temperature_k: float | None
+    kelvin: NDArray[np.float64] | None  # (frames,)
+
+    @property
+    def temperature_k(self) -> float | None:
+        """The ensemble's, where the file has one for all frames."""
+        return None if self.kelvin is None or self.is_kinetic else float(self.kelvin[0])
+
+    @property
+    def is_kinetic(self) -> bool:
+        """Whether it has each frame's kinetic temperature, which is not the ensemble's."""
+        return self.kelvin is not None and bool(np.ptp(self.kelvin) > 1e-3)
 
 
 def _existing(config: DataConfig) -> list[Path]:
@@ -154,16 +215,32 @@ def _part(path: Path, config: DataConfig, molecule: Molecule) -> _Part:
     return _Part(path, positions_nm, *_energies(path, len(positions_nm)))
 
 
-def _temperature(parts: Sequence[_Part]) -> float | None:
-    """That of all files, or None where one does not say it."""
-    first = parts[0].temperature_k
+def _temperature(parts: Sequence[_Part], config: DataConfig) -> float | None:
+    """That of all files, or None where one does not say it.
+
+    Raises:
+        UserInputError: If files are of different temperatures, or say that of each frame alone
+            and the config does not say the ensemble's.
+    """
     for part in parts:
-        if part.temperature_k != first and None not in (part.temperature_k, first):
+        if config.temperature_k is not None or part.kelvin is None or not part.is_kinetic:
+            continue
+        found = part.kelvin
+        raise UserInputError(
+            f"config key data.temperature_k: expected the temperature of the simulation of "
+            f"{part.path}: the file says each frame's kinetic one ({found.min():.0f} to "
+            f"{found.max():.0f} K, mean {found.mean():.1f} K), which is not the ensemble's; set "
+            "it to the thermostat's (--set data.temperature_k=300)"
+        )
+    known = [part for part in parts if part.temperature_k is not None]
+    for part in known[1:]:
+        if part.temperature_k != known[0].temperature_k:
             raise UserInputError(
-                f"config key data.path: expected frames of one temperature, found {first:g} K in "
-                f"{parts[0].path} and {part.temperature_k:g} K in {part.path}"
+                "config key data.path: expected frames of one temperature, found "
+                f"{known[0].temperature_k:g} K in {known[0].path} and {part.temperature_k:g} K in "
+                f"{part.path}"
             )
-    return None if any(part.temperature_k is None for part in parts) else first
+    return known[0].temperature_k if len(known) == len(parts) else None
 
 
 def _of_molecule(
@@ -222,7 +299,9 @@ def _check_positions(
         raise UserInputError(
             f"{path}: frame {first + frame}: bond {atoms[i[bond]]}-{atoms[j[bond]]} is "
             f"{ratio[frame, bond] * expected[bond]:.3f} nm long, expected about "
-            f"{expected[bond]:.3f} nm; wrong units, another atom order or a broken molecule"
+            f"{expected[bond]:.3f} nm; wrong units, another atom order, a broken molecule "
+            "or one that a box cuts, which the file does not have (gmx trjconv -pbc whole, cpptraj "
+            "autoimage)"
         )
 
 
@@ -242,17 +321,21 @@ def all_trans(
     return trans
 
 
-def _energies(path: Path, n_frames: int) -> tuple[NDArray[np.float64] | None, float | None]:
-    """What mdtraj's HDF5 convention keeps beside the frames."""
+def _energies(
+    path: Path, n_frames: int
+) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
+    """What mdtraj's HDF5 convention keeps beside the frames: kJ/mol and K, (frames,) both."""
     if path.suffix.lower() not in {".h5", ".hdf5"}:
         return None, None
     import h5py
 
     with h5py.File(path) as file:
-        energy = (
-            np.asarray(file["potentialEnergy"], np.float64) if "potentialEnergy" in file else None
+        energy, kelvin = (
+            np.asarray(file[name], np.float64).ravel() if name in file else None
+            for name in ("potentialEnergy", "temperature")
         )
-        temperature = float(file["temperature"][0]) if "temperature" in file else None
     if energy is not None and (len(energy) != n_frames or not np.isfinite(energy).all()):
         raise UserInputError(f"{path}: potentialEnergy is not one finite value for each frame")
-    return energy, temperature
+    if kelvin is not None and not (len(kelvin) and np.isfinite(kelvin).all() and kelvin.min() > 0):
+        kelvin = None
+    return energy, kelvin

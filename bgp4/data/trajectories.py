@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from bgp4.errors import UserInputError
 from bgp4.molecule.molecule import Molecule
+from bgp4.molecule.reading import kind_by_content, why_unreadable
 from bgp4.storage.hdf5 import check_hdf5
 
 if TYPE_CHECKING:
@@ -30,6 +32,10 @@ HDF5 = {".h5", ".hdf5", ".lh5"}
 
 TRUSTING = {".xtc", ".trr"}
 """Formats whose readers trust sizes in the file, and crash where these are wrong."""
+
+TRAJECTORIES = {".h5", ".xtc", ".trr", ".dcd", ".nc", ".pdb", ".gro"}
+TEXT = {".mdcrd", ".crd", ".pdb", ".gro", ".xyz"}
+"""The usual formats, and those that are text."""
 
 LONGEST_READ_S = 600
 
@@ -53,6 +59,7 @@ def read_trajectory(
         UserInputError: If the file can't be read, is truncated, or doesn't have the molecule's
             atoms, once and in its order.
     """
+    _check_kind(path)
     if _suffix(path) in HDF5:
         check_hdf5(path)
     if _suffix(path) in TRUSTING:
@@ -93,8 +100,31 @@ def _chunks(
             )
         else:
             expected = "; expected a whole trajectory in a format that mdtraj reads"
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = why_unreadable(path, error)
         raise UserInputError(f"{path}: cannot be read ({reason}){expected}") from error
+
+
+def _check_kind(path: Path) -> None:
+    """Refuse an empty file, and one that its ending says nothing right about."""
+    from mdtraj.formats.registry import FormatRegistry
+
+    if not path.is_file():  # a folder in some formats
+        return
+    if path.stat().st_size == 0:
+        raise UserInputError(f"{path}: cannot be read: the file is empty (0 bytes); write it anew")
+    suffix, kind = _suffix(path), kind_by_content(path)
+    readers = set(FormatRegistry.loaders)
+    if kind is not None and kind in readers - {suffix} and suffix in TEXT | (TRAJECTORIES - {kind}):
+        raise UserInputError(
+            f"{path}: cannot be read as {suffix}: by its content it is a {kind} file; rename it to "
+            f"{path.with_suffix(kind).name}"
+        )
+    if suffix not in readers:
+        raise UserInputError(
+            f"{path}: mdtraj, which reads trajectories, has no reader for files that end in "
+            f"{suffix or 'nothing'}; expected one of {', '.join(sorted(TRAJECTORIES & readers))}: "
+            "convert it, for example by mdtraj.Trajectory(xyz_nm, topology).save('frames.h5')"
+        )
 
 
 def _try_apart(path: Path) -> None:
@@ -147,16 +177,46 @@ def _molecule_alone(path: Path, trajectory: mdtraj.Trajectory, molecule: Molecul
             f"{path}: expected {molecule.name} once, found it {len(starts)} times; write one of "
             "them to a separate file with mdtraj's atom_slice"
         )
+    raise UserInputError(f"{path}: {_difference(trajectory.topology, molecule)}")
+
+
+def _difference(topology: mdtraj.Topology, molecule: Molecule) -> str:
+    """How a file's atoms differ from the molecule's: number, virtual sites, names or order."""
+    atoms, own = list(topology.atoms), list(molecule.topology.atoms)
+    found, expected = map(_identity, atoms), map(_identity, own)
+    names, own_names = Counter(found), Counter(expected)
+    n, width = len(atoms), len(own)
+    sites = [atom for atom in atoms if atom.element is None or atom.element.symbol == "VS"]
     if n != width:
-        raise UserInputError(
-            f"{path}: expected the {width} atoms of {molecule.name}, found {n}, without a "
-            f"consecutive run that matches {_words(molecule.topology)}"
+        missing = [atom for atom in own if not names[_identity(atom)]]
+        words = (
+            f"expected the {width} atoms of {molecule.name}, found {n}, and not these among them: "
+            f"none follow each other as {_words(molecule.topology)} do"
         )
-    i = next(i for i in range(n) if found[i] != expected[i])
-    atoms, own = list(trajectory.topology.atoms), list(molecule.topology.atoms)
-    raise UserInputError(
-        f"{path}: atom order differs from {molecule.name}: atom {i} is {atoms[i]}, "
-        f"expected {own[i]}; reorder the trajectory with mdtraj's atom_slice"
+        if sites:
+            words += f"; {len(sites)} of them are virtual sites (first {sites[0]})"
+        if missing:
+            words += f"; no atom of it is called {missing[0].name} as in {missing[0]}"
+        elif n > width:
+            words += "; all names are there, in another order"
+        return f"{words}; write the molecule's atoms alone, in its order, by mdtraj's atom_slice"
+    i = next(i for i in range(n) if _identity(atoms[i]) != _identity(own[i]))
+    if names == own_names:
+        return (
+            f"atoms in another order than {molecule.name}: atom {i} is {atoms[i]}, "
+            f"expected {own[i]}; reorder the trajectory with mdtraj's atom_slice"
+        )
+    if [_identity(a)[1] for a in atoms] == [_identity(a)[1] for a in own]:
+        return (
+            f"atoms have other names than in {molecule.name}: atom {i} is {atoms[i].name}, "
+            f"expected {own[i].name} ({own[i]}); their elements are the same in the same order: if "
+            "only names differ, write the frames without names (mdtraj: "
+            "trajectory.save('frames.dcd')), and they are read in the molecule's order"
+        )
+    return (
+        f"other atoms than in {molecule.name}: atom {i} is {atoms[i]} "
+        f"({_identity(atoms[i])[1] or 'no element'}), expected {own[i]} ({_identity(own[i])[1]}); "
+        "give frames of this molecule, in its order of atoms"
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import mdtraj
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 from scipy.spatial.distance import pdist, squareform
 
 from bgp4.errors import UserInputError
@@ -16,7 +17,14 @@ from bgp4.molecule.topology import atom_label, bond_graph, rings, solvent
 if TYPE_CHECKING:
     import networkx as nx
 
-__all__ = ["check_geometry", "check_solvent", "check_system", "check_topology"]
+__all__ = [
+    "check_bond_lengths",
+    "check_geometry",
+    "check_solvent",
+    "check_system",
+    "check_topology",
+    "refuse_nanometres",
+]
 
 LARGEST_RING = 8
 """Atoms of a ring that the energy can close; a larger one has no place for its torsions to go."""
@@ -26,18 +34,28 @@ CLASH_NM = 0.06
 """Atoms that are not bonded, nor to the same third, are never nearer than this."""
 
 
-def check_system(system: Any, name: str) -> None:
-    """Refuse what has no density in all 3N coordinates: constraints, a box, atoms without mass."""
+def check_system(system: Any, name: str, kind: str = "pdb") -> None:
+    """Refuse what has no density in all 3N coordinates: constraints, a box, atoms without mass.
+
+    Args:
+        kind: Of the source, as `SystemConfig.kind` has it; advice goes with it.
+    """
+    made_elsewhere = kind == "xml"
     if system.getNumConstraints():
+        advice = (
+            "make the System anew with constraints=None and rigidWater=False"
+            if made_elsewhere
+            else "set system.constraints to null"
+        )
         raise UserInputError(
             f"config key system: {name} has {system.getNumConstraints()} constrained "
-            "bonds, and a constrained system has no density in all coordinates; "
-            "set system.constraints to null"
+            "bonds, and a constrained system has no density in all coordinates; " + advice
         )
     if system.usesPeriodicBoundaryConditions():
+        advice = "; make the System anew with nonbondedMethod=NoCutoff" * made_elsewhere
         raise UserInputError(
             f"config key system: {name} is periodic; bgp4 needs one molecule in vacuum or "
-            "implicit solvent"
+            f"implicit solvent{advice}"
         )
     massless = [i for i in range(system.getNumParticles()) if system.getParticleMass(i)._value == 0]
     if massless:
@@ -47,14 +65,28 @@ def check_system(system: Any, name: str) -> None:
         )
 
 
-def check_solvent(topology: mdtraj.Topology, name: str) -> None:
-    """Refuse water and ions."""
+WITHOUT_SOLVENT = {
+    "pdb": "take the solvent away, and add implicit/obc2.xml, for example, to system.forcefield",
+    "prmtop": "take the solvent away from the prmtop and its positions (cpptraj: parmstrip, strip; "
+    "or ParmEd); system.implicit_solvent: OBC2 stands for it",
+    "xml": "make the System of the molecule alone, with implicit solvent",
+    "testsystem": "take another test system",
+    "sdf": "keep the molecule alone in the file",
+}
+"""By kind of source, what to do about water and ions."""
+
+
+def check_solvent(topology: mdtraj.Topology, name: str, kind: str = "pdb") -> None:
+    """Refuse water and ions.
+
+    Args:
+        kind: Of the source, as `SystemConfig.kind` has it; advice goes with it.
+    """
     if residues := solvent(topology):
         raise UserInputError(
             f"config key system: {name} has {len(residues)} residues of solvent "
             f"(first {residues[0]}); "
-            "bgp4 needs one molecule in vacuum or implicit solvent: remove the solvent, and "
-            "add implicit/obc2.xml, for example, to system.forcefield"
+            f"bgp4 needs one molecule in vacuum or implicit solvent: {WITHOUT_SOLVENT[kind]}"
         )
 
 
@@ -75,19 +107,53 @@ def check_topology(topology: mdtraj.Topology, system: Any, name: str) -> None:
     _check_masses(topology, system, name)
 
 
+def refuse_nanometres(
+    positions_nm: NDArray[np.float64],  # (atoms, 3)
+    name: str,
+) -> None:
+    """Refuse a structure whose atoms lie ten times too near to each other."""
+    if len(positions_nm) < 4 or not np.isfinite(positions_nm).all():
+        return
+    nearest, _ = cKDTree(positions_nm).query(positions_nm, k=2)
+    typical = float(np.median(nearest[:, 1]))
+    if 0.005 < typical < 0.025:
+        raise UserInputError(
+            f"{name}: neighbouring atoms are {10 * typical:.3f} Å apart, so the coordinates look "
+            "like nm; expected Å (multiply them by ten)"
+        )
+
+
 def _check_masses(topology: mdtraj.Topology, system: Any, name: str) -> None:
-    """Another order of the atoms shows in their masses, unless hydrogens are heavy on purpose."""
+    """Another order of the atoms shows in their masses.
+
+    Where hydrogens are heavy on purpose, it shows in that of an atom with its hydrogens: they have
+    taken their mass from it, or from nowhere.
+    """
     masses = [system.getParticleMass(i)._value for i in range(topology.n_atoms)]
-    atoms = list(topology.atoms)
-    heavy = any(
-        m > 1.2 for m, a in zip(masses, atoms, strict=True) if a.element.symbol == "H" and m < 5
-    )
-    for mass, atom in zip(masses, atoms, strict=True):
-        if not heavy and abs(mass - atom.element.mass) > 0.5:
+    heavy = any(1.2 < m < 5 for m, a in zip(masses, topology.atoms, strict=True) if _is_hydrogen(a))
+    graph = bond_graph(topology)
+    for mass, atom in zip(masses, topology.atoms, strict=True):
+        own = atom.element.mass
+        expected = {own}
+        if heavy and _is_hydrogen(atom):
+            expected = {mass} if mass < 5 else expected
+        elif heavy:
+            taken = [masses[i] - 1.008 for i in graph[atom.index] if _is_hydrogen_at(topology, i)]
+            expected |= {own - sum(taken)}
+        if min(abs(mass - value) for value in expected) > 0.5:
             raise UserInputError(
                 f"config key system: {name} has a particle of {mass:.2f} Da where its structure "
-                f"has {atom} ({atom.element.mass:.2f} Da); use the same atom order in both"
+                f"has {atom} ({own:.2f} Da{', heavy hydrogens considered' * heavy}); give both in "
+                "the same order of atoms"
             )
+
+
+def _is_hydrogen(atom: mdtraj.core.topology.Atom) -> bool:
+    return bool(atom.element.symbol == "H")
+
+
+def _is_hydrogen_at(topology: mdtraj.Topology, index: int) -> bool:
+    return _is_hydrogen(topology.atom(index))
 
 
 def check_geometry(
@@ -95,17 +161,12 @@ def check_geometry(
     positions_nm: NDArray[np.float64],  # (atoms, 3)
     name: str,
 ) -> None:
-    """Refuse rings that the energy cannot close, and positions that are no molecule's."""
-    if not np.isfinite(positions_nm).all():
-        atom = int(np.argwhere(~np.isfinite(positions_nm))[0, 0])
-        raise UserInputError(
-            f"config key system: {name}: the position of {atom_label(topology, atom)} is not finite"
-        )
+    """Refuse rings that the energy cannot close, and atoms that clash."""
     graph = bond_graph(topology)
     for ring in rings(graph):
         if len(ring) > LARGEST_RING:
             raise UserInputError(_large_ring(topology, ring, name))
-    _check_bonds(topology, positions_nm, name)
+    check_bond_lengths(topology, positions_nm, name)
     _check_clashes(topology, graph, positions_nm, name)
 
 
@@ -119,14 +180,43 @@ def _large_ring(topology: mdtraj.Topology, ring: list[int], name: str) -> str:
     )
 
 
-def _check_bonds(topology: mdtraj.Topology, positions_nm: NDArray[np.float64], name: str) -> None:
+def check_bond_lengths(
+    topology: mdtraj.Topology,
+    positions_nm: NDArray[np.float64],  # (atoms, 3)
+    name: str,
+    box_nm: NDArray[np.float64] | None = None,  # (3, 3)
+) -> None:
+    """Refuse positions that are no molecule's, or that a box cuts through."""
+    if not np.isfinite(positions_nm).all():
+        atom = int(np.argwhere(~np.isfinite(positions_nm))[0, 0])
+        raise UserInputError(
+            f"config key system: {name}: the position of {atom_label(topology, atom)} is not finite"
+        )
     for a, b in topology.bonds:
-        length = float(np.linalg.norm(positions_nm[a.index] - positions_nm[b.index]))
-        if not BOND_NM[0] < length < BOND_NM[1]:
-            raise UserInputError(
-                f"config key system: {name}: the bond {a}-{b} is {length:.4g} nm long, expected "
-                f"{BOND_NM[0]:g} to {BOND_NM[1]:g}; check the file's units (PDB: Å) and atoms"
-            )
+        apart = positions_nm[a.index] - positions_nm[b.index]
+        length = float(np.linalg.norm(apart))
+        if BOND_NM[0] < length < BOND_NM[1]:
+            continue
+        cut = box_nm is not None and np.linalg.norm(nearest_image(apart, box_nm)) < BOND_NM[1]
+        advice = (
+            "the box cuts the molecule: make it whole (gmx trjconv -pbc whole, cpptraj autoimage)"
+            if cut
+            else "check the file's units (PDB: Å), its columns and atoms, and whether a box cuts "
+            "the molecule"
+        )
+        raise UserInputError(
+            f"config key system: {name}: the bond {a}-{b} is {length:.4g} nm long, expected "
+            f"{BOND_NM[0]:g} to {BOND_NM[1]:g}; {advice}"
+        )
+
+
+def nearest_image(
+    apart_nm: NDArray[np.float64],  # (3,)
+    box_nm: NDArray[np.float64],  # (3, 3)
+) -> NDArray[np.float64]:  # (3,)
+    """A difference of positions less the box vectors that it spans."""
+    turns: NDArray[np.float64] = np.round(np.linalg.solve(box_nm.T, apart_nm)) @ box_nm
+    return apart_nm - turns
 
 
 def _check_clashes(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,19 +94,39 @@ def load_molecule(config: SystemConfig) -> Molecule:
     import mdtraj
     import openmm
 
-    from bgp4.molecule.checks import check_geometry, check_solvent, check_system, check_topology
+    from bgp4.molecule.checks import (
+        check_bond_lengths,
+        check_geometry,
+        check_solvent,
+        check_system,
+        check_topology,
+    )
+    from bgp4.molecule.forces import check_bond_terms, check_charges, check_forces
     from bgp4.molecule.sources import parametrise
 
     made = parametrise(config)
     topology = mdtraj.Topology.from_openmm(made.topology)
-    check_solvent(topology, config.label)
-    check_system(made.system, config.label)
+    check_solvent(topology, config.label, config.kind)
+    check_system(made.system, config.label, config.kind)
     check_topology(topology, made.system, config.label)
+    check_bond_terms(topology, made.system, config.label)
+    check_charges(topology, made.system, config.label, made_here=bool(config.forcefield))
     positions_nm = np.asarray(made.positions.value_in_unit(openmm.unit.nanometer), np.float64)
+    check_bond_lengths(topology, positions_nm, config.label, _box(made.topology))
     zmatrix = _zmatrix(topology, positions_nm, config)
     check_geometry(topology, positions_nm, config.label)
+    check_forces(topology, made.system, positions_nm, config.label)
     system_xml = openmm.XmlSerializer.serialize(made.system)
     return Molecule(config.label, system_xml, topology, positions_nm, zmatrix)
+
+
+def _box(topology: Any) -> NDArray[np.float64] | None:
+    """Box vectors of openmm.app's topology, (3, 3), nm."""
+    vectors = topology.getPeriodicBoxVectors()
+    if vectors is None:
+        return None
+    box = np.array([[x._value for x in vector] for vector in vectors], dtype=np.float64)
+    return box if abs(np.linalg.det(box)) > 1e-6 else None
 
 
 def _zmatrix(

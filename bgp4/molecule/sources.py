@@ -5,20 +5,29 @@ What a reader of OpenMM's raises becomes one line that says what to do about it.
 
 from __future__ import annotations
 
+import logging
 import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from bgp4.errors import UserInputError
-from bgp4.molecule.checks import check_solvent
+from bgp4.molecule.checks import check_solvent, refuse_nanometres
+from bgp4.molecule.missing_parameters import explain_missing, explain_several
+from bgp4.molecule.positions import positions_beside
+from bgp4.molecule.reading import why_unreadable
+from bgp4.molecule.xml_files import refuse_skipped_sections, warn_of_water_models
 from bgp4.storage.bundled import find_data
 
 if TYPE_CHECKING:
     from bgp4.config import SystemConfig
 
 __all__ = ["Parametrised", "parametrise"]
+
+log = logging.getLogger(__name__)
 
 SMALL_MOLECULE_FORCEFIELD = "openff-2.2.1"
 
@@ -38,7 +47,22 @@ def parametrise(config: SystemConfig) -> Parametrised:
         UserInputError: If a file is missing or cannot be read, a name is unknown, or the force
             field lacks parameters.
     """
-    return _READERS[config.kind](config)
+    with warnings.catch_warnings(record=True) as raised:
+        warnings.simplefilter("always")
+        made = _READERS[config.kind](config)
+    for words in dict.fromkeys(_one_line(w.message) for w in raised if _is_users(w)):
+        if "Non-optimal GB" in words:
+            words = (
+                f"the GB radii in it are not those that {config.implicit_solvent} was made for "
+                "(tleap: set default PBradii mbondi2 for OBC1 and OBC2, mbondi3 for GBn2)"
+            )
+        log.warning("%s: %s", config.label, words)
+    return made
+
+
+def _is_users(raised: warnings.WarningMessage) -> bool:
+    """Whether a warning is about the input, and not about a library's own code."""
+    return raised.category is UserWarning
 
 
 def _read_testsystem(config: SystemConfig) -> Parametrised:
@@ -67,10 +91,12 @@ def _read_testsystem(config: SystemConfig) -> Parametrised:
 
 
 def _read_prmtop(config: SystemConfig) -> Parametrised:
-    from openmm import app
+    from openmm import app, unit
 
     prmtop = _parsed(app.AmberPrmtopFile, config.prmtop, "system.prmtop")
-    inpcrd = _parsed(app.AmberInpcrdFile, config.inpcrd, "system.inpcrd")
+    positions_nm = positions_beside(
+        Path(_existing_path(config.inpcrd, "system.inpcrd")), prmtop.topology
+    )
     try:
         system = prmtop.createSystem(
             implicitSolvent=_app_constant(config.implicit_solvent),
@@ -78,8 +104,20 @@ def _read_prmtop(config: SystemConfig) -> Parametrised:
             nonbondedMethod=app.NoCutoff,
         )
     except Exception as error:
-        raise UserInputError(f"{config.prmtop}: {_one_line(error)}") from error
-    return Parametrised(system, prmtop.topology, inpcrd.getPositions(asNumpy=True))
+        path = Path(_existing_path(config.prmtop, "system.prmtop"))
+        raise UserInputError(f"{config.prmtop}: {why_unreadable(path, error)}") from error
+    _name_elements(prmtop.topology, system)
+    return Parametrised(system, prmtop.topology, positions_nm * unit.nanometer)
+
+
+def _name_elements(topology: Any, system: Any) -> None:
+    """By their masses, of atoms that a prmtop gives no atomic number."""
+    from openmm.app import Element
+
+    for atom in topology.atoms():
+        mass = system.getParticleMass(atom.index)
+        if atom.element is None and mass._value > 0:
+            atom.element = Element.getByMass(mass)
 
 
 def _read_pdb(config: SystemConfig) -> Parametrised:
@@ -87,7 +125,11 @@ def _read_pdb(config: SystemConfig) -> Parametrised:
 
     structure = _structure(config)
     check_solvent(mdtraj.Topology.from_openmm(structure.topology), str(config.pdb))
-    system = _of_force_field(config, structure.topology, str(config.pdb), config.forcefield)
+    positions_nm = np.asarray(structure.getPositions(asNumpy=True)._value, dtype=np.float64)
+    refuse_nanometres(positions_nm, str(config.pdb))
+    system = _of_force_field(
+        config, _Structure(structure.topology, positions_nm), str(config.pdb), config.forcefield
+    )
     return Parametrised(system, structure.topology, structure.getPositions(asNumpy=True))
 
 
@@ -95,6 +137,7 @@ def _read_xml(config: SystemConfig) -> Parametrised:
     import openmm
 
     structure = _structure(config)
+    refuse_nanometres(np.asarray(structure.getPositions(asNumpy=True)._value), str(config.pdb))
     path = Path(_existing_path(config.xml, "system.xml"))
     system = _parsed(
         lambda file: openmm.XmlSerializer.deserialize(Path(file).read_text()), path, "system.xml"
@@ -131,7 +174,8 @@ def _read_sdf(config: SystemConfig) -> Parametrised:
     )
     topology = molecule.to_topology().to_openmm()
     others = tuple(name for name in config.forcefield if name.endswith(".xml"))
-    system = _of_force_field(config, topology, path, others, generator.generator)
+    made = _Structure(topology, molecule.conformers[0].to_openmm()._value)
+    system = _of_force_field(config, made, path, others, generator.generator)
     return Parametrised(system, topology, molecule.conformers[0].to_openmm())
 
 
@@ -148,7 +192,11 @@ def _structure(config: SystemConfig) -> Any:
     """OpenMM's PDB or mmCIF file, in which no atom was left out for its name."""
     from openmm import app
 
-    parser = app.PDBxFile if str(config.pdb).lower().endswith((".cif", ".mmcif")) else app.PDBFile
+    parser = (
+        app.PDBxFile
+        if str(config.pdb).lower().endswith((".cif", ".mmcif", ".pdbx"))
+        else app.PDBFile
+    )
     with warnings.catch_warnings(record=True) as raised:
         warnings.simplefilter("always")
         structure = _parsed(parser, config.pdb, "system.pdb")
@@ -159,12 +207,38 @@ def _structure(config: SystemConfig) -> Any:
                 f"{config.pdb}: two atoms of one residue have the same name: {_one_line(atom)}; "
                 "give each a unique name"
             )
+    _say_what_was_taken(structure, Path(_existing_path(config.pdb, "system.pdb")))
     return structure
+
+
+def _say_what_was_taken(structure: Any, path: Path) -> None:
+    """Of several models or locations of atoms, the log says which."""
+    models = structure.getNumFrames()
+    if models > 1:
+        log.info("%s: the first of %d models is taken", path, models)
+    if path.suffix.lower() in (".pdb", ".ent"):
+        lines = path.read_text(errors="replace").splitlines()
+        places = [
+            ln[16] for ln in lines if ln.startswith(("ATOM  ", "HETATM")) and ln[16:17] != " "
+        ]
+        if len(set(places)) > 1:
+            first = places[0]
+            log.info(
+                "%s: atoms in several locations (%s): the first of each atom is taken, %s mostly",
+                *(path, ", ".join(sorted(set(places))), first),
+            )
+
+
+class _Structure(NamedTuple):
+    """What a force field is for."""
+
+    topology: Any
+    positions_nm: Any  # (atoms, 3)
 
 
 def _of_force_field(
     config: SystemConfig,
-    topology: Any,
+    structure: _Structure,
     source: str,
     names: tuple[str, ...],
     generator: Callable[..., bool] | None = None,
@@ -176,45 +250,62 @@ def _of_force_field(
             "config key system.implicit_solvent: with a force field, name the solvent model in "
             "system.forcefield, for example implicit/obc2.xml"
         )
+    refuse_skipped_sections(names)
     try:
         force_field = app.ForceField(*names)
+    except KeyError as error:
+        raise UserInputError(
+            f"config key system.forcefield: {_unknown_type(error, names)}"
+        ) from error
     except Exception as error:
         raise UserInputError(f"config key system.forcefield: {_one_line(error)}") from error
     if generator is not None:
         force_field.registerTemplateGenerator(generator)
     try:
-        return force_field.createSystem(
-            topology,
+        system = force_field.createSystem(
+            structure.topology,
             nonbondedMethod=app.NoCutoff,
             constraints=_app_constant(config.constraints),
             rigidWater=False,
         )
+    except (KeyError, AttributeError, TypeError, IndexError) as error:
+        raise UserInputError(
+            f"{source}: OpenMM cannot apply {', '.join(names)} to it: a parameter is missing in "
+            f"these files ({_one_line(error)}); name the files that go together, or give a prmtop "
+            "or a serialised System (--xml)"
+        ) from error
     except Exception as error:
-        words = _missing_parameters(str(error), force_field, topology, names)
+        words = _missing_parameters(str(error), force_field, structure, names, source)
         raise UserInputError(f"{source}: {words}") from error
+    warn_of_water_models(names, system)
+    return system
 
 
 def _missing_parameters(
-    reason: str, force_field: Any, topology: Any, names: tuple[str, ...]
+    reason: str, force_field: Any, structure: _Structure, names: tuple[str, ...], source: str
 ) -> str:
-    """OpenMM's words on the first residue that no template fits, all such, and what to do."""
+    """What OpenMM could not parametrise, and what to do."""
+    several = explain_several(reason, structure.topology, names)
+    if several is not None:
+        return several
     found = re.search(r"No template found for residue \d+ \(\w*\)\.\s*(.*)", reason, re.DOTALL)
     if found is None:
         return _one_line(reason)
     why = _one_line(found.group(1).partition("For more information")[0])
-    unmatched = [f"{r.name}{r.id}" for r in force_field.getUnmatchedResidues(topology)]
-    shown = ", ".join(unmatched[:5]) + (", ..." if len(unmatched) > 5 else "")
-    which = f"residue {shown} has" if len(unmatched) == 1 else f"residues {shown} have"
-    if "hydrogen" in why or re.search(r"missing \d+ H atom", why):
-        advice = "add hydrogens: pdbfixer FILE --add-atoms=hydrogen --output=NEW.pdb"
-    elif "bond" in why:
-        advice = "check its bonds (in a PDB file: CONECT records) and its caps"
-    else:
-        advice = (
-            "name a force field that has this residue in system.forcefield, or give a prmtop, a "
-            "serialised System or, for a small molecule, an SDF file"
-        )
-    return f"{which} no parameters in {', '.join(names)} ({why}); {advice}"
+    return explain_missing(
+        force_field, structure.topology, structure.positions_nm, names, source, why
+    )
+
+
+def _unknown_type(error: KeyError, names: tuple[str, ...]) -> str:
+    """A force field file that builds on another one."""
+    missing = str(error.args[0])
+    own = [name for name in names if Path(name).is_file()]
+    uses = next((n for n in own if f'"{missing}"' in Path(n).read_text(errors="replace")), "a file")
+    return (
+        f"{uses} uses the atom type or class {missing}, which none of {', '.join(names)} defines; "
+        "name the file that it was made for ahead of it, or another version of it"
+    )
 
 
 def _app_constant(name: str | None) -> Any:
@@ -241,11 +332,9 @@ def _parsed(parser: Callable[[str], Any], path: Path | None, key: str) -> Any:
     file = _existing_path(path, key)
     try:
         return parser(file)
-    except IndexError as error:
-        raise UserInputError(f"{path}: cannot be read: no atoms or frames found in it") from error
     except Exception as error:
         raise UserInputError(
-            f"{path}: cannot be read ({type(error).__name__}: {_one_line(error)})"
+            f"{path}: cannot be read: {why_unreadable(Path(file), error)}"
         ) from error
 
 

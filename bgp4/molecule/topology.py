@@ -15,6 +15,7 @@ __all__ = [
     "atom_label",
     "atoms_label",
     "bond_graph",
+    "bond_names",
     "bonded_angles",
     "distinct",
     "peptide_torsions",
@@ -25,6 +26,9 @@ __all__ = [
 
 IONS = {"Li", "Na", "K", "Rb", "Cs", "Mg", "Ca", "Zn", "F", "Cl", "Br", "I"}
 """Elements of which an atom by itself is an ion."""
+
+MOST_NAMED = 4
+"""Bonds that a list of them names."""
 
 CHI = (
     dihedral.indices_chi1,
@@ -38,6 +42,20 @@ CHI = (
 def atom_label(topology: mdtraj.Topology, index: int) -> str:
     """Residue, number and name of an atom, ALA2-CA."""
     return str(topology.atom(index))
+
+
+def bond_names(topology: mdtraj.Topology, bonds: Sequence[tuple[int, int]]) -> str:
+    """The first few bonds by name, or what they are all of.
+
+    Args:
+        bonds: Atom indices, the lower one first.
+    """
+    every = {(min(a.index, b.index), max(a.index, b.index)) for a, b in topology.bonds}
+    with_hydrogen = {bond for bond in every if not all(_heavy(topology, i) for i in bond)}
+    if set(bonds) in (every, with_hydrogen):
+        return "all bonds" + " to hydrogen" * (set(bonds) != every)
+    names = ["-".join(atom_label(topology, i) for i in bond) for bond in bonds]
+    return ", ".join(names[:MOST_NAMED]) + (", ..." if len(names) > MOST_NAMED else "")
 
 
 def bond_graph(topology: mdtraj.Topology) -> nx.Graph:

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from bgp4.config import Config, existing_data
+from bgp4.data.constrained import with_free_bonds
 from bgp4.data.frames import Frames, load_frames, split_blocks
 from bgp4.energies.base import REJECTED_ENERGY_KT
 from bgp4.energies.openmm import OpenMMEnergy
@@ -53,7 +54,7 @@ def collect_run(run: RunFolder, samples_path: Path | None = None) -> RunResult:
     molecule = trained.molecule
     if config.report.reference is not None:
         existing_data(config.report.reference, "report.reference")
-    frames = load_frames(config.judging_data, molecule)
+    frames = _judging_frames(config, molecule)
     path = samples_path or run.samples_path
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -91,10 +92,19 @@ def collect_run(run: RunFolder, samples_path: Path | None = None) -> RunResult:
         bootstrap=config.report.bootstrap,
         seed=config.seed,
         noise_nm=config.report.noise_nm,
+        constrained_bonds=frames.constrained,
     )
     if not run.is_bundled:
         run.update_info(wall_time_s={"collect": round(time.perf_counter() - started, 1)})
     return result
+
+
+def _judging_frames(config: Config, molecule: Molecule) -> Frames:
+    """What samples are compared with."""
+    data = config.judging_data
+    frames = load_frames(data, molecule)
+    kelvin = frames.temperature_k or data.temperature_k or config.temperature_k
+    return with_free_bonds(frames, molecule, kelvin, config.seed)
 
 
 def _check_samples(run: RunFolder, path: Path, samples: Samples, temperature_k: float) -> None:
@@ -138,10 +148,11 @@ def _energies(
 def _heldout_log_prob(trained: TrainedRun, frames: Frames) -> NDArray[np.float64] | None:
     """The flow's log-density of held-out frames, (frames,), NaN at those that trained it.
 
-    Of a reference all are held out. None where the frames are of another temperature.
+    Of a reference all are held out. None where the frames are of another temperature, or of
+    constrained MD.
     """
     config = trained.config
-    if frames.temperature_k not in (None, config.temperature_k):
+    if frames.constrained or frames.temperature_k not in (None, config.temperature_k):
         return None
     n = len(frames.positions_nm)
     heldout = (

@@ -275,6 +275,10 @@ METRICS: dict[str, Metric] = {
         unit="share",
     ),
     "chirality_verdict": Metric("As in the data, or mirrored if any sample is."),
+    "constrained_bonds": Metric(
+        "Bonds that the MD had constrained. Their lengths were drawn from the force field. They "
+        "count in MD's energies and the held-out likelihood, and are not compared."
+    ),
     "n_energy_evaluations": Metric(
         "Energy evaluations that training used.",
         label="Energy evaluations",

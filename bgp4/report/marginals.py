@@ -16,7 +16,14 @@ from bgp4.molecule.topology import atoms_label, bonded_angles, distinct, rotatab
 from bgp4.report.torsions import wrapped
 from bgp4.statistics.distributions import sampling_total_variation
 
-__all__ = ["Coordinates", "Marginals", "internal_coordinates", "marginals", "sampling_floors"]
+__all__ = [
+    "Coordinates",
+    "Marginals",
+    "internal_coordinates",
+    "marginals",
+    "sampling_floors",
+    "without",
+]
 
 QUANTILES = (0.001, 0.999)
 """Quantiles of MD's values between which the bins of a bond or an angle lie."""
@@ -81,6 +88,12 @@ def internal_coordinates(topology: mdtraj.Topology) -> dict[str, Coordinates]:
         "angle": _coordinates(topology, bonded_angles(topology), 3),
         "torsion": Coordinates([t.label for t in torsions], _atoms([t.atoms for t in torsions], 4)),
     }
+
+
+def without(coordinates: Coordinates, left_out: Sequence[tuple[int, ...]]) -> Coordinates:
+    """The coordinates but those of the atoms that are left out."""
+    kept = [i for i, atoms in enumerate(coordinates.atoms.tolist()) if tuple(atoms) not in left_out]
+    return Coordinates([coordinates.labels[i] for i in kept], coordinates.atoms[kept])
 
 
 def _coordinates(

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bgp4.molecule.topology import atoms_label, distinct
+from bgp4.molecule.topology import atoms_label, bond_names, distinct
 from bgp4.report.metrics_marginals import marginal_metrics
 from bgp4.report.result import RunResult
 from bgp4.report.torsions import BackboneTorsions
@@ -67,6 +67,9 @@ def compute_metrics(run: RunResult) -> Metrics:
         **marginal_metrics(run),
         **energy_metrics(run),
         **chirality_metrics(run),
+        "constrained_bonds": bond_names(run.topology, run.constrained_bonds)
+        if run.constrained_bonds
+        else None,
         "n_energy_evaluations": run.run_info.get("n_energy_evaluations"),
         "core_hours": run.run_info.get("core_hours"),
         "wall_time_s": dict(run.run_info.get("wall_time_s") or {}),

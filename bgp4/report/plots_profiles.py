@@ -46,16 +46,21 @@ class Look(NamedTuple):
 
 
 def by_molecule(runs: Sequence[RunResult]) -> list[list[int]]:
-    """Places of the runs, those of one molecule together."""
+    """Places of the runs, those of one molecule, with the same bonds to compare, together."""
     groups: list[list[int]] = []
     for index, run in enumerate(runs):
-        same = (group for group in groups if runs[group[0]].topology == run.topology)
+        same = (group for group in groups if _alike(runs[group[0]], run))
         group = next(same, None)
         if group is None:
             groups.append([index])
         else:
             group.append(index)
     return groups
+
+
+def _alike(one: RunResult, other: RunResult) -> bool:
+    same_bonds = one.constrained_bonds == other.constrained_bonds
+    return same_bonds and bool(one.topology == other.topology)
 
 
 def names_of(runs: Sequence[RunResult], group: Sequence[int]) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bgp4.energies.base import REJECTED_ENERGY_KT
-from bgp4.report.marginals import Marginals, internal_coordinates, marginals
+from bgp4.report.marginals import Marginals, internal_coordinates, marginals, without
 from bgp4.report.torsions import (
     BackboneTorsions,
     backbone_torsions,
@@ -56,7 +56,10 @@ class RunResult:
         seed: Of the bootstrap and of the noise floors.
         noise_nm: Standard deviation of the noise in `noisy_energy_kt`, nm.
         data_log_prob: (frames,), the flow's Cartesian log-density of the MD frames, NaN where it
-            was trained on them; None where it isn't known, or they are of another temperature.
+            was trained on them; None where it isn't known, they are of another temperature, or
+            of constrained MD.
+        constrained_bonds: Atoms of each bond that MD had constrained, the lower index first; its
+            lengths in `data_positions_nm` were drawn, and are not compared.
     """
 
     name: str
@@ -78,6 +81,7 @@ class RunResult:
     seed: int = 0
     noise_nm: float = 0.004
     data_log_prob: Array | None = None
+    constrained_bonds: tuple[tuple[int, int], ...] = ()
 
     @property
     def n_samples(self) -> int:
@@ -138,7 +142,12 @@ class RunResult:
 
     @cached_property
     def marginals(self) -> dict[str, Marginals]:
-        """Distributions of each "bond", "angle" and rotatable "torsion", by these kinds."""
+        """Distributions of each "bond", "angle" and rotatable "torsion", by these kinds.
+
+        Without bonds that MD had constrained.
+        """
+        coordinates_by_kind = internal_coordinates(self.topology)
+        coordinates_by_kind["bond"] = without(coordinates_by_kind["bond"], self.constrained_bonds)
         return {
             kind: marginals(
                 coordinates,
@@ -148,7 +157,7 @@ class RunResult:
                 self.sample_weights_in_space,
                 self.bins,
             )
-            for kind, coordinates in internal_coordinates(self.topology).items()
+            for kind, coordinates in coordinates_by_kind.items()
         }
 
     @cached_property

@@ -106,6 +106,17 @@ def _no_backbone(metrics: Metrics) -> str | None:
     )
 
 
+def _constrained(metrics: Metrics) -> str | None:
+    """What the comparison with MD cannot say, since MD knew nothing of some bonds."""
+    bonds = metrics.get("constrained_bonds")
+    if bonds is None:
+        return None
+    return (
+        f"The MD had constrained bonds ({bonds}). Their lengths were drawn from the force field: "
+        "they are not compared, and MD's energies are approximate."
+    )
+
+
 def _mirrored(metrics: Metrics) -> str | None:
     if metrics["chirality_verdict"] != Verdict.MIRRORED:
         return None
@@ -144,5 +155,6 @@ _WARNINGS = (
     _one_heavy,
     _energy_off,
     _high_energies,
+    _constrained,
     _no_backbone,
 )

@@ -47,6 +47,7 @@ def _data(config: Config, frames: Frames, split: Split) -> dict[str, Any]:
         "frames": len(frames.positions_nm),
         "heldout": len(split.heldout),
         "cis_left_out": frames.n_cis,
+        "constrained_bonds": len(frames.constrained),
     }
 
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from bgp4.config import Config
 from bgp4.coordinates import InternalCoordinates, ZMatrix, fit_standardise
-from bgp4.data.frames import Frames, Split, load_frames, split_blocks
+from bgp4.data.constrained import with_free_bonds
+from bgp4.data.frames import Frames, Split, check_number, load_frames, split_blocks
 from bgp4.data.from_energies import conformations_from_energy
 from bgp4.energies.select import training_energy
 from bgp4.errors import UserInputError
@@ -129,6 +130,9 @@ def _frames(config: Config, molecule: Molecule) -> tuple[Frames, Split]:
     data = config.data
     if data.path is not None:
         frames = load_frames(data, molecule)
+        data_k = Schedule.of(config, frames.temperature_k).data_k
+        check_number(frames, molecule, data_k)
+        frames = with_free_bonds(frames, molecule, data_k, config.seed)
         n = len(frames.positions_nm)
         return frames, split_blocks(n, data.heldout_fraction, config.seed)
     kelvin, trans = data.temperature_k or config.temperature_k, data.peptide_bonds == "trans"

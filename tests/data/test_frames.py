@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import mdtraj
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bgp4.config import load_config
-from bgp4.data.frames import BLOCKS, load_frames, split_blocks
+from bgp4.data.frames import BLOCKS, check_number, load_frames, split_blocks
 from bgp4.errors import UserInputError
 from bgp4.storage.bundled import bundled_configs, find_config, find_data
 from bgp4.storage.files import sha256
@@ -98,3 +100,20 @@ def test_a_path_goes_before_a_bundled_name(in_tmp) -> None:
 def test_sha256(in_tmp) -> None:
     (in_tmp / "abc").write_bytes(b"abc")
     assert sha256(in_tmp / "abc").startswith("ba7816bf8f01cfea414140de5dae2223")
+
+
+@pytest.mark.parametrize(
+    ("n", "words"),
+    [(1, "found 1 frame, expected 10 at the least"), (9, r"9 frames.*--set data\.path=null")],
+)
+def test_too_few_frames_are_refused(n, words, alanine, smoke_frames) -> None:
+    few = replace(smoke_frames, positions_nm=smoke_frames.positions_nm[:n])
+    with pytest.raises(UserInputError, match=words):
+        check_number(few, alanine, 300.0)
+
+
+def test_few_frames_are_said_to_be_few(alanine, smoke_frames, caplog) -> None:
+    check_number(replace(smoke_frames, positions_nm=smoke_frames.positions_nm[:300]), alanine, 300)
+    assert not caplog.text
+    check_number(replace(smoke_frames, positions_nm=smoke_frames.positions_nm[:50]), alanine, 300)
+    assert "50 frames for 60 coordinates: these say where states are" in caplog.text

@@ -65,7 +65,7 @@ def test_several_files_and_a_slice(trajectory, alanine, in_tmp) -> None:
         frames(alanine, ("a.h5", "b.dcd"), start=60)
 
 
-def write(path: str, trajectory: mdtraj.Trajectory, kelvin: float, energy: np.ndarray) -> None:
+def write(path: str, trajectory: mdtraj.Trajectory, kelvin, energy: np.ndarray) -> None:
     with mdtraj.formats.HDF5TrajectoryFile(path, "w") as file:
         file.topology = trajectory.topology
         full = np.full(len(energy), kelvin, np.float32)
@@ -91,6 +91,21 @@ def test_energies_and_temperatures_of_files(
     with caplog.at_level(logging.WARNING):
         assert frames(alanine, "other.h5").energy_kjmol is None
     assert "energies are not those of this System" in caplog.text
+
+
+def test_kinetic_temperatures_are_not_the_ensembles(
+    trajectory, alanine, smoke_frames, in_tmp
+) -> None:
+    """mdtraj's HDF5Reporter writes them, here as it would with 60 degrees of freedom."""
+    spread = np.random.default_rng(1).gamma(30, 10, 60)
+    write("a.h5", trajectory[:30], spread[:30], smoke_frames.energy_kjmol[:30])
+    write("b.h5", trajectory[30:], spread[30:], smoke_frames.energy_kjmol[30:60])
+    words = r"data\.temperature_k: expected .* of a\.h5: .* kinetic .* mean (28|29|30|31)\d\.\d K"
+    for path in ("a.h5", ("a.h5", "b.h5")):
+        with pytest.raises(UserInputError, match=words):
+            frames(alanine, path)
+    both = frames(alanine, ("a.h5", "b.h5"), temperature_k=300)
+    assert (len(both.positions_nm), both.temperature_k) == (60, None)
 
 
 def test_solvent_is_left_out_and_the_molecule_made_whole(
