@@ -190,8 +190,8 @@ def _difference(topology: mdtraj.Topology, molecule: Molecule) -> str:
     if n != width:
         missing = [atom for atom in own if not names[_identity(atom)]]
         words = (
-            f"expected the {width} atoms of {molecule.name}, found {n}, and not these among them: "
-            f"none follow each other as {_words(molecule.topology)} do"
+            f"expected the {width} atoms of {molecule.name}, found {n}, without a consecutive run "
+            f"that matches {_words(molecule.topology)}"
         )
         if sites:
             words += f"; {len(sites)} of them are virtual sites (first {sites[0]})"
@@ -199,7 +199,7 @@ def _difference(topology: mdtraj.Topology, molecule: Molecule) -> str:
             words += f"; no atom of it is called {missing[0].name} as in {missing[0]}"
         elif n > width:
             words += "; all names are there, in another order"
-        return f"{words}; write the molecule's atoms alone, in its order, by mdtraj's atom_slice"
+        return f"{words}; write the molecule's atoms alone, in its order, with mdtraj's atom_slice"
     i = next(i for i in range(n) if _identity(atoms[i]) != _identity(own[i]))
     if names == own_names:
         return (

@@ -46,7 +46,7 @@ def positions_beside(path: Path, topology: Any) -> NDArray[np.float64]:  # (atom
         if all(a != b for a, b in zip(one, other, strict=True)):  # elements may be guessed
             raise UserInputError(
                 f"{path}: atom {i} is {' '.join(other)}, and {' '.join(one)} in the prmtop; give "
-                "both in one order of atoms"
+                "both in the same order of atoms"
             )
     return found
 

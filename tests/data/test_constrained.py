@@ -22,7 +22,7 @@ from bgp4.errors import UserInputError
 from bgp4.molecule.bonds import harmonic_bonds
 from bgp4.report.collect import collect_run
 from bgp4.report.metrics import compute_metrics
-from bgp4.report.wording import warnings
+from bgp4.report.warnings import warnings
 from bgp4.training.train import train
 
 KT_300 = 2.4943387854
