@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bgp4.cli.logs import set_up_logging
+from bgp4.errors import UserInputError
 from bgp4.storage.files import atomic_write_text, check_folder, refuse_existing, written_by_others
 
 __all__ = ["init_command"]
@@ -17,8 +18,13 @@ def init_command(
     xml: Path | None,
     inpcrd: Path | None,
     temperature_k: float,
+    max_atoms: int,
 ) -> None:
-    """`bgp4 init`."""
+    """Describe a molecule, and write a config for it.
+
+    Raises:
+        UserInputError: If the molecule is not one that bgp4 can model, or has too many atoms.
+    """
     set_up_logging()
     output = output or Path(f"{Path(source).stem}.yaml")
     check_folder(output)
@@ -28,6 +34,12 @@ def init_command(
 
     config = proposed_config(source, output.stem, forcefield, xml, inpcrd, temperature_k)
     molecule = load_molecule(config.system)
+    if molecule.n_atoms > max_atoms:
+        raise UserInputError(
+            f"{source}: {molecule.n_atoms} atoms, expected at most {max_atoms}: the cost of a step "
+            "grows with the square of the atoms, and molecules of more than 100 have not been "
+            f"tried; --max-atoms {molecule.n_atoms} lifts the limit"
+        )
     for line in description(molecule):
         print(line)
     with written_by_others(output):

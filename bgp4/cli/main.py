@@ -208,11 +208,14 @@ def init(
         Path | None, typer.Option(help="Positions for a prmtop; default the file with its name.")
     ] = None,
     temperature: Annotated[float, typer.Option(help="Temperature of the ensemble, K.")] = 300.0,
+    max_atoms: Annotated[
+        int, typer.Option(min=1, help="Refuse a molecule of more atoms than this.")
+    ] = 200,
 ) -> None:
     """Describe a molecule of your own, and write a config for it."""
     from bgp4.cli.initialise import init_command
 
-    init_command(molecule, output, tuple(forcefield or ()), xml, inpcrd, temperature)
+    init_command(molecule, output, tuple(forcefield or ()), xml, inpcrd, temperature, max_atoms)
 
 
 @app.command()

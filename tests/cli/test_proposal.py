@@ -20,6 +20,7 @@ from bgp4.storage.bundled import find_data
 
 def initialised(source: str, output: str = "my.yaml", **options: object) -> None:
     defaults = {"forcefield": (), "xml": None, "inpcrd": None, "temperature_k": 300.0}
+    defaults["max_atoms"] = 200
     init_command(source, Path(output), **(defaults | options))
 
 
@@ -155,3 +156,11 @@ def test_labels_that_yaml_would_misread(alanine) -> None:
     shown = text.replace("  # zmatrix", "  zmatrix").replace("  #   - ", "    - ")
     labels = {name for row in yaml.safe_load(shown)["system"]["zmatrix"] for name in row}
     assert {"ACE1-C5'", "ALA2-N*"} <= labels
+
+
+def test_a_molecule_that_is_too_large_is_refused(pdb) -> None:
+    with pytest.raises(UserInputError, match=r"42 atoms, expected at most 41.*--max-atoms 42"):
+        initialised(pdb, max_atoms=41)
+    assert not Path("my.yaml").exists()
+    initialised(pdb, max_atoms=42)
+    assert Path("my.yaml").exists()
