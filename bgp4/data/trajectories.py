@@ -203,7 +203,7 @@ def _difference(topology: mdtraj.Topology, molecule: Molecule) -> str:
     i = next(i for i in range(n) if _identity(atoms[i]) != _identity(own[i]))
     if names == own_names:
         return (
-            f"atoms in another order than {molecule.name}: atom {i} is {atoms[i]}, "
+            f"atom order differs from {molecule.name}: atom {i} is {atoms[i]}, "
             f"expected {own[i]}; reorder the trajectory with mdtraj's atom_slice"
         )
     if [_identity(a)[1] for a in atoms] == [_identity(a)[1] for a in own]:

@@ -46,11 +46,11 @@ def altered(patch: Callable[[object, str, object], None]) -> None:
         last = self.ranks.rank == self.ranks.size - 1
         if last and str(number) == os.environ.get(STOP_AT):
             raise RuntimeError("stopped by the test")
-        data = self.x_train
+        data = self.objective.x_train
         if last and number == 3:
-            self.x_train = torch.full_like(data, torch.nan)
+            self.objective.x_train = torch.full_like(data, torch.nan)
         result = real(self, number)
-        self.x_train = data
+        self.objective.x_train = data
         return result
 
     def energy(config: object, molecule, temperature_k: float, *_: object) -> BatchedEnergy:
@@ -88,7 +88,7 @@ def train_by_two(run: Path, *options: str, **environment: str) -> Finished:
     sets = [part for override in OVERRIDES for part in ("--set", override)]
     command = ("train", "--config", "ala2_smoke.yaml", "--device", "cpu", "--run", run.name)
     every = (*command, *sets, *options)
-    return torchrun("tests.test_distributed", *every, cwd=run.parent, **environment)
+    return torchrun("tests.parallel.test_ranks", *every, cwd=run.parent, **environment)
 
 
 @pytest.fixture(scope="module")
