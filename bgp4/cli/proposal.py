@@ -17,6 +17,7 @@ from bgp4.config import Config, validate_config
 from bgp4.coordinates import InternalCoordinates
 from bgp4.data.frames import all_trans
 from bgp4.energies.forcefield import UnsupportedForce, read_force_field
+from bgp4.energies.reference import start_and_minimum_kjmol
 from bgp4.energies.worker import make_context
 from bgp4.errors import UserInputError
 from bgp4.molecule.molecule import Molecule
@@ -51,9 +52,6 @@ LOG_RATIO = 0.184
 LADDER_ATOMS = 22
 
 MEASURED_STEPS = 50
-
-GRADIENT_KJMOL_NM = 2.0
-"""Root mean square of the forces at what is called a minimum."""
 
 TOO_HIGH_KJMOL = 100.0
 """Above the nearest minimum, for each atom; a simulation at 1000 K has a tenth of it."""
@@ -245,23 +243,6 @@ def _simulation(config: Config, molecule: Molecule) -> str:
     return "\n".join(f"  {line}" for line in lines)
 
 
-def _energies_kjmol(molecule: Molecule) -> tuple[float, float]:
-    """Energy of the molecule's positions, and of the minimum next to them, kJ/mol."""
-    import openmm
-
-    context = make_context(molecule.system_xml, "CPU")
-    context.setPositions(molecule.positions_nm)
-    try:
-        at_start = context.getState(getEnergy=True).getPotentialEnergy()._value
-        openmm.LocalEnergyMinimizer.minimize(context, tolerance=GRADIENT_KJMOL_NM)
-    except openmm.OpenMMException as error:
-        raise UserInputError(
-            f"{molecule.name}: no minimum of the energy near its positions ({error}); look for "
-            "atoms that lie on each other"
-        ) from error
-    return at_start, context.getState(getEnergy=True).getPotentialEnergy()._value
-
-
 def unsupported(molecule: Molecule) -> str | None:
     """What of the force field the batched energies do not know, or None."""
     try:
@@ -320,7 +301,7 @@ def _coordinate_lines(molecule: Molecule) -> Iterator[str]:
 
 
 def _energy_lines(molecule: Molecule) -> Iterator[str]:
-    at_start, lowest = _energies_kjmol(molecule)
+    at_start, lowest = start_and_minimum_kjmol(molecule)
     yield f"energy: {at_start:.1f} kJ/mol as given, {lowest:.1f} at the nearest minimum"
     if at_start - lowest > TOO_HIGH_KJMOL * molecule.n_atoms:
         log.warning(
