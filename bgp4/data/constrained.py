@@ -13,7 +13,6 @@ the rest.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from dataclasses import replace
 
 import mdtraj
@@ -26,7 +25,7 @@ from bgp4.data.frames import FEWEST_FRAMES, Frames, begin_from_energies
 from bgp4.errors import UserInputError
 from bgp4.molecule.bonds import HarmonicBond, harmonic_bonds
 from bgp4.molecule.molecule import Molecule
-from bgp4.molecule.topology import atom_label, bond_names, bonded_angles
+from bgp4.molecule.topology import atom_label, bond_names, bond_pairs, bonded_angles
 from bgp4.units import kt_in_kjmol
 
 __all__ = ["draw_lengths", "with_free_bonds"]
@@ -74,7 +73,7 @@ def with_free_bonds(frames: Frames, molecule: Molecule, temperature_k: float, se
         "%s: %d of %d bonds do not vary: frames of constrained MD (%s); their lengths are drawn "
         "from the System's harmonic terms at %g K, in training and held-out frames alike, and "
         "reports do not compare them",
-        _words(frames),
+        frames.source,
         len(found),
         molecule.topology.n_bonds,
         bond_names(molecule.topology, found),
@@ -90,7 +89,7 @@ def _constrained(
     temperature_k: float,
 ) -> list[tuple[int, int]]:
     """Bonds of the molecule whose spread in the frames is far below their term's width."""
-    bonds = sorted((min(a.index, b.index), max(a.index, b.index)) for a, b in _bonds(molecule))
+    bonds = sorted(bond_pairs(molecule.topology))
     spread = _least_spread(_lengths(frames.positions_nm, bonds))
     usual = float(np.median([term.k for term in terms.values()])) if terms else 2.5e5
     k = np.array([terms[pair].k if pair in terms else usual for pair in bonds])
@@ -99,16 +98,11 @@ def _constrained(
     missing = [pair for pair in found if pair not in terms]
     if missing:
         raise UserInputError(
-            f"{_words(frames)}: the bond {bond_names(molecule.topology, missing[:1])} does not "
+            f"{frames.source}: the bond {bond_names(molecule.topology, missing[:1])} does not "
             "vary (constrained MD), and the System has no harmonic term to draw its length from; "
             f"{begin_from_energies(temperature_k)}"
         )
     return found
-
-
-def _bonds(molecule: Molecule) -> Iterator[tuple[mdtraj.core.topology.Atom, ...]]:
-    for bond in molecule.topology.bonds:
-        yield bond.atom1, bond.atom2
 
 
 def _lengths(
@@ -142,7 +136,7 @@ def _refuse_rigid_angles(frames: Frames, molecule: Molecule, temperature_k: floa
     if len(rigid):
         names = "-".join(atom_label(molecule.topology, i) for i in angles[int(rigid[0])])
         raise UserInputError(
-            f"{_words(frames)}: {len(rigid)} of {len(angles)} angles do not vary (first {names}): "
+            f"{frames.source}: {len(rigid)} of {len(angles)} angles do not vary (first {names}): "
             "models, or MD with constrained angles or virtual sites, which has no density there; "
             "expected MD with constraints on bonds at most, or "
             f"{begin_from_energies(temperature_k)}"
@@ -186,7 +180,3 @@ def draw_lengths(
     density = r**2 * np.exp(-0.5 * ((r - bond.length_nm) / width) ** 2)
     below = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
     return np.interp(rng.uniform(size=n), below / below[-1], r)
-
-
-def _words(frames: Frames) -> str:
-    return ", ".join(map(str, frames.paths))

@@ -91,6 +91,11 @@ class Frames:
     made: Made | None = None
     constrained: tuple[tuple[int, int], ...] = ()
 
+    @property
+    def source(self) -> str:
+        """The files, for messages."""
+        return ", ".join(map(str, self.paths))
+
 
 @dataclass(frozen=True)
 class Split:
@@ -155,7 +160,7 @@ def check_number(frames: Frames, molecule: Molecule, temperature_k: float) -> No
         temperature_k: Of the frames, K.
     """
     n, features = len(frames.positions_nm), 3 * molecule.n_atoms - 6
-    words = ", ".join(map(str, frames.paths))
+    words = frames.source
     if n < FEWEST_FRAMES:
         raise UserInputError(
             f"{words}: found {n} frame{'s' * (n != 1)}, expected {FEWEST_FRAMES} at the least, and "

@@ -1,4 +1,7 @@
-"""Energies of OpenMM's Reference platform, in this process: slow, in float64, the same anywhere."""
+"""Energies of OpenMM in this process, for few conformations.
+
+Those of the Reference platform are slow, in float64, and the same anywhere.
+"""
 
 from __future__ import annotations
 

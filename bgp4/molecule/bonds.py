@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from bgp4.molecule.topology import bond_pairs
+
 if TYPE_CHECKING:
     import mdtraj
 
@@ -28,7 +30,7 @@ def harmonic_bonds(molecule: Molecule) -> dict[tuple[int, int], HarmonicBond]:
 
 def harmonic_terms(system: Any, topology: mdtraj.Topology) -> dict[tuple[int, int], HarmonicBond]:
     """The same of a System; several terms of one bond add up, those of no bond are left out."""
-    bonds = {(min(a.index, b.index), max(a.index, b.index)) for a, b in topology.bonds}
+    bonds = set(bond_pairs(topology))
     found: dict[tuple[int, int], HarmonicBond] = {}
     for force in system.getForces():
         if type(force).__name__ == "HarmonicBondForce":

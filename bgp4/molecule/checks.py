@@ -166,7 +166,6 @@ def check_geometry(
     for ring in rings(graph):
         if len(ring) > LARGEST_RING:
             raise UserInputError(_large_ring(topology, ring, name))
-    check_bond_lengths(topology, positions_nm, name)
     _check_clashes(topology, graph, positions_nm, name)
 
 

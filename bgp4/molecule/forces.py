@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from bgp4.errors import UserInputError
 from bgp4.molecule.bonds import harmonic_terms
-from bgp4.molecule.topology import atom_label, bond_graph
+from bgp4.molecule.topology import atom_label, bond_graph, bond_pairs
 
 __all__ = ["check_bond_terms", "check_charges", "check_forces"]
 
@@ -120,7 +120,7 @@ def check_forces(
     """Refuse a System that leaves bonds free, or has no forces at all; say what else it lacks."""
     kinds = {type(force).__name__ for force in system.getForces()} - {"CMMotionRemover"}
     harmonic = harmonic_terms(system, topology)
-    bonds = [(min(a.index, b.index), max(a.index, b.index)) for a, b in topology.bonds]
+    bonds = bond_pairs(topology)
     others = [b for b in bonds if b not in harmonic or harmonic[b].k < SOFTEST_KJMOL_NM2]
     free: list[tuple[int, int]] = []
     if others:

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bgp4.molecule.xml_files import force_field_folders
+
 __all__ = ["explain_missing", "explain_several"]
 
 SHOWN = 5
@@ -240,11 +242,8 @@ def _has_no_bonds(residue: Any) -> bool:
 
 def _file_with(template: str, names: tuple[str, ...]) -> str | None:
     """A force field file that has a template: of these or, if none are given, of OpenMM's."""
-    from openmm.app import forcefield
-
     words = f'<Residue name="{template}"'
-    folders = [Path(), *map(Path, forcefield._getDataDirectories())]
-    for folder in folders:
+    for folder in force_field_folders():
         own = [folder / name for name in names]
         included = [file.parent / name for file in own for name in _includes(file)]
         every = [] if names or folder == Path() else sorted(folder.glob("amber1[49]*/*.xml"))
@@ -297,10 +296,15 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
 
 
+def _which(found: list[tuple[Any, _Lack]], of_one: str, of_many: str) -> str:
+    """The residues, and the verb that goes with their number."""
+    return f"{_labels([r for r, _ in found])} {of_one if len(found) == 1 else of_many}"
+
+
 def _missing_heavy(found: list[tuple[Any, _Lack]], source: str) -> str:
     residue, lack = found[0]
     return (
-        f"{_labels([r for r, _ in found])} {'lacks' if len(found) == 1 else 'lack'} heavy atoms "
+        f"{_which(found, 'lacks', 'lack')} heavy atoms "
         f"({_label(residue)}: {_some(lack.heavy)}), hydrogens or not; add all that is missing: "
         f"pdbfixer {source} --add-atoms=all --output=NEW.pdb"
     )
@@ -310,7 +314,7 @@ def _missing_hydrogens(found: list[tuple[Any, _Lack]], source: str) -> str:
     residue, lack = found[0]
     atoms = f"{lack.hydrogens} H atom{'s' * (lack.hydrogens != 1)}"
     return (
-        f"{_labels([r for r, _ in found])} {'lacks' if len(found) == 1 else 'lack'} hydrogens "
+        f"{_which(found, 'lacks', 'lack')} hydrogens "
         f"({_label(residue)}: missing {atoms}); add them: pdbfixer {source} "
         "--add-atoms=hydrogen --output=NEW.pdb"
     )
@@ -319,7 +323,7 @@ def _missing_hydrogens(found: list[tuple[Any, _Lack]], source: str) -> str:
 def _hydrogens_too_many(found: list[tuple[Any, _Lack]], files: str) -> str:
     residue, lack = found[0]
     return (
-        f"{_labels([r for r, _ in found])} {'has' if len(found) == 1 else 'have'} more hydrogens "
+        f"{_which(found, 'has', 'have')} more hydrogens "
         f"than any form of it in {files} ({_label(residue)}: {-lack.hydrogens} more); check its "
         "protonation and the ends of the chain"
     )
@@ -328,7 +332,7 @@ def _hydrogens_too_many(found: list[tuple[Any, _Lack]], files: str) -> str:
 def _atoms_besides(found: list[tuple[Any, _Lack]], files: str) -> str:
     residue, lack = found[0]
     return (
-        f"{_labels([r for r, _ in found])} {'has' if len(found) == 1 else 'have'} atoms that "
+        f"{_which(found, 'has', 'have')} atoms that "
         f"{residue.name} in {files} has not ({_label(residue)}: {_some(lack.besides)}): caps "
         "within a residue (CHARMM's patches) or a modification; make caps residues of their own "
         "(ACE, NME), or name the force field that the file was made for (--forcefield "

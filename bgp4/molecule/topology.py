@@ -16,6 +16,7 @@ __all__ = [
     "atoms_label",
     "bond_graph",
     "bond_names",
+    "bond_pairs",
     "bonded_angles",
     "distinct",
     "peptide_torsions",
@@ -44,13 +45,18 @@ def atom_label(topology: mdtraj.Topology, index: int) -> str:
     return str(topology.atom(index))
 
 
+def bond_pairs(topology: mdtraj.Topology) -> list[tuple[int, int]]:
+    """Atom indices of every bond, the lower one first, in the topology's order."""
+    return [(min(a.index, b.index), max(a.index, b.index)) for a, b in topology.bonds]
+
+
 def bond_names(topology: mdtraj.Topology, bonds: Sequence[tuple[int, int]]) -> str:
     """The first few bonds by name, or what they are all of.
 
     Args:
         bonds: Atom indices, the lower one first.
     """
-    every = {(min(a.index, b.index), max(a.index, b.index)) for a, b in topology.bonds}
+    every = set(bond_pairs(topology))
     with_hydrogen = {bond for bond in every if not all(_heavy(topology, i) for i in bond)}
     if set(bonds) in (every, with_hydrogen):
         return "all bonds" + " to hydrogen" * (set(bonds) != every)

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 from bgp4.errors import UserInputError
 
-__all__ = ["refuse_skipped_sections", "warn_of_water_models"]
+__all__ = ["force_field_folders", "refuse_skipped_sections", "warn_of_water_models"]
 
 log = logging.getLogger(__name__)
 
@@ -87,11 +87,16 @@ def _is_solvation(force: Any) -> bool:
     )
 
 
-def _found(name: str) -> Path | None:
-    """A force field file of the user's or of OpenMM's."""
+def force_field_folders() -> list[Path]:
+    """Where OpenMM looks for force field files: here, and where it and its plugins have theirs."""
     from openmm.app import forcefield
 
-    folders = [Path(), *map(Path, forcefield._getDataDirectories())]
+    return [Path(), *map(Path, forcefield._getDataDirectories())]
+
+
+def _found(name: str) -> Path | None:
+    """A force field file of the user's or of OpenMM's."""
+    folders = force_field_folders()
     return next((folder / name for folder in folders if (folder / name).is_file()), None)
 
 

@@ -12,7 +12,13 @@ import mdtraj
 import numpy as np
 from numpy.typing import NDArray
 
-from bgp4.molecule.topology import atoms_label, bonded_angles, distinct, rotatable_torsions
+from bgp4.molecule.topology import (
+    atoms_label,
+    bond_pairs,
+    bonded_angles,
+    distinct,
+    rotatable_torsions,
+)
 from bgp4.report.torsions import wrapped
 from bgp4.statistics.distributions import sampling_total_variation
 
@@ -82,7 +88,7 @@ class Marginals(NamedTuple):
 def internal_coordinates(topology: mdtraj.Topology) -> dict[str, Coordinates]:
     """Every "bond", every "angle" of two bonds, and every rotatable "torsion"."""
     torsions = rotatable_torsions(topology)
-    bonds = sorted(tuple(sorted((a.index, b.index))) for a, b in topology.bonds)
+    bonds = sorted(bond_pairs(topology))
     return {
         "bond": _coordinates(topology, bonds, 2),
         "angle": _coordinates(topology, bonded_angles(topology), 3),

@@ -103,7 +103,7 @@ def _say_temperatures(config: Config, frames: Frames) -> None:
     if frames.temperature_k not in (None, schedule.data_k):
         log.warning(
             "%s was simulated at %g K, but config key data.temperature_k says %g K",
-            _words(frames),
+            frames.source,
             frames.temperature_k,
             schedule.data_k,
         )
@@ -113,16 +113,12 @@ def _say_temperatures(config: Config, frames: Frames) -> None:
         log.warning(
             "the flow stays at %g K, the temperature of %s: training.energy_fraction is 0",
             schedule.data_k,
-            _words(frames),
+            frames.source,
         )
     else:
         log.info(
             "from the frames' %g K to %g K by energies alone", schedule.data_k, schedule.final_k
         )
-
-
-def _words(frames: Frames) -> str:
-    return ", ".join(map(str, frames.paths))
 
 
 def _frames(config: Config, molecule: Molecule) -> tuple[Frames, Split]:
