@@ -93,11 +93,11 @@ def _keys() -> Iterator[str]:
 
 def _section(schema: dict[str, Any], named: dict[str, Any], prefix: str) -> Iterator[str]:
     """A table of a section's own keys, then each section within it."""
-    within = {
-        name: named[key["$ref"].rpartition("/")[2]]
-        for name, key in schema["properties"].items()
-        if "$ref" in key
-    }
+    within = {}
+    for name, key in schema["properties"].items():
+        for suffix, holder in (("", key), ("[]", key.get("items", {}))):  # one section, or a list
+            if "$ref" in holder:
+                within[name + suffix] = named[holder["$ref"].rpartition("/")[2]]
     yield "| key | value | default |\n|---|---|---|"
     for name, key in schema["properties"].items():
         if name not in within:
@@ -115,6 +115,8 @@ def _values(schema: dict[str, Any]) -> str:
         return " or ".join(map(_values, schema["anyOf"]))
     if "enum" in schema:
         return ", ".join(f"`{value}`" for value in schema["enum"])
+    if "$ref" in schema:
+        return "sections"
     if schema["type"] == "array":
         items = schema.get("items")
         return f"list of {_values(items)}" if items else "list"

@@ -63,8 +63,8 @@ def molecules(result: dict[str, Any]) -> list[dict[str, str]]:
             "mean energy over MD's": f"{found['mean_energy_shift_kjmol'][i]:.1f} kJ/mol",
             "median energy over MD's": f"{found['median_energy_shift_kjmol'][i]:.1f} kJ/mol",
             "low-energy fraction": f"{found['low_energy_fraction'][i]:.4f}",
-            "φ > 0": f"{found['phi_positive_samples'][i]:.1%}",
-            "φ > 0, MD": f"{found['phi_positive_md'][i]:.1%}",
+            "φ > 0": f"{found['state_shares_samples'][i]:.1%}",
+            "φ > 0, MD": f"{found['state_shares_md'][i]:.1%}",
             "TV of (φ, ψ) to MD": f"{found['ramachandran_tv'][i]:.3f}",
             "wall time": f"{found['wall_time_s'][i]:,.0f} s",
         }

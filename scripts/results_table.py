@@ -23,8 +23,14 @@ def free_energy(m: Metrics, prefix: str) -> str:
 
 
 def populations(m: Metrics) -> str:
-    keys = ("phi_positive_samples", "phi_positive_reweighted", "phi_positive_md")
-    return " / ".join(percent(key, 2)(m) for key in keys)
+    kinds = ("samples", "reweighted", "md")
+    return " / ".join(f"{100 * phi_share(m, kind):.2f} %" for kind in kinds)
+
+
+def phi_share(m: Metrics, kind: str) -> float:
+    """Of the first residue with φ > 0."""
+    shares = m[f"state_shares_{kind}"]
+    return float(next(share for label, share in shares.items() if label.startswith("φ ")))
 
 
 def training_s(m: Metrics) -> float:

@@ -15,6 +15,7 @@ from bgp4.config.schema import (
     OptimizerConfig,
     ReportConfig,
     SimulateConfig,
+    StateConfig,
     SystemConfig,
     TrainingConfig,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "OptimizerConfig",
     "ReportConfig",
     "SimulateConfig",
+    "StateConfig",
     "SystemConfig",
     "TrainingConfig",
     "dump_config",

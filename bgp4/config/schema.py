@@ -23,6 +23,7 @@ __all__ = [
     "OptimizerConfig",
     "ReportConfig",
     "SimulateConfig",
+    "StateConfig",
     "SystemConfig",
     "TrainingConfig",
 ]
@@ -249,6 +250,28 @@ class ReportConfig(Section):
     bootstrap: Annotated[int, Field(ge=2)] = 200
 
 
+class StateConfig(Section):
+    """A state to watch: a torsion, in degrees, or a distance, in nm, in a range.
+
+    A torsion's range goes up from its first number, around the circle.
+    """
+
+    name: Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[^,\n]+$")]
+    torsion: Annotated[tuple[str, ...], Field(min_length=4, max_length=4)] | None = None
+    distance: Annotated[tuple[str, ...], Field(min_length=2, max_length=2)] | None = None
+    range: tuple[float, float]
+
+    @model_validator(mode="after")
+    def _one_coordinate(self) -> StateConfig:
+        if (self.torsion is None) == (self.distance is None):
+            raise ValueError("expected either torsion, four atoms, or distance, two atoms")
+        low, high = self.range
+        widest = 360.0 if self.distance is None else float("inf")
+        if not 0 < high - low < widest:
+            raise ValueError(f"range: expected [low, high] with low < high, found {[low, high]}")
+        return self
+
+
 class Config(Section):
     """A whole run."""
 
@@ -261,6 +284,7 @@ class Config(Section):
     training: TrainingConfig = TrainingConfig()
     energies: EnergyConfig = EnergyConfig()
     report: ReportConfig = ReportConfig()
+    states: tuple[StateConfig, ...] = ()
 
     @field_validator("system", mode="before")
     @classmethod

@@ -18,6 +18,7 @@ from bgp4.energies.base import REJECTED_ENERGY_KT
 from bgp4.energies.openmm import OpenMMEnergy
 from bgp4.errors import UserInputError
 from bgp4.molecule.molecule import Molecule
+from bgp4.molecule.states import states
 from bgp4.parallel.threads import in_threads
 from bgp4.report.result import RunResult
 from bgp4.sampling.draw import draw_samples
@@ -92,6 +93,7 @@ def collect_run(run: RunFolder, samples_path: Path | None = None) -> RunResult:
         bootstrap=config.report.bootstrap,
         seed=config.seed,
         noise_nm=config.report.noise_nm,
+        states=tuple(states(molecule.topology, config)),
         constrained_bonds=frames.constrained,
     )
     if not run.is_bundled:

@@ -18,6 +18,9 @@ __all__ = ["Compared", "Estimate", "compare"]
 
 Array = NDArray[np.float64]
 
+Name = tuple[str, str]
+"""A metric's key, and the state that it is of, or nothing."""
+
 SIGNIFICANT = 2.0
 """Standard errors from which a difference is more than noise."""
 
@@ -44,9 +47,16 @@ class Estimate(NamedTuple):
 
 
 class Compared(NamedTuple):
-    """A row of the comparison: one estimate a run, and its difference to the first run's."""
+    """A row of the comparison: one estimate a run, and its difference to the first run's.
+
+    Attributes:
+        key: Of the metric.
+        part: Label of the state that it is of, or nothing.
+        label: What the table calls the row.
+    """
 
     key: str
+    part: str
     label: str
     values: list[Estimate]
     differences: list[Estimate]
@@ -60,26 +70,37 @@ def compare(runs: Sequence[RunResult], metrics: Sequence[Mapping[str, Any]]) -> 
         metrics: Of each run, as `json_ready` leaves them.
     """
     errors = [{**_errors(run), **_given(of)} for run, of in zip(runs, metrics, strict=True)]
+    numbers = [_numbers(of) for of in metrics]
     rows = []
-    for key, metric in METRICS.items():
-        if not metric.label:
-            continue
+    for name in dict.fromkeys(name for of in numbers for name in of):
         values = [
-            Estimate(of.get(key), own.get(key)) for of, own in zip(metrics, errors, strict=True)
+            Estimate(of.get(name), own.get(name)) for of, own in zip(numbers, errors, strict=True)
         ]
         if any(value.value is not None for value in values):
             differences = [value.minus(values[0]) for value in values]
-            rows.append(Compared(key, metric.label, values, differences))
+            rows.append(
+                Compared(*name, METRICS[name[0]].label.format(name[1]), values, differences)
+            )
     return rows
 
 
-def _given(metrics: Mapping[str, Any]) -> dict[str, float]:
+def _numbers(metrics: Mapping[str, Any]) -> dict[Name, float | None]:
+    """The metrics that have a label, those of states one by one."""
+    found: dict[Name, float | None] = {}
+    for key in (key for key, metric in METRICS.items() if metric.label):
+        value = metrics.get(key)
+        parts = value if isinstance(value, Mapping) else {"": value}
+        found.update({(key, part): of_part for part, of_part in parts.items()})
+    return found
+
+
+def _given(metrics: Mapping[str, Any]) -> dict[Name, float]:
     """Errors that are metrics themselves."""
     given = {key: metrics.get(metric.error) for key, metric in METRICS.items() if metric.error}
-    return {key: error for key, error in given.items() if error is not None}
+    return {(key, ""): error for key, error in given.items() if error is not None}
 
 
-def _errors(run: RunResult) -> dict[str, float]:
+def _errors(run: RunResult) -> dict[Name, float]:
     """Bootstrap standard errors over single samples, of what they are known for.
 
     MD counts as exact. Of total variations and the coverage, replicates are biased, but as wide as
@@ -90,7 +111,7 @@ def _errors(run: RunResult) -> dict[str, float]:
     places = _Places(run)
     replicates = bootstrap(places.statistics, np.ones(run.n_samples), run.bootstrap, run.rng())
     found = dict(zip(places.names, bootstrap_error(replicates).tolist(), strict=True))
-    return {key: error for key, error in found.items() if math.isfinite(error)}
+    return {name: error for name, error in found.items() if math.isfinite(error)}
 
 
 class _Places:
@@ -105,14 +126,13 @@ class _Places:
             bins = run.bins
             cell = bin_index(own.phi, bins) * bins + bin_index(own.psi, bins)
             self.residues.append((ramachandran_histogram(md.phi, md.psi, bins).ravel(), cell))
-        self.names = ["ess_raw", "low_energy_fraction"]
+        labels = [state.label for state in run.states]
+        self.names: list[Name] = [("ess_raw", ""), ("low_energy_fraction", "")]
+        self.names += [("state_shares_samples", label) for label in labels]
+        self.names += [("state_shares_reweighted", label) for label in labels]
         if self.residues:
             self.names += [
-                "phi_positive_samples",
-                "phi_positive_reweighted",
-                "coverage",
-                "ramachandran_tv",
-                "ramachandran_tv_reweighted",
+                (key, "") for key in ("coverage", "ramachandran_tv", "ramachandran_tv_reweighted")
             ]
 
     def statistics(self, counts: Array) -> list[float]:
@@ -120,13 +140,15 @@ class _Places:
         weight = counts * self.weight
         ess = weight.sum() ** 2 / max(counts @ self.weight**2, 1e-300) / len(counts)
         found = [ess, counts @ self.low / len(counts)]
+        inside = self.run.in_space
+        drawn = (counts[inside], weight[inside])
+        for w in drawn:
+            found += (w @ self.run.sample_states / (w.sum() or np.nan)).tolist()
         if self.residues:
-            inside = self.run.in_space
-            found += self._of_torsions(counts[inside], weight[inside])
+            found += self._of_torsions(*drawn)
         return [float(value) for value in found]
 
     def _of_torsions(self, counts: Array, weight: Array) -> list[float]:
-        positive = self.run.sample_torsions[0].phi > 0
         maps = []
         for md, cell in self.residues:
             raw, weighted = (
@@ -135,5 +157,4 @@ class _Places:
             maps.append(
                 (md[raw > 0].sum(), total_variation(md, raw), total_variation(md, weighted))
             )
-        shares = [w @ positive / (w.sum() or np.nan) for w in (counts, weight)]
-        return [*shares, *np.mean(maps, axis=0)]
+        return [float(value) for value in np.mean(maps, axis=0)]

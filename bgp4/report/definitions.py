@@ -135,31 +135,39 @@ METRICS: dict[str, Metric] = {
     "ramachandran_tv_noise_floor_by_residue": Metric(
         "ramachandran_tv_noise_floor of each residue."
     ),
-    "phi_positive_md": Metric(
-        "Share of MD frames with phi > 0. All phi rows refer to the first residue "
-        "that has phi and psi, which is the first one in the _by_residue rows.",
+    "state_shares_md": Metric(
+        "Share of MD frames in each state that the run watches.", unit="share"
+    ),
+    "state_shares_samples": Metric(
+        "Share of samples in each state; 0 means that it is lost.",
         unit="share",
+        label="Share of {}, samples",
     ),
-    "phi_positive_samples": Metric(
-        "Share of samples with phi > 0; 0 means that this mode is lost.",
-        unit="share",
-        label="Share of φ > 0, samples",
+    "state_shares_reweighted": Metric(
+        "Share of the total weight in each state.", unit="share", label="Share of {}, reweighted"
     ),
-    "phi_positive_reweighted": Metric(
-        "Share of the total weight with phi > 0.",
-        unit="share",
-        label="the same, reweighted",
+    "state_verdicts": Metric(
+        "Compares state_shares_samples with state_shares_md: as in the data, or off by more than a "
+        "factor of 2 and not by chance (p < 0.001 for all states together)."
     ),
-    "phi_positive_verdict": Metric(
-        "Compares phi_positive_samples with phi_positive_md: as in the data, "
-        "or off by more than a factor of 2 and not by chance (p < 0.001)."
+    "state_verdicts_reweighted": Metric(
+        "The same for state_shares_reweighted, with N x ess_raw samples. If it is off, the "
+        "state's free energy cannot be trusted."
     ),
-    "phi_positive_reweighted_verdict": Metric(
-        "The same for phi_positive_reweighted, with N x ess_raw "
-        "samples. If it is off, delta_f_phi_kt cannot be trusted."
+    "state_delta_f_kt": Metric(
+        "Free energy of each state against all else, -ln(P / (1 - P)), of the reweighted samples, "
+        "in kT.",
+        unit="kT",
+    ),
+    "state_delta_f_error_kt": Metric("Bootstrap standard error of state_delta_f_kt.", unit="kT"),
+    "state_delta_f_md_kt": Metric("state_delta_f_kt of the MD frames.", unit="kT"),
+    "state_delta_f_md_error_kt": Metric(
+        "Bootstrap standard error of state_delta_f_md_kt, over 20 blocks of successive frames.",
+        unit="kT",
     ),
     "delta_f_phi_kt": Metric(
-        "Free-energy difference -ln(P(phi > 0) / P(phi < 0)) of the reweighted samples, in kT.",
+        "Free-energy difference -ln(P(phi > 0) / P(phi < 0)) of the reweighted samples, in kT, "
+        "for the first residue that has phi and psi.",
         unit="kT",
         label="ΔF of φ > 0 / kT",
         error="delta_f_phi_error_kt",

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from bgp4.molecule.topology import atoms_label, bond_names, distinct
 from bgp4.report.metrics_marginals import marginal_metrics
+from bgp4.report.metrics_states import state_metrics
 from bgp4.report.result import RunResult
 from bgp4.report.torsions import BackboneTorsions
 from bgp4.statistics.bennett import End, two_ended_difference
@@ -24,7 +25,7 @@ from bgp4.statistics.distributions import (
     sampling_total_variation,
     total_variation,
 )
-from bgp4.statistics.verdicts import chirality_verdict, share_verdict
+from bgp4.statistics.verdicts import chirality_verdict
 from bgp4.statistics.weights import (
     FreeEnergy,
     bootstrap,
@@ -63,6 +64,7 @@ def compute_metrics(run: RunResult) -> Metrics:
         "log_likelihood_heldout": _heldout_log_likelihood(run),
         **ramachandran_metrics(run),
         **ramachandran_metrics_by_residue(run),
+        **state_metrics(run),
         **phi_metrics(run),
         **marginal_metrics(run),
         **energy_metrics(run),
@@ -191,35 +193,13 @@ def _sampling_floor(md: Array, n: int, run: RunResult) -> float:
 
 
 def phi_metrics(run: RunResult) -> Metrics:
-    """Share of phi > 0 and free-energy difference to phi < 0, of the first residue that has phi."""
+    """Free-energy difference of phi > 0 to phi < 0, of the first residue that has phi."""
     md, raw, weighted = phi_free_energies(run)
     results = {"": weighted, "_raw": raw, "_md": md, "_bar": phi_free_energy_from_both_ends(run)}
     return {
-        **phi_positive_shares(run),
-        **phi_verdicts(run),
         **{f"delta_f_phi{name}_kt": r.value_kt if r else NAN for name, r in results.items()},
         **{f"delta_f_phi{name}_error_kt": r.error_kt if r else NAN for name, r in results.items()},
         **{f"delta_f_phi{name}_missing": _missing(r) for name, r in results.items()},
-    }
-
-
-def phi_positive_shares(run: RunResult) -> Metrics:
-    """Shares of phi > 0 among MD frames, samples, and reweighted samples."""
-    keys = ("phi_positive_md", "phi_positive_samples", "phi_positive_reweighted")
-    if not run.data_torsions:
-        return dict.fromkeys(keys, NAN)
-    md, own = run.data_torsions[0].phi > 0, run.sample_torsions[0].phi > 0
-    return dict(zip(keys, (_share(md), _share(own), _share_by_weight(run, own)), strict=True))
-
-
-def phi_verdicts(run: RunResult) -> Metrics:
-    """Whether phi > 0 has the data's share among the samples, raw and by weight."""
-    md, raw, weighted = phi_positive_shares(run).values()
-    n_raw = int(np.count_nonzero(run.in_space))
-    n_effective = run.n_samples * weight_metrics(run)["ess_raw"]
-    return {
-        "phi_positive_verdict": share_verdict(raw, n_raw, md),
-        "phi_positive_reweighted_verdict": share_verdict(weighted, n_effective, md),
     }
 
 

@@ -27,16 +27,17 @@ from bgp4.statistics.weights import (
     effective_sample_size_clipped,
     effective_sample_size_growth,
 )
+from bgp4.training.history import STATE, state_column
 
 __all__ = ["plot_training", "plot_weights"]
 
 Array = NDArray[np.float64]
 
+SHARE = "share of samples"
 PANELS = (
     ("losses", ("nll", "kl"), "loss / nats"),
     ("held-out log-likelihood", ("heldout_log_likelihood",), "nats"),
-    ("effective sample size (estimate)", ("ess",), "share of samples"),
-    ("share of φ > 0", ("phi_positive",), "share of samples"),
+    ("effective sample size (estimate)", ("ess",), SHARE),
     ("temperature learned", ("temperature_k",), "K"),
 )
 LOSS_KEY = (("likelihood", DATA_COLOUR), ("energy (KL)", lighter(DATA_COLOUR)))
@@ -44,13 +45,17 @@ LOSS_KEY = (("likelihood", DATA_COLOUR), ("energy (KL)", lighter(DATA_COLOUR)))
 
 @styled
 def plot_training(runs: Sequence[RunResult]) -> Figure | None:
-    """Loss parts, held-out likelihood, ESS estimate and phi > 0 share over the optimizer steps.
+    """Loss parts, held-out likelihood, ESS estimate and a state's share over the optimizer steps.
 
-    A dashed line marks where the energy loss joins. Panels without data are left out, and that of
-    the temperature where it is one throughout; `None` where none is left.
+    The state is MD's rarest. A dashed line marks where the energy loss joins. Panels without data
+    are left out, and that of the temperature where it is one throughout; `None` where none is left.
     """
+    state = rarest_state(runs[0])
+    state_panel = () if state is None else ((f"share of {state}", (state_column(state),), SHARE),)
     panels = [
-        panel for panel in PANELS if any(_shows(run, name) for run in runs for name in panel[1])
+        panel
+        for panel in (*PANELS, *state_panel)
+        if any(_shows(run, name) for run in runs for name in panel[1])
     ]
     if not panels:
         return None
@@ -68,6 +73,18 @@ def plot_training(runs: Sequence[RunResult]) -> Figure | None:
         ax.remove()
     _name_runs(figure, runs)
     return figure
+
+
+def rarest_state(run: RunResult) -> str | None:
+    """Label of the state that MD is in most seldom, or out of; `None` without any."""
+    shares = {label: share for label, share in data_shares(run).items() if 0 < share < 1}
+    return min(shares, key=lambda label: min(shares[label], 1 - shares[label]), default=None)
+
+
+def data_shares(run: RunResult) -> dict[str, float]:
+    """MD's share of each state, by label."""
+    shares = run.data_states.mean(axis=0).tolist()
+    return {state.label: share for state, share in zip(run.states, shares, strict=True)}
 
 
 def column(run: RunResult, name: str) -> Array:  # (rows,)
@@ -100,8 +117,8 @@ def _draw_history(ax: Axes, run: RunResult, names: Sequence[str], colour: str) -
         there = np.isfinite(values)
         ax.plot(steps(run)[there], values[there], color=shade, linewidth=1.5)
         _keep_bulk(ax, values[there])
-    if names == ("phi_positive",) and run.data_torsions:
-        share = float(np.mean(run.data_torsions[0].phi > 0))
+    if names[0].startswith(STATE):
+        share = data_shares(run).get(names[0].removeprefix(STATE), np.nan)
         ax.axhline(share, color=DATA_COLOUR, linewidth=1.0, linestyle=":")
         ax.annotate(
             "MD",

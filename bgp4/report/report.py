@@ -112,7 +112,7 @@ def _comparison_json(
 ) -> dict[str, dict[str, Any]]:
     """For each key and run: value, error, and their difference to the first run's."""
     return {
-        row.key: {
+        ": ".join(filter(None, (row.key, row.part))): {
             run.name: {
                 "value": value.value,
                 "error": value.error,

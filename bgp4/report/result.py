@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bgp4.energies.base import REJECTED_ENERGY_KT
+from bgp4.molecule.states import State, members
 from bgp4.report.marginals import Marginals, internal_coordinates, marginals, without
 from bgp4.report.torsions import (
     BackboneTorsions,
@@ -58,6 +59,7 @@ class RunResult:
         data_log_prob: (frames,), the flow's Cartesian log-density of the MD frames, NaN where it
             was trained on them; None where it isn't known, they are of another temperature, or
             of constrained MD.
+        states: The states that the run watches.
         constrained_bonds: Atoms of each bond that MD had constrained, the lower index first; its
             lengths in `data_positions_nm` were drawn, and are not compared.
     """
@@ -81,6 +83,7 @@ class RunResult:
     seed: int = 0
     noise_nm: float = 0.004
     data_log_prob: Array | None = None
+    states: tuple[State, ...] = ()
     constrained_bonds: tuple[tuple[int, int], ...] = ()
 
     @property
@@ -127,6 +130,16 @@ class RunResult:
     def sample_torsions(self) -> list[BackboneTorsions]:
         """Backbone torsions of the samples in `in_space`."""
         return backbone_torsions(self.sample_positions_nm[self.in_space], self.topology)
+
+    @cached_property
+    def data_states(self) -> NDArray[np.bool_]:  # (frames, states)
+        """Which MD frames are in which state."""
+        return members(self.states, self.data_positions_nm, self.topology)
+
+    @cached_property
+    def sample_states(self) -> NDArray[np.bool_]:  # (samples in space, states)
+        """Which samples of those in `in_space` are in which state."""
+        return members(self.states, self.sample_positions_nm[self.in_space], self.topology)
 
     @cached_property
     def sample_weights_in_space(self) -> Array:

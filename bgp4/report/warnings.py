@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from bgp4.report.wording import (
     Metrics,
     has_backbone,
@@ -14,10 +16,17 @@ from bgp4.statistics.verdicts import Verdict
 
 __all__ = ["warnings"]
 
+MOST_LISTED = 6
+"""States that one sentence names."""
+
 
 def warnings(metrics: Metrics) -> list[str]:
     """What is off with a run, one plain sentence each."""
-    return [text for test in _WARNINGS for text in [test(metrics)] if text]
+    return [text for test in _WARNINGS for text in _texts(test(metrics))]
+
+
+def _texts(found: str | Iterator[str] | None) -> list[str]:
+    return [found] if isinstance(found, str) else list(found or ())
 
 
 def _number(metrics: Metrics, key: str, default: float = 0.0) -> float:
@@ -55,37 +64,43 @@ def _one_heavy(metrics: Metrics) -> str | None:
     return f"A single sample holds {percent(share)} of all weight." if share > 0.1 else None
 
 
-def _lost_mode(metrics: Metrics) -> str | None:
-    md, own = metrics["phi_positive_md"], metrics["phi_positive_samples"]
-    match metrics["phi_positive_verdict"]:
-        case Verdict.UNSEEN:
-            return "The MD data have no frame with φ > 0, so the free energy cannot be judged."
-        case Verdict.LOST:
-            return (
-                f"No sample has φ > 0, where MD has {percent(md)}: this mode is lost, the "
-                "effective sample size cannot show it, and ΔF cannot be trusted."
-            )
-        case Verdict.UNSURE:
-            return (
-                f"φ > 0 holds {percent(own)} of the samples, where MD has {percent(md)}, but "
-                "there are too few samples to tell."
-            )
-        case Verdict.UNDER | Verdict.OVER as verdict:
-            return f"φ > 0 is {verdict} by a factor of {_off_by(own, md)}."
-    return None
+def _lost_states(metrics: Metrics) -> Iterator[str]:
+    """States whose share of the samples, or by weight, is not the data's."""
+    verdicts = metrics.get("state_verdicts") or {}
+    shares = [metrics.get(f"state_shares_{key}") or {} for key in ("md", "samples", "reweighted")]
+    for label, verdict in verdicts.items():
+        md, own, weighted = (of.get(label) or 0.0 for of in shares)
+        match verdict:
+            case Verdict.LOST:
+                yield (
+                    f"No sample is in the state {label}, where MD has {percent(md)}: this mode is "
+                    "lost, the effective sample size cannot show it, and ΔF cannot be trusted."
+                )
+                continue  # which says it all
+            case Verdict.UNDER | Verdict.OVER:
+                yield f"{label} is {verdict} by a factor of {_off_by(own, md)}."
+        match metrics["state_verdicts_reweighted"][label]:
+            case Verdict.LOST:
+                yield f"No weight is on {label}, where MD has {percent(md)}: ΔF cannot be trusted."
+            case Verdict.UNDER | Verdict.OVER as by_weight:
+                off = f"by a factor of {_off_by(weighted, md)}"
+                yield f"By weight {label} is {by_weight} {off}; ΔF cannot be trusted."
 
 
-def _lost_weight(metrics: Metrics) -> str | None:
-    md, own = metrics["phi_positive_md"], metrics["phi_positive_reweighted"]
-    if metrics["phi_positive_verdict"] == Verdict.LOST:
-        return None  # which says it all
-    match metrics["phi_positive_reweighted_verdict"]:
-        case Verdict.LOST:
-            return f"No weight is on φ > 0, where MD has {percent(md)}: ΔF cannot be trusted."
-        case Verdict.UNDER | Verdict.OVER as verdict:
-            off = _off_by(own, md)
-            return f"By weight φ > 0 is {verdict} by a factor of {off}; ΔF cannot be trusted."
-    return None
+def _unjudged_states(metrics: Metrics) -> Iterator[str]:
+    """States of which nothing can be said."""
+    verdicts = metrics.get("state_verdicts") or {}
+    unseen = [label for label, verdict in verdicts.items() if verdict == Verdict.UNSEEN]
+    if unseen:
+        yield f"The MD data have no frame in {_listed(unseen)}, so these states cannot be judged."
+    unsure = [label for label, verdict in verdicts.items() if verdict == Verdict.UNSURE]
+    if unsure:
+        yield f"There are too few samples to judge {_listed(unsure)}."
+
+
+def _listed(labels: list[str]) -> str:
+    more = len(labels) - MOST_LISTED
+    return ", ".join(labels[:MOST_LISTED]) + (f" and {more} other states" if more > 0 else "")
 
 
 def _off_by(own: float, md: float) -> str:
@@ -148,13 +163,13 @@ def _energy_off(metrics: Metrics) -> str | None:
 _WARNINGS = (
     _not_finite,
     _rejected,
-    _lost_mode,
-    _lost_weight,
+    _lost_states,
     _mirrored,
     _small_ess,
     _one_heavy,
     _energy_off,
     _high_energies,
+    _unjudged_states,
     _constrained,
     _no_backbone,
 )

@@ -43,12 +43,14 @@ class Headline(NamedTuple):
 
 
 class StateShares(NamedTuple):
-    """A row of the collapse check: a state's shares, and the verdicts, raw and by weight."""
+    """A row of the collapse check: a state's shares, free energies against all else, verdicts."""
 
     state: str
     data: str
     samples: str
     reweighted: str
+    data_free_energy: str
+    free_energy: str
     verdict: str
 
 
@@ -261,20 +263,37 @@ def has_torsions(metrics: Metrics) -> bool:
 
 def collapse_check(metrics: Metrics) -> list[StateShares]:
     """The states that are watched, and whether the flow keeps the data's share of each."""
-    get = metrics.get
-    rows = []
-    if get("phi_positive_verdict"):
-        raw, weighted = get("phi_positive_verdict"), get("phi_positive_reweighted_verdict")
-        both = str(raw) if weighted in (raw, None) else f"{raw}; by weight {weighted}"
-        md, own, by_weight = (
-            percent(get(f"phi_positive_{key}")) for key in ("md", "samples", "reweighted")
-        )
-        rows.append(StateShares("φ > 0", md, own, by_weight, both))
-    if get("chirality_verdict"):
+    rows = [
+        _state_row(metrics, label, verdict)
+        for label, verdict in (metrics.get("state_verdicts") or {}).items()
+        if verdict
+    ]
+    verdict = metrics.get("chirality_verdict")
+    if verdict:
         own, by_weight = mirrored_shares(metrics)
-        rows.append(StateShares("mirrored", NOTHING, own, by_weight, str(get("chirality_verdict"))))
+        rows.append(_mirrored("mirrored", own, by_weight, str(verdict)))
         rows += _mirrored_centres(metrics)
     return rows
+
+
+def _state_row(metrics: Metrics, label: str, raw: str) -> StateShares:
+    weighted = metrics["state_verdicts_reweighted"][label]
+    md, own, by_weight = (
+        percent(metrics[f"state_shares_{key}"][label]) for key in ("md", "samples", "reweighted")
+    )
+    md_free_energy, free_energy = (
+        _with_error(
+            metrics[f"state_delta_f{suffix}_kt"][label],
+            metrics[f"state_delta_f{suffix}_error_kt"][label],
+        )
+        for suffix in ("_md", "")
+    )
+    both = str(raw) if weighted in (raw, None) else f"{raw}; by weight {weighted}"
+    return StateShares(label, md, own, by_weight, md_free_energy, free_energy, both)
+
+
+def _mirrored(state: str, samples: str, reweighted: str, verdict: str) -> StateShares:
+    return StateShares(state, NOTHING, samples, reweighted, NOTHING, NOTHING, verdict)
 
 
 def _mirrored_centres(metrics: Metrics) -> list[StateShares]:
@@ -282,11 +301,8 @@ def _mirrored_centres(metrics: Metrics) -> list[StateShares]:
     raw = metrics.get("wrong_chirality_by_centre") or {}
     weighted = metrics.get("wrong_chirality_by_centre_reweighted") or {}
     return [
-        StateShares(
-            f"mirrored at {label}",
-            NOTHING,
-            percent(share),
-            percent(weighted.get(label)),
+        _mirrored(
+            *(f"mirrored at {label}", percent(share), percent(weighted.get(label))),
             str(Verdict.MIRRORED),
         )
         for label, share in raw.items()

@@ -34,8 +34,11 @@ def departs(
     share: float,
     n: float,  # samples behind the share, the effective ones if they are weighted
     data_share: float,
+    tests: int = 1,  # shares that are judged together
 ) -> bool:
     """Whether a share is off by more than `FACTOR`, and not by chance; the data's is exact.
+
+    Of several shares judged together, none is off by chance with more than `SIGNIFICANCE`.
 
     >>> departs(0.01, 1000, 0.05), departs(0.03, 1000, 0.05), departs(0.0, 20, 0.05)
     (True, False, False)
@@ -45,10 +48,10 @@ def departs(
     if _near(share, data_share):
         return False
     test = binomtest(round(share * n), max(round(n), 1), min(data_share, 1.0))
-    return bool(test.pvalue < SIGNIFICANCE)
+    return bool(test.pvalue < SIGNIFICANCE / tests)
 
 
-def share_verdict(share: float, n: float, data_share: float) -> Verdict | None:
+def share_verdict(share: float, n: float, data_share: float, tests: int = 1) -> Verdict | None:
     """The verdict on a share (arguments as of `departs`); None where there is none.
 
     >>> print(share_verdict(0.01, 1000, 0.05))
@@ -58,7 +61,7 @@ def share_verdict(share: float, n: float, data_share: float) -> Verdict | None:
         return None
     if data_share == 0:
         return Verdict.UNSEEN
-    if not departs(share, n, data_share):
+    if not departs(share, n, data_share, tests):
         return Verdict.AS_DATA if _near(share, data_share) else Verdict.UNSURE
     if share == 0:
         return Verdict.LOST

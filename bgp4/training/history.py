@@ -14,7 +14,7 @@ from bgp4.storage.files import append_text, atomic_write_text
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-__all__ = ["COLUMNS", "History"]
+__all__ = ["COLUMNS", "STATE", "History", "state_column"]
 
 COLUMNS = (
     "step",
@@ -25,7 +25,6 @@ COLUMNS = (
     "kl",
     "heldout_log_likelihood",
     "ess",
-    "phi_positive",
     "gradient_norm",
     "learning_rate",
     "energy_evaluations",
@@ -36,6 +35,14 @@ COLUMNS = (
     "wall_s",
 )
 
+STATE = "state: "
+"""What the columns of states begin with: shares of the samples since the last row."""
+
+
+def state_column(label: str) -> str:
+    """The column of a state's share."""
+    return STATE + label
+
 
 class History:
     """The rows of a run.
@@ -43,26 +50,31 @@ class History:
     Args:
         path: history.csv.
         tensorboard: Folder of its event files, or None.
+        states: Labels of the states whose shares each row has.
 
     Attributes:
-        last: The row that was appended last, by the names of `COLUMNS`; empty before there is one.
+        columns: `COLUMNS`, then the states'; of a run from before, those of its file.
+        last: The row that was appended last, by its columns; empty before there is one.
     """
 
-    def __init__(self, path: Path, tensorboard: Path | None = None) -> None:
+    def __init__(
+        self, path: Path, tensorboard: Path | None = None, states: Iterable[str] = ()
+    ) -> None:
         self.path = path
+        self.columns = (*COLUMNS, *map(state_column, states))
         self.last: Mapping[str, object] = {}
         self._folder = tensorboard
         self._tensorboard: SummaryWriter | None = None
 
     def begin(self) -> None:
         """A new file, with its head."""
-        atomic_write_text(self.path, _line(COLUMNS))
+        atomic_write_text(self.path, _line(self.columns))
         self._open_tensorboard(None)
 
     def append(self, row: Mapping[str, object]) -> None:
-        """A row by the names of `COLUMNS`; NaN is an empty cell."""
+        """A row by its columns; NaN is an empty cell."""
         self.last = row
-        append_text(self.path, _line(_cell(row[name]) for name in COLUMNS))
+        append_text(self.path, _line(_cell(row.get(name, "")) for name in self.columns))
         if self._tensorboard is not None:
             for name, value in row.items():
                 if name != "step" and isinstance(value, int | float) and math.isfinite(value):
@@ -72,6 +84,7 @@ class History:
     def drop_after(self, step: int) -> None:
         """Rows written after a checkpoint are made again by the run that goes on from it."""
         head, *rows = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+        self.columns = tuple(next(csv.reader([head])))
         whole = [row for row in rows if row.endswith("\n")]
         kept = [row for row in whole if int(row.split(",", 1)[0]) <= step]
         atomic_write_text(self.path, "".join([head, *kept]))

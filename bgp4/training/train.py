@@ -21,6 +21,7 @@ from bgp4.errors import UserInputError
 from bgp4.flows.build import build_generator
 from bgp4.flows.generator import BoltzmannGenerator
 from bgp4.molecule.molecule import Molecule, load_molecule
+from bgp4.molecule.states import states
 from bgp4.parallel.ranks import Ranks, joined
 from bgp4.parallel.threads import threads
 from bgp4.training.run import RunFolder
@@ -68,6 +69,7 @@ def _train(
     if resume:
         _take(RunFolder.open(run.path), ranks, held)
     molecule = run.molecule() if resume else load_molecule(config.system)
+    watched = states(molecule.topology, config)
     frames, split = _frames(config, molecule)
     _say_temperatures(config, frames)
     t = config.training
@@ -86,7 +88,7 @@ def _train(
         _take(RunFolder.reserve(run.path), ranks, held)
         run.begin(config, molecule)
     model = model.to(ranks.device)
-    trainer = Trainer(config, run, model, energy, frames, split, molecule, ranks)
+    trainer = Trainer(config, run, model, energy, frames, split, molecule, watched, ranks)
     trainer.start(resume)
     trainer.fit()
     return run

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,6 +19,7 @@ from bgp4.energies.base import Energy
 from bgp4.errors import RunError
 from bgp4.flows.generator import BoltzmannGenerator
 from bgp4.molecule.molecule import Molecule
+from bgp4.molecule.states import State
 from bgp4.p4 import SingularMatrixError
 from bgp4.parallel.interrupt import deferred_interrupt
 from bgp4.parallel.ranks import ALONE, Ranks
@@ -27,8 +28,8 @@ from bgp4.training.diagnosis import diagnose
 from bgp4.training.facts import facts_at_end, facts_at_start
 from bgp4.training.generators import Generators
 from bgp4.training.guard import Guard
-from bgp4.training.history import History
-from bgp4.training.monitor import PhiMonitor
+from bgp4.training.history import History, state_column
+from bgp4.training.monitor import StateMonitor
 from bgp4.training.objective import Objective
 from bgp4.training.optimizer import TrainingOptimizer
 from bgp4.training.run import RunFolder
@@ -66,6 +67,7 @@ class Trainer:
     frames: Frames
     split: Split
     molecule: Molecule
+    states: Sequence[State] = ()
     ranks: Ranks = ALONE
     counters: Counters = field(default_factory=Counters)
 
@@ -89,13 +91,14 @@ class Trainer:
             self.ranks,
         )
         comparable = not self.schedule.data_apart
-        self.phi = PhiMonitor(
-            self.molecule.topology, self.frames.positions_nm, self.ranks, comparable
-        )
-        self.window = Window(self.phi)
+        topology, positions_nm = self.molecule.topology, self.frames.positions_nm
+        self.monitor = StateMonitor(self.states, topology, positions_nm, self.ranks, comparable)
+        self.window = Window(self.monitor)
         wanted = self.settings.tensorboard and self.ranks.is_writer
         self.history = History(
-            self.run.history_path, self.run.path / "tensorboard" if wanted else None
+            self.run.history_path,
+            self.run.path / "tensorboard" if wanted else None,
+            [state.label for state in self.states],
         )
 
     @torch.no_grad()
@@ -308,7 +311,6 @@ class Trainer:
             **{name: window.mean(name) for name in ("loss", "nll", "kl", "gradient_norm")},
             "heldout_log_likelihood": heldout,
             "ess": ess,
-            "phi_positive": self.phi.share(*window.phi_counts()),
             "learning_rate": self.rate(step),
             "energy_evaluations": self.counters.energy_evaluations,
             "rejected_energies": self.counters.rejected_energies,
@@ -316,6 +318,10 @@ class Trainer:
             "p4_merges": self.counters.p4_merges,
             "p4_residual": window.largest("p4_residual"),
             "wall_s": round(sum(self.counters.wall_s.values()), 2),
+            **{
+                state_column(label): share
+                for label, share in self.monitor.shares(window.state_counts()).items()
+            },
         }
         if self.ranks.is_writer:
             self.history.append(row)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from bgp4.energies.base import REJECTED_ENERGY_KT
 from bgp4.flows.generator import Conformations
-from bgp4.training.monitor import PhiMonitor
+from bgp4.training.monitor import StateMonitor
 from bgp4.training.step import StepResult
 
 __all__ = ["Window"]
@@ -23,14 +25,14 @@ class Window:
     """Steps that no row of history tells of yet; a checkpoint keeps them.
 
     Args:
-        phi: Counts the samples with φ > 0.
+        monitor: Counts the samples in each state.
     """
 
-    phi: PhiMonitor
+    monitor: StateMonitor
     _numbers: list[tuple[float, ...]] = field(default_factory=list)
     _log_weights: list[Tensor] = field(default_factory=list)
     _samples: list[Conformations] = field(default_factory=list)
-    _counted: tuple[int, int] = (0, 0)
+    _counted: NDArray[np.int64] | int = 0
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -47,7 +49,7 @@ class Window:
     def clear(self) -> None:
         """After an evaluation."""
         self._numbers, self._log_weights = [], []
-        self._samples, self._counted = [], (0, 0)
+        self._samples, self._counted = [], 0
 
     def mean(self, name: str) -> float:
         """Mean of one of `NUMBERS` over the steps where it is finite; NaN where it never is."""
@@ -70,12 +72,10 @@ class Window:
         total, squares = float(weight.sum()), float(weight.square().sum())
         return total**2 / squares / len(weight) if squares else 0.0
 
-    def phi_counts(self) -> tuple[int, int]:
-        """How many of this rank's samples have φ > 0, and how many there are."""
-        if self._samples:
-            found = self.phi.count(self._samples)
-            self._counted = (self._counted[0] + found[0], self._counted[1] + found[1])
-            self._samples = []
+    def state_counts(self) -> NDArray[np.int64]:  # (states + 1,)
+        """How many of this rank's samples are in each state and, last, how many there are."""
+        self._counted = self._counted + self.monitor.count(self._samples)
+        self._samples = []
         return self._counted
 
     def tensors(self) -> dict[str, Tensor]:
@@ -83,7 +83,8 @@ class Window:
         kept = {}
         if self._numbers:
             kept["numbers"] = torch.tensor(self._numbers, dtype=torch.float64)
-            kept["phi"] = torch.tensor(self.phi.ranks.total(*self.phi_counts())).long()
+            counts = self.state_counts().tolist()
+            kept["states"] = torch.tensor(self.monitor.ranks.total(*counts)).long()
         if self._log_weights:
             kept["log_weight"] = torch.stack(self._log_weights)
         return kept
@@ -95,9 +96,8 @@ class Window:
             return
         self._numbers = [tuple(row) for row in tensors["numbers"].tolist()]
         self._log_weights = list(tensors["log_weight"]) if "log_weight" in tensors else []
-        if self.phi.ranks.is_writer:
-            positive, n = tensors["phi"].tolist()
-            self._counted = (positive, n)
+        if self.monitor.ranks.is_writer and "states" in tensors:
+            self._counted = tensors["states"].numpy()
 
     def _column(self, name: str) -> list[float]:
         index = NUMBERS.index(name)

@@ -187,15 +187,15 @@ def a_step(log_weight: torch.Tensor) -> StepResult:
 
 
 def test_the_ess_of_steps(smoke_frames, alanine) -> None:
-    from bgp4.training.monitor import PhiMonitor
+    from bgp4.training.monitor import StateMonitor
 
-    window = Window(PhiMonitor(alanine.topology, smoke_frames.positions_nm))
+    window = Window(StateMonitor([], alanine.topology, smoke_frames.positions_nm))
     rejected = torch.full((4,), -REJECTED_ENERGY_KT)
     window.add(a_step(rejected))
     assert window.ess() == 0, "not 1, though all weights are equal"
     window.add(a_step(torch.tensor([7.0, 7.0, -1e30, -REJECTED_ENERGY_KT])))
     assert window.ess() == pytest.approx(2 / 8)
-    again = Window(window.phi)
+    again = Window(window.monitor)
     again.restore(window.tensors())
     assert again.ess() == window.ess()
     assert again.mean("kl") == 2

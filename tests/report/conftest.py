@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from openmmtools.testsystems import AlanineDipeptideImplicit, TolueneVacuum
 
+from bgp4.molecule.states import State, states_of_bonds
 from bgp4.molecule.topology import rotatable_torsions
 from bgp4.report.result import RunResult
 from bgp4.studies.bench.peptides import alanine_peptide
+from bgp4.training.history import state_column
 
 PHI = (6, 8)
 PSI = (8, 14)
@@ -69,6 +71,11 @@ def frames_with(molecule: Any) -> Callable[[np.ndarray, np.ndarray, int], np.nda
     return make
 
 
+def phi_states(topology: mdtraj.Topology) -> tuple[State, ...]:
+    """φ > 0 of each residue, as where the peptide bonds are trans."""
+    return tuple(state for state in states_of_bonds(topology) if state.label.startswith("φ "))
+
+
 @pytest.fixture(scope="session")
 def good_run(molecule: Any, frames_with: Any) -> RunResult:
     """Samples of MD's own distribution with weights near one."""
@@ -103,7 +110,7 @@ def good_run(molecule: Any, frames_with: Any) -> RunResult:
             "kl": np.where(step <= 1000, np.nan, -170.0),
             "heldout_log_likelihood": 170 + step / 1000,
             "ess": np.where(step % 200 == 0, step / 5000, np.nan),
-            "phi_positive": np.full(len(step), 0.2),
+            state_column("φ ALA2 > 0"): np.full(len(step), 0.2),
         },
         config_yaml="system: AlanineDipeptideImplicit\ntemperature_k: 300\n",
         run_info={
@@ -115,6 +122,7 @@ def good_run(molecule: Any, frames_with: Any) -> RunResult:
         },
         bins=16,
         bootstrap=20,
+        states=phi_states(topology),
         data_log_prob=np.where(np.arange(N_FRAMES) < 400, np.nan, data_work - data_energy),
     )
 
@@ -159,6 +167,7 @@ def peptide_run(good_run: RunResult) -> RunResult:
         reference_positions_nm=molecule.positions_nm,
         data_positions_nm=frames(N_FRAMES, 0.0, 1),
         sample_positions_nm=frames(N_SAMPLES, 2.0, 2),
+        states=phi_states(molecule.topology),
     )
 
 
@@ -179,4 +188,5 @@ def toluene_run(good_run: RunResult) -> RunResult:
         reference_positions_nm=start,
         data_positions_nm=frames_of(topology, start, {}, 1, N_FRAMES),
         sample_positions_nm=samples.astype(np.float32),
+        states=phi_states(topology),
     )

@@ -13,7 +13,7 @@ from bgp4.report.wording import format_difference, format_estimate
 
 def table(*runs: RunResult) -> dict[str, Compared]:
     metrics = [json_ready(compute_metrics(run)) for run in runs]
-    return {row.key: row for row in compare(runs, metrics)}
+    return {": ".join(filter(None, (row.key, row.part))): row for row in compare(runs, metrics)}
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def rows(good_run: RunResult) -> dict[str, Compared]:
 
 
 def test_shares_have_binomial_errors(rows: dict[str, Compared], good_run: RunResult) -> None:
-    share = rows["phi_positive_samples"].values[0]
+    share = rows["state_shares_samples: φ ALA2 > 0"].values[0]
     assert share.value is not None
     binomial = np.sqrt(share.value * (1 - share.value) / good_run.n_samples)
     assert share.error == pytest.approx(binomial, rel=0.15)
@@ -49,7 +49,7 @@ def test_differences(rows: dict[str, Compared]) -> None:
     assert second.value is not None
     assert ess.differences[1].value == second.value - first.value
     assert ess.differences[1].significant
-    same = rows["phi_positive_samples"].differences[1]
+    same = rows["state_shares_samples: φ ALA2 > 0"].differences[1]
     assert same.value == 0
     assert not same.significant
 

@@ -13,6 +13,8 @@ from bgp4.report.definitions import METRICS
 from bgp4.report.metrics import compute_metrics, json_ready, low_energy_fraction
 from bgp4.report.result import RunResult
 
+PHI = "φ ALA2 > 0"
+
 FIXED_KEYS = {
     "n_samples",
     "ess_raw",
@@ -58,7 +60,7 @@ def test_good_run(metrics: dict[str, Any], good_run: RunResult) -> None:
     assert metrics["n_samples"] == 300
     assert metrics["ess_raw"] == pytest.approx(np.exp(-(0.3**2)), abs=0.03)
     assert metrics["ess_raw"] <= metrics["ess_clipped"]
-    assert metrics["phi_positive_md"] == np.mean(good_run.data_torsions[0].phi > 0)
+    assert metrics["state_shares_md"] == {PHI: np.mean(good_run.data_torsions[0].phi > 0)}
     assert metrics["delta_f_phi_md_kt"] == pytest.approx(np.log(0.8 / 0.2), abs=0.3)
     assert abs(metrics["delta_f_phi_kt"] - np.log(4)) < 5 * metrics["delta_f_phi_error_kt"]
     assert abs(metrics["delta_f_phi_bar_kt"] - np.log(4)) < 5 * metrics["delta_f_phi_bar_error_kt"]
@@ -66,8 +68,9 @@ def test_good_run(metrics: dict[str, Any], good_run: RunResult) -> None:
     assert metrics["low_energy_fraction"] > 0.98
     assert metrics["low_energy_fraction_noise"] < 0.01
     assert metrics["wrong_chirality_fraction"] == 0
-    for key in ("phi_positive", "phi_positive_reweighted", "chirality"):
-        assert metrics[f"{key}_verdict"] == "as in the data"
+    assert metrics["chirality_verdict"] == "as in the data"
+    for key in ("state_verdicts", "state_verdicts_reweighted"):
+        assert metrics[key] == {PHI: "as in the data"}
     assert metrics["finite_fraction"] == 1
     assert metrics["wall_time_s"] == {"ml": 12.5, "kl": 31.0}
     assert metrics["n_energy_evaluations"] == 512_000
@@ -116,8 +119,10 @@ def test_reweighting_recovers_the_data_from_biased_samples(
         log_weight=np.where(positive, np.log(0.4), np.log(1.6)),
     )
     metrics = compute_metrics(biased)
-    assert metrics["phi_positive_samples"] == 0.5
-    assert metrics["phi_positive_reweighted"] == pytest.approx(0.2)
+    assert metrics["state_shares_samples"] == {PHI: 0.5}
+    assert metrics["state_shares_reweighted"] == pytest.approx({PHI: 0.2})
+    assert metrics["state_delta_f_kt"] == pytest.approx({PHI: np.log(4)})
+    assert metrics["state_delta_f_error_kt"] == pytest.approx({PHI: 2 / np.sqrt(n)}, rel=0.5)
     assert metrics["delta_f_phi_raw_kt"] == pytest.approx(0, abs=1e-9)
     assert metrics["delta_f_phi_kt"] == pytest.approx(np.log(4))
     assert metrics["delta_f_phi_error_kt"] == pytest.approx(2 / np.sqrt(n), rel=0.5)
@@ -159,7 +164,9 @@ def test_lost_mode_is_named(good_run: RunResult, frames_with: Any) -> None:
     metrics = compute_metrics(replace(good_run, sample_positions_nm=frames))
     assert metrics["delta_f_phi_kt"] == np.inf
     assert metrics["delta_f_phi_missing"] == "phi>0"
-    assert metrics["phi_positive_samples"] == 0
+    assert metrics["state_shares_samples"] == {PHI: 0}
+    assert metrics["state_delta_f_kt"] == {PHI: np.inf}
+    assert metrics["state_verdicts"] == {PHI: "lost"}
     assert json_ready(metrics)["delta_f_phi_kt"] is None
 
 
@@ -178,7 +185,7 @@ def test_verdicts_on_the_shares(good_run: RunResult, frames_with: Any) -> None:
             log_weight=log_weight,
         )
         metrics = json_ready(compute_metrics(run))
-        return metrics["phi_positive_verdict"], metrics["phi_positive_reweighted_verdict"]
+        return metrics["state_verdicts"][PHI], metrics["state_verdicts_reweighted"][PHI]
 
     assert verdicts(np.zeros(n)) == ("under-sampled", "under-sampled")
     mended = np.where(positive, np.log(0.2 / 0.05), np.log(0.8 / 0.95))

@@ -208,6 +208,7 @@ def test_molecule_without_torsions(good_run: RunResult, tmp_path: Path) -> None:
         reference_positions_nm=good_run.reference_positions_nm[:2],
         data_positions_nm=good_run.data_positions_nm[:, :2],
         sample_positions_nm=good_run.sample_positions_nm[:, :2],
+        states=(),
     )
     page = Page(write_report([dimer], tmp_path))
     assert len(page.all("img")) == 3
@@ -215,7 +216,8 @@ def test_molecule_without_torsions(good_run: RunResult, tmp_path: Path) -> None:
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["ramachandran_tv"] is metrics["delta_f_phi_kt"] is None
     assert metrics["wrong_chirality_fraction"] is None
-    assert metrics["phi_positive_verdict"] is metrics["chirality_verdict"] is None
+    assert metrics["chirality_verdict"] is None
+    assert metrics["state_verdicts"] == {}
     assert metrics["bond_tv_mean"] is metrics["bond_tv_max_of"] is None
     assert metrics["wrong_chirality_by_centre"] == metrics["ramachandran_tv_by_residue"] == {}
     assert "Collapse check" not in page.text
@@ -269,7 +271,13 @@ def test_collapse_check_names_the_mirrored_centre(peptide_run: RunResult) -> Non
     samples[:30, pair] = samples[:30, pair[::-1]]
     metrics = json_ready(compute_metrics(replace(peptide_run, sample_positions_nm=samples)))
     rows = {row.state: row for row in collapse_check(metrics)}
-    assert list(rows) == ["φ > 0", "mirrored", "mirrored at CA ALA3"]
+    assert list(rows) == [
+        "φ ALA2 > 0",
+        "φ ALA3 > 0",
+        "φ ALA4 > 0",
+        "mirrored",
+        "mirrored at CA ALA3",
+    ]
     assert rows["mirrored at CA ALA3"].samples == rows["mirrored"].samples == "10 %"
 
 
@@ -305,13 +313,16 @@ def test_warnings_name_what_is_off(good_run: RunResult, frames_with: Any) -> Non
     mirrored = good_run.sample_positions_nm.copy()
     mirrored[:30] *= [1, 1, -1]
     for run, expected in [
-        (replace(good_run, sample_positions_nm=collapsed), "No sample has φ > 0"),
+        (
+            replace(good_run, sample_positions_nm=collapsed),
+            "No sample is in the state φ ALA2 > 0, where MD has 21.8 %",
+        ),
         (replace(good_run, sample_positions_nm=collapsed), "ΔF cannot be trusted"),
-        (scarce, "φ > 0 is under-sampled by a factor of 6.5: 3.33 %, where MD has 21.8 %."),
-        (scarce, "By weight φ > 0 is under-sampled by a factor of "),
-        (forced, "φ > 0 is under-sampled by a factor of 6.5"),
-        (weightless, "No weight is on φ > 0, where MD has 21.8 %: ΔF cannot be trusted."),
-        (few_samples, "too few samples to tell"),
+        (scarce, "φ ALA2 > 0 is under-sampled by a factor of 6.5: 3.33 %, where MD has 21.8 %."),
+        (scarce, "By weight φ ALA2 > 0 is under-sampled by a factor of "),
+        (forced, "φ ALA2 > 0 is under-sampled by a factor of 6.5"),
+        (weightless, "No weight is on φ ALA2 > 0, where MD has 21.8 %: ΔF cannot be trusted."),
+        (few_samples, "There are too few samples to judge φ ALA2 > 0."),
         (replace(good_run, sample_positions_nm=mirrored), "10 % of the samples have the wrong"),
         (one_weight(good_run), "A single sample holds 100 % of all weight"),
         (one_weight(good_run), "The effective sample size is only 0.333 %"),

@@ -18,18 +18,21 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from bgp4.config import Config, SystemConfig
+from bgp4.config import Config, StateConfig, SystemConfig
 from bgp4.data.frames import split_blocks
 from bgp4.errors import RunError, UserInputError
 from bgp4.flows.generator import Conformations
 from bgp4.molecule.molecule import load_molecule
+from bgp4.molecule.states import states, states_of_bonds
 from bgp4.report.collect import collect_run
 from bgp4.training.checkpoint import _read, _write, read_best
-from bgp4.training.history import COLUMNS
-from bgp4.training.monitor import PhiMonitor
+from bgp4.training.history import COLUMNS, state_column
+from bgp4.training.monitor import StateMonitor
 from bgp4.training.run import RunFolder
 from bgp4.training.train import train
 from bgp4.training.trainer import MAX_SKIPPED_IN_A_ROW, Trainer
+
+PHI = "φ ALA2 > 0"
 
 
 def history(run: RunFolder) -> list[dict[str, str]]:
@@ -47,7 +50,7 @@ def trainer(smoke_config, begun_trainer) -> Callable[..., Trainer]:
     return lambda **changes: begun_trainer(with_training(smoke_config, **changes))
 
 
-def test_what_a_run_leaves(smoke_run, smoke_config) -> None:
+def test_what_a_run_leaves(smoke_run, smoke_config, alanine) -> None:
     names = {p.name for p in smoke_run.path.iterdir()}
     assert names == {
         *("config.yaml", "molecule.json", "run.json", "history.csv", "checkpoint.safetensors")
@@ -55,7 +58,9 @@ def test_what_a_run_leaves(smoke_run, smoke_config) -> None:
     assert smoke_run.config() == smoke_config
     with smoke_run.history_path.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert tuple(rows[0]) == COLUMNS
+    watched = [state_column(s.label) for s in states(alanine.topology, smoke_config)]
+    assert list(rows[0]) == [*COLUMNS, *watched]
+    assert state_column(PHI) in watched
     assert [int(row["step"]) for row in rows] == [5, 10, 15, 20]
     assert [row["phase"] for row in rows] == ["ml", "ml", "kl", "kl"]
     assert all(math.isfinite(float(row["heldout_log_likelihood"])) for row in rows)
@@ -498,28 +503,41 @@ def conformations(positions: Tensor) -> Conformations:
     return Conformations(positions, zeros, zeros == 0, zeros)
 
 
+@pytest.fixture(scope="module")
+def monitor(alanine, smoke_frames) -> StateMonitor:
+    """Of φ alone."""
+    phi = [state for state in states_of_bonds(alanine.topology) if state.label == PHI]
+    return StateMonitor(phi, alanine.topology, smoke_frames.positions_nm)
+
+
 @pytest.mark.parametrize(
     ("share", "warns"), [(0.0, True), (0.12, False), (0.15, False), (0.6, True)]
 )
-def test_phi_monitor(alanine, smoke_frames, by_phi, caplog, share: float, warns: bool) -> None:
-    monitor = PhiMonitor(alanine.topology, smoke_frames.positions_nm)
-    assert monitor.data_share == pytest.approx(0.12, abs=0.03)
+def test_a_state_is_watched(monitor, by_phi, caplog, share: float, warns: bool) -> None:
+    assert monitor.data_shares == pytest.approx([0.12], abs=0.03)
     with caplog.at_level("WARNING", logger="bgp4"):
-        assert monitor.share(*monitor.count([by_phi(share)])) == pytest.approx(share, abs=1e-6)
-    assert ("of the generated conformations" in caplog.text) == warns
+        found = monitor.shares(monitor.count([by_phi(share)]))
+    assert found == pytest.approx({PHI: share}, abs=1e-6)
+    assert (f"{PHI}: " in caplog.text) == warns
 
 
-def test_phi_monitor_looks_at_valid_samples_alone(alanine, smoke_frames, by_phi) -> None:
-    monitor = PhiMonitor(alanine.topology, smoke_frames.positions_nm)
+def test_the_monitor_looks_at_valid_samples_alone(monitor, by_phi) -> None:
     half = by_phi(0.5)
     valid = torch.arange(400) < 200  # the positive ones
-    assert monitor.share(*monitor.count([half._replace(possible=valid)])) == 1
-    assert math.isnan(monitor.share(*monitor.count([half._replace(possible=valid & False)])))
-    assert math.isnan(monitor.share(*monitor.count([])))
+    assert monitor.shares(monitor.count([half._replace(possible=valid)])) == {PHI: 1}
+    nothing = [[half._replace(possible=valid & False)], []]
+    assert all(math.isnan(monitor.shares(monitor.count(none))[PHI]) for none in nothing)
 
 
-def test_a_molecule_without_phi() -> None:
+def test_a_molecule_without_states() -> None:
     toluene = load_molecule(SystemConfig(testsystem="TolueneVacuum"))
     positions = np.repeat(toluene.positions_nm[None].astype(np.float32), 3, axis=0)
-    monitor = PhiMonitor(toluene.topology, positions)
-    assert math.isnan(monitor.share(*monitor.count([conformations(torch.as_tensor(positions))])))
+    monitor = StateMonitor([], toluene.topology, positions)
+    assert monitor.shares(monitor.count([conformations(torch.as_tensor(positions))])) == {}
+
+
+def test_a_state_of_no_atom_is_refused_before_anything_is_written(in_tmp, smoke_config) -> None:
+    added = StateConfig(name="bridge", distance=("ACE1-C", "XYZ"), range=(0.0, 1.0))
+    with pytest.raises(UserInputError, match=r"states\.0: expected atoms such as ACE1-H1"):
+        train(smoke_config.model_copy(update={"states": (added,)}), in_tmp / "run")
+    assert not list(in_tmp.iterdir())

@@ -15,10 +15,10 @@ from bgp4.report.collect import collect_run
 from bgp4.report.metrics import (
     energy_metrics,
     low_energy_fraction,
-    phi_positive_shares,
     ramachandran_histograms,
     ramachandran_metrics,
 )
+from bgp4.report.metrics_states import state_shares
 from bgp4.report.plots import FULL_KT, draw_energies, draw_histogram, minus_log
 from bgp4.report.result import RunResult
 from bgp4.report.style import angle_axis, new_figure, styled
@@ -29,6 +29,8 @@ CLAIM = (
     "With P4Inv in place of swaps, the generator's energies are closer to those of MD, and more "
     "of its samples are below MD's highest energy. Both cover the (φ, ψ) map."
 )
+
+PHI = "φ ALA2 > 0"
 
 MIXING = {"RNVP": "swap", "P4Inv": "p4inv"}
 BAR_KJMOL = 15.0
@@ -104,7 +106,7 @@ def _numbers(runs: Sequence[RunResult]) -> dict[str, list[float]]:
     rows = [
         {
             **energy_metrics(run),
-            **phi_positive_shares(run),
+            **{key: by_state[PHI] for key, by_state in state_shares(run).items()},
             **ramachandran_metrics(run),
             "low_energy_fraction_of_accepted": low_energy_fraction(
                 run.energy_kt[run.accepted], run.max_data_energy_kt

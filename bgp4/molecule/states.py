@@ -1,0 +1,154 @@
+"""States of a molecule: labelled regions of conformations whose shares say whether modes are lost.
+
+They follow from the bonds, and a config may add others:
+
+- each rotatable torsion but ψ, which the (φ, ψ) map shows: positive between a trigonal and a
+  tetrahedral atom (φ > 0 of each residue), cis between two trigonal ones, g+, t and g− between two
+  tetrahedral ones;
+- the pucker of each ring with two neighbouring tetrahedral atoms: the sign of one torsion in it.
+
+Atoms with three neighbours count as trigonal, so an amine does too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import mdtraj
+import networkx as nx
+import numpy as np
+from numpy.typing import NDArray
+
+from bgp4.errors import UserInputError
+from bgp4.molecule.topology import (
+    atom_label,
+    atoms_label,
+    bond_graph,
+    distinct,
+    rings,
+    rotatable_torsions,
+)
+
+if TYPE_CHECKING:
+    from bgp4.config import Config, StateConfig
+
+__all__ = ["State", "members", "states", "states_of_bonds"]
+
+POSITIVE = {"> 0": (0.0, 180.0)}
+CIS = {"cis": (-90.0, 90.0)}
+ROTAMERS = {"g+": (0.0, 120.0), "t": (120.0, 240.0), "g−": (240.0, 360.0)}
+
+
+class State(NamedTuple):
+    """Conformations with a torsion or a distance in a range.
+
+    Attributes:
+        label: What it is called, such as `φ ALA2 > 0`.
+        atoms: Four of a torsion, or two of a distance.
+        low: Where the range begins, degrees or nm.
+        high: Where it ends; of a torsion the range goes up from `low`, around the circle.
+    """
+
+    label: str
+    atoms: tuple[int, ...]
+    low: float
+    high: float
+
+
+def states(topology: mdtraj.Topology, config: Config) -> list[State]:
+    """The states that a run watches: those of the bonds, then those of its config.
+
+    Cis peptide bonds are not among them where the ensemble is that of trans ones.
+
+    Raises:
+        UserInputError: If the config names an atom that the molecule lacks, or a label twice.
+    """
+    found = [
+        state
+        for state in states_of_bonds(topology)
+        if not (state.label.startswith("ω ") and config.data.peptide_bonds == "trans")
+    ]
+    index = {atom_label(topology, i): i for i in range(topology.n_atoms)}
+    own = [_of_config(place, added, index) for place, added in enumerate(config.states)]
+    labels = [state.label for state in (*found, *own)]
+    twice = next((label for label in labels if labels.count(label) > 1), None)
+    if twice is not None:
+        raise UserInputError(f"config key states: expected different names, found {twice!r} twice")
+    return [*found, *own]
+
+
+def members(
+    watched: Sequence[State],
+    positions_nm: NDArray[np.floating],  # (n, atoms, 3)
+    topology: mdtraj.Topology,
+) -> NDArray[np.bool_]:  # (n, states)
+    """Which conformations lie in which state."""
+    frames = mdtraj.Trajectory(np.asarray(positions_nm, dtype=np.float32), topology)
+    found = np.empty((len(frames.xyz), len(watched)), dtype=np.bool_)
+    for n_atoms, measure in ((4, _torsions_deg), (2, _distances_nm)):
+        places = [i for i, state in enumerate(watched) if len(state.atoms) == n_atoms]
+        if not places:
+            continue
+        values = measure(frames, [watched[i].atoms for i in places])
+        for i, column in zip(places, values.T, strict=True):
+            beyond = column - watched[i].low
+            found[:, i] = (beyond % 360 if n_atoms == 4 else beyond) < (
+                watched[i].high - watched[i].low
+            )
+            if n_atoms == 2:
+                found[:, i] &= beyond >= 0
+    return found
+
+
+def _torsions_deg(frames: mdtraj.Trajectory, atoms: Sequence[tuple[int, ...]]) -> NDArray:
+    radians = mdtraj.compute_dihedrals(frames, np.array(atoms), periodic=False)
+    return np.degrees(radians.astype(np.float64))
+
+
+def _distances_nm(frames: mdtraj.Trajectory, atoms: Sequence[tuple[int, ...]]) -> NDArray:
+    return mdtraj.compute_distances(frames, np.array(atoms), periodic=False).astype(np.float64)
+
+
+def states_of_bonds(topology: mdtraj.Topology) -> Iterator[State]:
+    """Those that follow from the bonds alone."""
+    graph = bond_graph(topology)
+    for torsion in rotatable_torsions(topology):
+        if not torsion.label.startswith("ψ "):
+            for name, (low, high) in _ranges(graph, torsion.atoms).items():
+                yield State(f"{torsion.label} {name}", torsion.atoms, low, high)
+    puckers = [four for ring in rings(graph) for four in _pucker(graph, ring)]
+    labels = distinct(f"ring {atoms_label(topology, four)}" for four in puckers)
+    for label, four in zip(labels, puckers, strict=True):
+        yield State(f"{label} > 0", four, *POSITIVE["> 0"])
+
+
+def _ranges(graph: nx.Graph, atoms: Sequence[int]) -> dict[str, tuple[float, float]]:
+    """Of a torsion, in degrees, by the number of neighbours of its middle atoms."""
+    neighbours = sorted(graph.degree(atom) for atom in atoms[1:3])
+    if neighbours in ([3, 3], [2, 3]):
+        return CIS
+    if neighbours == [2, 2] or 3 in neighbours:
+        return POSITIVE
+    return ROTAMERS
+
+
+def _pucker(graph: nx.Graph, ring: Sequence[int]) -> Iterator[tuple[int, int, int, int]]:
+    """The ring's first torsion about a bond of two tetrahedral atoms, if it has one."""
+    n = len(ring)
+    turns = [tuple(ring[(i + step) % n] for step in range(4)) for i in range(n)]
+    able = [four for four in turns if graph.degree(four[1]) == graph.degree(four[2]) == 4]
+    if n > 3 and able:
+        a, b, c, d = min(able, key=lambda four: sorted(four[1:3]))
+        yield (a, b, c, d) if b < c else (d, c, b, a)
+
+
+def _of_config(place: int, added: StateConfig, index: dict[str, int]) -> State:
+    labels = added.torsion or added.distance or ()
+    unknown = next((label for label in labels if label not in index), None)
+    if unknown is not None:
+        raise UserInputError(
+            f"config key states.{place}: expected atoms such as {next(iter(index))}, found "
+            f"{unknown!r}; `bgp4 init` lists the molecule's atoms"
+        )
+    return State(added.name, tuple(index[label] for label in labels), *added.range)
