@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from bgp4.config import Config, load_config, validate_config
-from bgp4.energies.base import REJECTED_ENERGY_KT, Energy
+from bgp4.energies.base import Energy
 from bgp4.errors import UserInputError
 from bgp4.flows.generator import BoltzmannGenerator
 from bgp4.molecule.molecule import Molecule
@@ -27,12 +27,12 @@ from bgp4.parallel.device import check_device
 from bgp4.parallel.ranks import joined
 from bgp4.sampling.draw import energy_of_weights, refuse_without_overlap
 from bgp4.sampling.files import refuse_to_lose, write_samples
-from bgp4.sampling.generate import Samples, TrainedRun, concatenated, generate, load_trained
+from bgp4.sampling.generate import TrainedRun, generate, load_trained
+from bgp4.statistics.samples import REJECTED_ENERGY_KT, Samples, concatenated
 from bgp4.statistics.weights import (
     FreeEnergy,
     bootstrap,
     bootstrap_error,
-    effective_sample_size,
     free_energy_difference,
     normalised_weights,
     weighted_mean,
@@ -147,7 +147,7 @@ class Model:
         drawn = concatenated(list(generate(self.flow, n, seed, self.potential)))
         energies = type(self.potential).__name__
         origin = {"run": self.run.path.name, "seed": seed, "energies": energies}
-        return Ensemble(*drawn, self.temperature_k, self.molecule.topology, origin)
+        return Ensemble(drawn, self.temperature_k, self.molecule.topology, origin)
 
     def log_prob(
         self,
@@ -189,23 +189,34 @@ class Ensemble:
     """Weighted conformations at a temperature.
 
     Attributes:
-        positions_nm: (n, atoms, 3), float32, nm; energies are for exactly these positions.
-        log_prob: (n,), the flow's log-density, rigid motion factored out.
-        energy_kt: (n,), kT of `temperature_k`; 1e6 where a conformation was rejected.
+        samples: Positions in nm, log-densities, and energies in kT of `temperature_k`.
         temperature_k: Temperature of the weights, K.
         topology: mdtraj topology.
         origin: The run, the seed and the kind of energy; `save` keeps them.
     """
 
-    positions_nm: NDArray[np.float32]
-    log_prob: NDArray[np.float64]
-    energy_kt: NDArray[np.float64]
+    samples: Samples
     temperature_k: float
     topology: mdtraj.Topology
     origin: Mapping[str, Any]
 
     def __len__(self) -> int:
         return len(self.energy_kt)
+
+    @property
+    def positions_nm(self) -> NDArray[np.floating]:
+        """(n, atoms, 3), float32, nm; energies are for exactly these positions."""
+        return self.samples.positions_nm
+
+    @property
+    def log_prob(self) -> NDArray[np.float64]:
+        """(n,), the flow's log-density, rigid motion factored out."""
+        return self.samples.log_prob
+
+    @property
+    def energy_kt(self) -> NDArray[np.float64]:
+        """(n,), kT of `temperature_k`; 1e6 where a conformation was rejected."""
+        return self.samples.energy_kt
 
     def __repr__(self) -> str:
         n, rejected = len(self), self.n_rejected
@@ -215,7 +226,7 @@ class Ensemble:
     @property
     def log_weight(self) -> NDArray[np.float64]:
         """-energy_kt - log_prob, (n,); -inf where rejected."""
-        return self._samples.strict_log_weight
+        return self.samples.safe_log_weight
 
     @property
     def weights(self) -> NDArray[np.float64]:
@@ -229,8 +240,8 @@ class Ensemble:
 
     @property
     def ess(self) -> float:
-        """Effective sample size, as a fraction of 1."""
-        return effective_sample_size(self.log_weight)
+        """Effective sample size, as a fraction of 1; 0 where all were rejected."""
+        return self.samples.ess
 
     def average(
         self,
@@ -275,7 +286,8 @@ class Ensemble:
             raise UserInputError(f"at_temperature: expected K above 0, found {temperature_k:g}")
         scaled = self.energy_kt * (self.temperature_k / temperature_k)
         energy_kt = np.where(np.isneginf(self.log_weight), REJECTED_ENERGY_KT, scaled)
-        other = replace(self, energy_kt=energy_kt, temperature_k=float(temperature_k))
+        samples = self.samples._replace(energy_kt=energy_kt)
+        other = replace(self, samples=samples, temperature_k=float(temperature_k))
         if temperature_k != self.temperature_k:
             refuse_without_overlap(other.log_weight, temperature_k, "at_temperature")
         return other
@@ -292,8 +304,4 @@ class Ensemble:
         """
         refuse_to_lose(Path(path))
         attributes = {**self.origin, "temperature_k": self.temperature_k, "unbiased": False}
-        return write_samples(Path(path), [self._samples], self.topology, attributes)
-
-    @property
-    def _samples(self) -> Samples:
-        return Samples(self.positions_nm, self.log_prob, self.energy_kt)
+        return write_samples(Path(path), [self.samples], self.topology, attributes)

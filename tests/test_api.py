@@ -13,12 +13,12 @@ import pytest
 import torch
 
 import bgp4
-from bgp4.energies.base import REJECTED_ENERGY_KT
 from bgp4.energies.openmm import OpenMMEnergy
 from bgp4.sampling import draw as draw_module
 from bgp4.sampling.draw import draw_samples
 from bgp4.sampling.files import read_attributes, read_samples
 from bgp4.sampling.request import SampleRequest
+from bgp4.statistics.samples import REJECTED_ENERGY_KT, Samples
 
 N = 60
 README = Path(__file__).parents[1] / "README.md"
@@ -36,9 +36,8 @@ def samples(model) -> bgp4.Ensemble:
 
 def made_up(energy_kt: list[float], log_prob: list[float], topology: object) -> bgp4.Ensemble:
     positions = np.zeros((len(energy_kt), 22, 3), np.float32)
-    return bgp4.Ensemble(
-        positions, np.array(log_prob), np.array(energy_kt), 300.0, topology, {"run": "none"}
-    )
+    samples = Samples(positions, np.array(log_prob), np.array(energy_kt))
+    return bgp4.Ensemble(samples, 300.0, topology, {"run": "none"})
 
 
 def test_importing_it_imports_nothing_heavy() -> None:
@@ -155,8 +154,9 @@ def test_the_error_is_that_of_the_mean(alanine) -> None:
 def test_no_sample_with_a_weight(alanine) -> None:
     ensemble = made_up([REJECTED_ENERGY_KT] * 3, [0.0, 1.0, 2.0], alanine.topology)
     assert "ESS none, 3 rejected" in repr(ensemble)
+    assert ensemble.ess == 0
     with pytest.raises(ValueError, match="weight zero"):
-        _ = ensemble.ess
+        _ = ensemble.weights
 
 
 def test_another_temperature_is_that_of_the_command(

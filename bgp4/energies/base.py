@@ -11,14 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bgp4.statistics.samples import REJECTED_ENERGY_KT
 from bgp4.units import kjmol_to_kt, kt_in_kjmol
 
-__all__ = ["REJECTED_ENERGY_KT", "Energy", "Evaluation"]
+__all__ = ["Energy", "Evaluation"]
 
 log = logging.getLogger(__name__)
-
-REJECTED_ENERGY_KT = 1e6
-"""Energy given to a conformation that can't be evaluated: its Boltzmann weight is exactly zero."""
 
 
 class Evaluation(NamedTuple):

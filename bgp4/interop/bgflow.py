@@ -27,8 +27,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bgp4.energies import base
-from bgp4.energies.base import REJECTED_ENERGY_KT, Evaluation
+from bgp4.energies.base import Evaluation
 from bgp4.flows.generator import BoltzmannGenerator
+from bgp4.statistics.samples import REJECTED_ENERGY_KT
 from bgp4.units import kt_to_kjmol
 
 __all__ = ["EnergyFromBgflow", "Flow", "Prior", "Target", "boltzmann_generator"]

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from bgp4.config import Config, existing_data
 from bgp4.data.constrained import with_free_bonds
 from bgp4.data.frames import Frames, load_frames, split_blocks
-from bgp4.energies.base import REJECTED_ENERGY_KT
 from bgp4.energies.openmm import OpenMMEnergy
 from bgp4.errors import UserInputError
 from bgp4.molecule.molecule import Molecule
@@ -23,8 +22,9 @@ from bgp4.parallel.threads import in_threads
 from bgp4.report.result import RunResult
 from bgp4.sampling.draw import draw_samples
 from bgp4.sampling.files import read_attributes, read_samples
-from bgp4.sampling.generate import Samples, TrainedRun, load_trained
+from bgp4.sampling.generate import TrainedRun, load_trained
 from bgp4.sampling.request import SampleRequest
+from bgp4.statistics.samples import REJECTED_ENERGY_KT, Samples
 from bgp4.storage.lock import locked_output
 from bgp4.training.run import RunFolder
 from bgp4.units import kjmol_to_kt
@@ -82,10 +82,7 @@ def collect_run(run: RunFolder, samples_path: Path | None = None) -> RunResult:
         data_energy_kt=data_energy_kt,
         data_log_prob=_heldout_log_prob(trained, frames),
         noisy_energy_kt=noisy_energy_kt,
-        sample_positions_nm=samples.positions_nm,
-        energy_kt=samples.energy_kt,
-        log_prob=samples.log_prob,
-        log_weight=samples.log_weight,
+        samples=samples,
         history=read_history(run.history_path),
         config_yaml=run.config_path.read_text(encoding="utf-8"),
         run_info=run.info(),

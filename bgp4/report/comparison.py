@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bgp4.report.definitions import METRICS
 from bgp4.report.result import RunResult
 from bgp4.statistics.distributions import bin_index, ramachandran_histogram, total_variation
-from bgp4.statistics.weights import bootstrap, bootstrap_error
+from bgp4.statistics.weights import bootstrap, bootstrap_error, kish
 
 __all__ = ["Compared", "Estimate", "compare"]
 
@@ -138,15 +138,15 @@ class _Places:
     def statistics(self, counts: Array) -> list[float]:
         """In the order of `names`."""
         weight = counts * self.weight
-        ess = weight.sum() ** 2 / max(counts @ self.weight**2, 1e-300) / len(counts)
-        found = [ess, counts @ self.low / len(counts)]
+        ess = kish(float(weight.sum()), float(counts @ self.weight**2), len(counts))
+        found = [ess, float(counts @ self.low) / len(counts)]
         inside = self.run.in_space
         drawn = (counts[inside], weight[inside])
         for w in drawn:
             found += (w @ self.run.sample_states / (w.sum() or np.nan)).tolist()
         if self.residues:
             found += self._of_torsions(*drawn)
-        return [float(value) for value in found]
+        return found
 
     def _of_torsions(self, counts: Array, weight: Array) -> list[float]:
         maps = []

@@ -57,8 +57,8 @@ def compute_metrics(run: RunResult) -> Metrics:
     return {
         "temperature_k": float(run.temperature_k),
         "n_samples": run.n_samples,
-        "finite_fraction": _share(run.finite),
-        "n_rejected": int(np.count_nonzero(run.finite & ~run.accepted)),
+        "finite_fraction": _share(run.samples.finite),
+        "n_rejected": int(np.count_nonzero(run.samples.finite & ~run.accepted)),
         **weight_metrics(run),
         **coverage_metrics(run),
         "log_likelihood_heldout": _heldout_log_likelihood(run),
@@ -225,7 +225,7 @@ def phi_free_energy_from_both_ends(run: RunResult) -> FreeEnergy | None:
         (run.data_energy_kt + run.data_log_prob)[heldout], run.data_torsions[0].phi[heldout] > 0
     )
     phi = run.sample_torsions[0].phi[run.accepted[run.in_space]]
-    samples = End(-run.log_weight[run.accepted], phi > 0)
+    samples = End(-run.safe_log_weight[run.accepted], phi > 0)
     return two_ended_difference(samples, frames, run.bootstrap, run.rng(), run.data_blocks)
 
 

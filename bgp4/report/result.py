@@ -11,7 +11,6 @@ import mdtraj
 import numpy as np
 from numpy.typing import NDArray
 
-from bgp4.energies.base import REJECTED_ENERGY_KT
 from bgp4.molecule.states import State, members
 from bgp4.report.marginals import Marginals, internal_coordinates, marginals, without
 from bgp4.report.torsions import (
@@ -20,12 +19,9 @@ from bgp4.report.torsions import (
     stereocentres,
     wrong_chirality,
 )
-from bgp4.statistics.weights import effective_sample_size, normalised_weights
+from bgp4.statistics.samples import Samples
 
 __all__ = ["DATA_BLOCKS", "RunResult"]
-
-FARTHEST_NM = 1e6
-"""Coordinates from here on count as not finite: products of them overflow float32."""
 
 DATA_BLOCKS = 20
 """Contiguous blocks of MD frames that the block bootstrap draws from."""
@@ -45,10 +41,7 @@ class RunResult:
         data_positions_nm: (frames, atoms, 3), MD in time order, chain after chain, nm.
         data_energy_kt: (frames,), kT.
         noisy_energy_kt: (m,), of MD frames with Gaussian noise on every coordinate, kT.
-        sample_positions_nm: (n, atoms, 3), nm.
-        energy_kt: (n,), of the samples, kT.
-        log_prob: (n,), Cartesian log-density of the samples.
-        log_weight: (n,), -energy_kt - log_prob.
+        samples: Drawn from the flow, with their weights.
         history: Columns of history.csv, each (rows,); any may be missing, a cell may be NaN.
         config_yaml: The run's config.
         run_info: What run.json says: versions, seed, wall times, counts, checksums.
@@ -71,10 +64,7 @@ class RunResult:
     data_positions_nm: NDArray[np.floating]
     data_energy_kt: Array
     noisy_energy_kt: Array
-    sample_positions_nm: NDArray[np.floating]
-    energy_kt: Array
-    log_prob: Array
-    log_weight: Array
+    samples: Samples
     history: Mapping[str, NDArray[Any]]
     config_yaml: str
     run_info: Mapping[str, Any]
@@ -94,32 +84,33 @@ class RunResult:
         """A fresh generator of `seed`, so that no figure depends on what was computed before."""
         return np.random.default_rng(self.seed)
 
-    @cached_property
-    def in_space(self) -> NDArray[np.bool_]:  # (n,)
-        """Samples whose coordinates are all finite, and within `FARTHEST_NM`."""
-        return (np.abs(self.sample_positions_nm) < FARTHEST_NM).all(axis=(1, 2))
+    @property
+    def sample_positions_nm(self) -> NDArray[np.floating]:  # (n, atoms, 3)
+        return self.samples.positions_nm
+
+    @property
+    def energy_kt(self) -> Array:  # (n,)
+        return self.samples.energy_kt
 
     @cached_property
-    def finite(self) -> NDArray[np.bool_]:  # (n,)
-        """Samples whose coordinates, energy and log-density are all finite."""
-        return self.in_space & np.isfinite(self.energy_kt) & np.isfinite(self.log_prob)
+    def in_space(self) -> NDArray[np.bool_]:  # (n,)
+        """As of `Samples`."""
+        return self.samples.in_space
 
     @cached_property
     def accepted(self) -> NDArray[np.bool_]:  # (n,)
-        """Finite samples with an energy below `REJECTED_ENERGY_KT`."""
-        return self.finite & (self.energy_kt < REJECTED_ENERGY_KT)
+        """As of `Samples`."""
+        return self.samples.accepted
 
     @cached_property
     def safe_log_weight(self) -> Array:  # (n,)
-        """Log-weights, -inf for samples that are not accepted."""
-        return np.where(self.accepted, self.log_weight, -np.inf)
+        """As of `Samples`."""
+        return self.samples.safe_log_weight
 
     @cached_property
     def weights(self) -> Array:  # (n,)
-        """Normalised weights; all zero where no sample is accepted."""
-        if not self.accepted.any():
-            return np.zeros(self.n_samples)
-        return normalised_weights(self.safe_log_weight)
+        """As of `Samples`."""
+        return self.samples.weights
 
     @cached_property
     def data_torsions(self) -> list[BackboneTorsions]:
@@ -149,9 +140,7 @@ class RunResult:
     @cached_property
     def n_effective(self) -> int:
         """Samples times the effective sample size's share, rounded."""
-        if not self.accepted.any():
-            return 0
-        return round(self.n_samples * effective_sample_size(self.safe_log_weight))
+        return round(self.n_samples * self.samples.ess)
 
     @cached_property
     def marginals(self) -> dict[str, Marginals]:

@@ -19,9 +19,10 @@ from bgp4.errors import UserInputError
 from bgp4.parallel.progress import progress
 from bgp4.parallel.ranks import ALONE, Ranks, joined
 from bgp4.sampling.files import check_format, write_samples
-from bgp4.sampling.generate import Samples, TrainedRun, generate, load_trained
+from bgp4.sampling.generate import TrainedRun, generate, load_trained
 from bgp4.sampling.request import SampleRequest
 from bgp4.sampling.unbiased import START, ChainStatistics, MetropolisChain
+from bgp4.statistics.samples import Samples
 from bgp4.statistics.weights import effective_sample_size
 from bgp4.training.run import RunFolder
 
@@ -66,7 +67,7 @@ def draw_samples(run: RunFolder, output: Path, request: SampleRequest) -> Drawn:
 
     def kept(chunks: Iterator[Samples]) -> Iterator[Samples]:
         for chunk in chunks:
-            log_weights.append(chunk.strict_log_weight)
+            log_weights.append(chunk.safe_log_weight)
             report(sum(map(len, log_weights)), "")
             yield chunk
         if request.weights and kelvin != trained.config.temperature_k:
@@ -103,7 +104,7 @@ def draw_samples(run: RunFolder, output: Path, request: SampleRequest) -> Drawn:
                 wall_time_s={"sample": round(time.perf_counter() - started, 1)},
             )
     weighted = request.weights and ranks.is_writer
-    ess = _ess(np.concatenate(log_weights)) if weighted else float("nan")
+    ess = effective_sample_size(np.concatenate(log_weights)) if weighted else float("nan")
     difference = energy.largest_difference_kt if isinstance(energy, CheckedEnergy) else math.nan
     statistics = chain.statistics if chain and files else None
     return Drawn(files, ess, int(n_rejected), difference, statistics)
@@ -128,18 +129,13 @@ def _likely(trained: TrainedRun) -> np.ndarray:
     return likely if len(likely) else trained.molecule.positions_nm[None]
 
 
-def _ess(log_weight: np.ndarray) -> float:
-    """Effective sample size, a fraction of 1; 0 where all samples were rejected (-inf)."""
-    return 0.0 if np.isneginf(log_weight).all() else effective_sample_size(log_weight)
-
-
 def refuse_without_overlap(
     log_weight: np.ndarray,  # (n,)
     temperature_k: float,
     asked_by: str = "--temperature",
 ) -> None:
     """Raise UserInputError if weights at another temperature leave next to nothing."""
-    ess = _ess(log_weight)
+    ess = effective_sample_size(log_weight)
     if ess * len(log_weight) < MIN_EFFECTIVE_SAMPLES:
         raise UserInputError(
             f"{asked_by} {temperature_k:g}: the model does not overlap with this temperature: "

@@ -11,7 +11,7 @@ import mdtraj
 import numpy as np
 
 from bgp4.errors import UserInputError
-from bgp4.sampling.generate import Samples
+from bgp4.statistics.samples import Samples
 from bgp4.storage.files import check_folder, check_whole_hdf5, replacing, written_by_others
 from bgp4.storage.hdf5 import check_hdf5
 from bgp4.version import __version__

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -12,44 +12,21 @@ from torch import Tensor
 
 from bgp4.config import Config
 from bgp4.coordinates import Standardise
-from bgp4.energies.base import REJECTED_ENERGY_KT, Energy
+from bgp4.energies.base import Energy
 from bgp4.flows.build import build_generator
 from bgp4.flows.generator import BoltzmannGenerator, Conformations, in_double_precision
 from bgp4.molecule.molecule import Molecule
 from bgp4.parallel.ranks import ALONE, Ranks
 from bgp4.parallel.threads import in_threads
+from bgp4.statistics.samples import REJECTED_ENERGY_KT, Samples
 from bgp4.training.checkpoint import load_state, read_best
 from bgp4.training.run import RunFolder
 from bgp4.units import kjmol_to_kt
 
-__all__ = ["Samples", "TrainedRun", "concatenated", "generate", "load_trained"]
+__all__ = ["TrainedRun", "generate", "load_trained"]
 
 CHUNK = 2048
 """Conformations generated at a time."""
-
-
-class Samples(NamedTuple):
-    """Weighted conformations.
-
-    Attributes:
-        positions_nm: (n, atoms, 3), float32, nm; the energies are of exactly these.
-        log_prob: (n,), Cartesian log-density, rigid motion factored out.
-        energy_kt: (n,), NaN where no weights were asked for.
-    """
-
-    positions_nm: NDArray[np.float32]
-    log_prob: NDArray[np.float64]
-    energy_kt: NDArray[np.float64]
-
-    @property
-    def log_weight(self) -> NDArray[np.float64]:
-        """-energy_kt - log_prob, (n,)."""
-        return -self.energy_kt - self.log_prob
-
-    @property
-    def strict_log_weight(self) -> NDArray[np.float64]:
-        """log_weight, and -inf where the energy was rejected, (n,)."""
-        return np.where(self.energy_kt < REJECTED_ENERGY_KT, self.log_weight, -np.inf)
 
 
 class TrainedRun(NamedTuple):
@@ -125,11 +102,6 @@ def generate(
             samples = _empty(size, model.coordinates.n_atoms)
             ranks.receive([torch.as_tensor(values) for values in samples], maker)
             yield samples
-
-
-def concatenated(parts: Sequence[Samples]) -> Samples:
-    """Chunks of samples as one."""
-    return Samples(*(np.concatenate(values) for values in zip(*parts, strict=True)))
 
 
 def _samples(made: Conformations, energy: Energy | None) -> Samples:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bgp4.errors import UserInputError
-from bgp4.sampling.generate import Samples, concatenated
+from bgp4.statistics.samples import Samples, concatenated
 from bgp4.statistics.weights import normalised_weights
 
 __all__ = ["START", "ChainStatistics", "MetropolisChain", "independence_chain"]
@@ -81,9 +81,9 @@ class MetropolisChain:
         state = _drawn_by_weight(pool, self.rng)
         for proposals in chain([rest], samples):
             candidates = concatenated([state, proposals])
-            index = independence_chain(candidates.strict_log_weight, self.rng)
-            made = _rows(candidates, index)
-            state = _rows(candidates, index[-1:]) if len(index) else state
+            index = independence_chain(candidates.safe_log_weight, self.rng)
+            made = candidates.rows(index)
+            state = candidates.rows(index[-1:]) if len(index) else state
             self._moves.append(np.diff(index, prepend=0) > 0)
             self._energies_kt.append(made.energy_kt)
             yield made._replace(log_prob=-made.energy_kt)
@@ -112,20 +112,15 @@ def _first(samples: Iterator[Samples], n: int) -> tuple[Samples, Samples]:
     while sum(len(part.energy_kt) for part in taken) < n:
         taken.append(next(samples))
     whole = concatenated(taken)
-    return _rows(whole, slice(n)), _rows(whole, slice(n, None))
+    return whole.rows(slice(n)), whole.rows(slice(n, None))
 
 
 def _drawn_by_weight(samples: Samples, rng: np.random.Generator) -> Samples:
-    log_weight = samples.strict_log_weight
+    log_weight = samples.safe_log_weight
     if np.isneginf(log_weight).all():
         raise UserInputError(
             f"--unbiased: none of the model's first {len(log_weight)} samples has a weight; "
             "train it longer"
         )
     index = rng.choice(len(log_weight), size=1, p=normalised_weights(log_weight))
-    return _rows(samples, index)
-
-
-def _rows(samples: Samples, index: NDArray[np.int64] | slice) -> Samples:
-    positions_nm, log_prob, energy_kt = samples
-    return Samples(positions_nm[index], log_prob[index], energy_kt[index])
+    return samples.rows(index)

@@ -24,6 +24,7 @@ __all__ = [
     "effective_sample_size_clipped",
     "effective_sample_size_growth",
     "free_energy_difference",
+    "kish",
     "normalised_weights",
     "resampling_counts",
     "weighted_mean",
@@ -63,8 +64,23 @@ def normalised_weights(
         ValueError: If there are no samples, a log-weight is NaN or +inf, or all are -inf.
     """
     checked = _checked(log_weight)
+    if np.isneginf(checked).all():
+        raise ValueError(f"all {len(checked)} samples have weight zero (log-weight -inf)")
     weight: Array = np.exp(checked - logsumexp(checked))
     return weight / weight.sum()
+
+
+def kish(total: float, squares: float, n: int) -> float:
+    """Kish's effective sample size of n weights as a fraction of 1: (sum w)^2 / (n sum w^2).
+
+    It is 0 where all weights are zero.
+
+    Args:
+        total: Sum of the weights.
+        squares: Sum of their squares.
+        n: How many there are.
+    """
+    return total**2 / (n * squares) if squares else 0.0
 
 
 def effective_sample_size(
@@ -72,11 +88,16 @@ def effective_sample_size(
 ) -> float:
     """Kish's effective sample size as a fraction of 1: 1 / (n sum w_i^2), w normalised.
 
+    It is 0 where all samples have weight zero.
+
     >>> effective_sample_size([3.0, 3.0, -np.inf, -np.inf])
     0.5
     """
-    weight = normalised_weights(log_weight)
-    return float(1.0 / (len(weight) * np.sum(weight**2)))
+    checked = _checked(log_weight)
+    if np.isneginf(checked).all():
+        return 0.0
+    weight = normalised_weights(checked)
+    return kish(1.0, float(np.sum(weight**2)), len(weight))
 
 
 def clip_log_weights(
@@ -114,8 +135,7 @@ def effective_sample_size_growth(
 ) -> Array:  # (len(sizes),)
     """ESS fraction of the first m samples for each m of `sizes`; 0 where none has weight."""
     checked = _checked(log_weight)
-    prefixes = (checked[:m] for m in sizes)
-    return np.array([0.0 if np.isneginf(part).all() else estimate(part) for part in prefixes])
+    return np.array([estimate(checked[:m]) for m in sizes])
 
 
 def weighted_mean(
@@ -246,6 +266,4 @@ def _checked(log_weight: ArrayLike) -> Array:
     bad = np.flatnonzero(np.isnan(values) | np.isposinf(values))
     if len(bad):
         raise ValueError(f"log-weight {values[bad[0]]} at sample {bad[0]} ({len(bad)} such in all)")
-    if np.isneginf(values).all():
-        raise ValueError(f"all {len(values)} samples have weight zero (log-weight -inf)")
     return values

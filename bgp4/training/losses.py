@@ -28,10 +28,10 @@ import torch
 from torch import Tensor
 
 from bgp4.config import TrainingConfig
-from bgp4.energies.base import REJECTED_ENERGY_KT
 from bgp4.energies.regularize import clip_norm, smooth_cap
 from bgp4.flows.generator import BoltzmannGenerator, Conformations
 from bgp4.parallel.ranks import ALONE, Ranks
+from bgp4.statistics.samples import REJECTED_ENERGY_KT
 
 __all__ = ["EnergyLoss", "kl_loss", "negative_log_likelihood"]
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bgp4.energies.base import REJECTED_ENERGY_KT
 from bgp4.flows.generator import Conformations
 from bgp4.p4 import P4Report, merge_step
+from bgp4.statistics.samples import REJECTED_ENERGY_KT
+from bgp4.statistics.weights import kish
 from bgp4.training.generators import Generators
 from bgp4.training.objective import Objective
 from bgp4.training.optimizer import TrainingOptimizer
@@ -37,9 +38,7 @@ class StepResult:
         if self.log_weight is None:
             return math.nan
         known = self.log_weight[self.log_weight > -REJECTED_ENERGY_KT].double()
-        if not len(known):
-            return 0.0
-        return 1 / (len(self.log_weight) * float(known.softmax(0).square().sum()))
+        return kish(1.0, float(known.softmax(0).square().sum()), len(self.log_weight))
 
 
 def train_step(

@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bgp4.energies.base import REJECTED_ENERGY_KT
 from bgp4.flows.generator import Conformations
+from bgp4.statistics.samples import REJECTED_ENERGY_KT
+from bgp4.statistics.weights import kish
 from bgp4.training.monitor import StateMonitor
 from bgp4.training.step import StepResult
 
@@ -69,8 +70,7 @@ class Window:
             return math.nan
         weights = [_normalised(log_weight) for log_weight in self._log_weights]
         weight = torch.cat(weights)
-        total, squares = float(weight.sum()), float(weight.square().sum())
-        return total**2 / squares / len(weight) if squares else 0.0
+        return kish(float(weight.sum()), float(weight.square().sum()), len(weight))
 
     def state_counts(self) -> NDArray[np.int64]:  # (states + 1,)
         """How many of this rank's samples are in each state and, last, how many there are."""

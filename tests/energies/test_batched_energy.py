@@ -13,7 +13,6 @@ import torch
 
 from bgp4.config import EnergyConfig, SystemConfig
 from bgp4.energies import batched as batched_module
-from bgp4.energies.base import REJECTED_ENERGY_KT
 from bgp4.energies.batched import BatchedEnergy, check_against_openmm, energies_and_forces
 from bgp4.energies.forcefield import UnsupportedForce, read_force_field
 from bgp4.energies.openmm import OpenMMEnergy
@@ -24,6 +23,7 @@ from bgp4.kernels import compiled
 from bgp4.kernels import energies as kernel
 from bgp4.kernels.energies import load_kernel
 from bgp4.molecule.molecule import Molecule, load_molecule
+from bgp4.statistics.samples import REJECTED_ENERGY_KT
 
 FOLDER = "openmmtools:data/alanine-dipeptide-gbsa/alanine-dipeptide"
 

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import torch
 
-from bgp4.energies.base import REJECTED_ENERGY_KT
 from bgp4.energies.openmm import OpenMMEnergy
 from bgp4.errors import UserInputError
+from bgp4.statistics.samples import REJECTED_ENERGY_KT
 from bgp4.units import kt_in_kjmol
 
 KELVIN = 1000.0

@@ -18,9 +18,9 @@ from hypothesis.extra.numpy import arrays
 
 from bgp4.cli.main import main
 from bgp4.config import Config
-from bgp4.energies.base import REJECTED_ENERGY_KT
 from bgp4.errors import RunError
 from bgp4.p4 import P4InvLinear, P4Report, p4_layers
+from bgp4.statistics.samples import REJECTED_ENERGY_KT
 from bgp4.statistics.weights import (
     effective_sample_size,
     effective_sample_size_clipped,

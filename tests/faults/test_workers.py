@@ -18,9 +18,9 @@ import torch
 from crash import children, environment, interrupt, remaining, run, start
 
 from bgp4.energies import pool
-from bgp4.energies.base import REJECTED_ENERGY_KT
 from bgp4.energies.openmm import OpenMMEnergy
 from bgp4.errors import RunError
+from bgp4.statistics.samples import REJECTED_ENERGY_KT
 from bgp4.training.run import RunFolder
 
 SMOKE = ("--config", "ala2_smoke.yaml")

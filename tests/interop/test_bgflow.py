@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 import bgp4
-from bgp4.energies.base import REJECTED_ENERGY_KT
 from bgp4.energies.batched import BatchedEnergy
 from bgp4.flows.generator import BoltzmannGenerator
+from bgp4.statistics.samples import REJECTED_ENERGY_KT
 
 vars(np).setdefault("infty", np.inf)  # which bgflow's last version needs, and NumPy 2 removed
 bgflow = pytest.importorskip("bgflow", exc_type=ImportError)

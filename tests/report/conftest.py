@@ -1,7 +1,6 @@
 """Runs made of alanine dipeptide frames: bonds vibrate, phi and psi are drawn at random."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import mdtraj
@@ -13,8 +12,10 @@ from openmmtools.testsystems import AlanineDipeptideImplicit, TolueneVacuum
 from bgp4.molecule.states import State, states_of_bonds
 from bgp4.molecule.topology import rotatable_torsions
 from bgp4.report.result import RunResult
+from bgp4.statistics.samples import Samples
 from bgp4.studies.bench.peptides import alanine_peptide
 from bgp4.training.history import state_column
+from tests.report.made import with_samples
 
 PHI = (6, 8)
 PSI = (8, 14)
@@ -99,10 +100,7 @@ def good_run(molecule: Any, frames_with: Any) -> RunResult:
         data_positions_nm=frames_with(*angles(N_FRAMES), seed=1),
         data_energy_kt=data_energy,
         noisy_energy_kt=rng.normal(45, 8, 200),
-        sample_positions_nm=frames_with(*angles(N_SAMPLES), seed=2),
-        energy_kt=energy,
-        log_prob=log_prob,
-        log_weight=-energy - log_prob,
+        samples=Samples(frames_with(*angles(N_SAMPLES), seed=2), log_prob, energy),
         history={
             "step": step,
             "phase": np.where(step <= 1000, "ml", "kl"),
@@ -160,7 +158,7 @@ def peptide_run(good_run: RunResult) -> RunResult:
         turns["ψ ALA4"] += shift
         return frames_of(molecule.topology, molecule.positions_nm, turns, seed, n)
 
-    return replace(
+    return with_samples(
         good_run,
         name="peptide",
         topology=molecule.topology,
@@ -181,7 +179,7 @@ def toluene_run(good_run: RunResult) -> RunResult:
     samples[:, [6, 12, 13, 14]] += (
         0.02 * (start[6] - start[5]) / np.linalg.norm(start[6] - start[5])
     )
-    return replace(
+    return with_samples(
         good_run,
         name="toluene",
         topology=topology,

@@ -9,6 +9,7 @@ from bgp4.report.comparison import Compared, Estimate, compare
 from bgp4.report.metrics import compute_metrics, json_ready
 from bgp4.report.result import RunResult
 from bgp4.report.wording import format_difference, format_estimate
+from tests.report.made import with_samples
 
 
 def table(*runs: RunResult) -> dict[str, Compared]:
@@ -20,7 +21,7 @@ def table(*runs: RunResult) -> dict[str, Compared]:
 def rows(good_run: RunResult) -> dict[str, Compared]:
     run = replace(good_run, bootstrap=200)
     noise = np.random.default_rng(3).normal(0, 1.2, run.n_samples)
-    return table(run, replace(run, log_weight=run.log_weight + noise))
+    return table(run, with_samples(run, log_weight=run.samples.log_weight + noise))
 
 
 def test_shares_have_binomial_errors(rows: dict[str, Compared], good_run: RunResult) -> None:
@@ -33,7 +34,7 @@ def test_shares_have_binomial_errors(rows: dict[str, Compared], good_run: RunRes
 def test_the_error_of_the_effective_sample_size(good_run: RunResult) -> None:
     """By the delta method, for ESS = (mean w)² / mean w², w without a tail."""
     log_weight = np.random.default_rng(5).uniform(-1, 1, good_run.n_samples)
-    run = replace(good_run, log_weight=log_weight, bootstrap=400)
+    run = with_samples(good_run, log_weight=log_weight, bootstrap=400)
     w = run.weights / run.weights.mean()
     second = np.mean(w**2)
     influence = 2 * w / second - w**2 / second**2
@@ -66,7 +67,7 @@ def test_rows_without_errors_and_without_numbers(
 
 def test_runs_without_weight_can_be_compared(good_run: RunResult) -> None:
     n = good_run.n_samples
-    broken = replace(good_run, energy_kt=np.full(n, 1e6), log_weight=np.full(n, -1e6))
+    broken = with_samples(good_run, energy_kt=np.full(n, 1e6), log_weight=np.full(n, -1e6))
     assert table(good_run, broken)["ess_raw"].values[1] == Estimate(0.0, None)
 
 

@@ -14,6 +14,7 @@ from bgp4.report.report import write_report
 from bgp4.report.result import RunResult
 from bgp4.studies.bench.peptides import alanine_peptide
 from tests.report.conftest import frames_of
+from tests.report.made import with_samples
 
 MOST_BYTES = 8_000_000
 
@@ -91,7 +92,7 @@ def test_a_page_of_a_hundred_atoms_is_small(good_run: RunResult, tmp_path: Path)
         turns = {name: rng.uniform(-np.pi, np.pi, n) for name in names}
         return frames_of(molecule.topology, molecule.positions_nm, turns, seed, n)
 
-    run = replace(
+    run = with_samples(
         good_run,
         topology=molecule.topology,
         reference_positions_nm=molecule.positions_nm,

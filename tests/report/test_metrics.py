@@ -12,6 +12,7 @@ import pytest
 from bgp4.report.definitions import METRICS
 from bgp4.report.metrics import compute_metrics, json_ready, low_energy_fraction
 from bgp4.report.result import RunResult
+from tests.report.made import with_samples
 
 PHI = "φ ALA2 > 0"
 
@@ -36,12 +37,6 @@ FIXED_KEYS = {
     "n_energy_evaluations",
     "wall_time_s",
 }
-
-
-def with_samples(run: RunResult, n: int, **changes: Any) -> RunResult:
-    """The run with its first n samples and some arrays replaced."""
-    names = ("sample_positions_nm", "energy_kt", "log_prob", "log_weight")
-    return replace(run, **{name: getattr(run, name)[:n] for name in names} | changes)
 
 
 @pytest.fixture(scope="module")
@@ -78,11 +73,10 @@ def test_good_run(metrics: dict[str, Any], good_run: RunResult) -> None:
 
 def test_samples_that_are_the_data_have_no_distance(good_run: RunResult) -> None:
     n = len(good_run.data_energy_kt)
-    same = replace(
+    same = with_samples(
         good_run,
         sample_positions_nm=good_run.data_positions_nm,
         energy_kt=good_run.data_energy_kt,
-        log_prob=-good_run.data_energy_kt,
         log_weight=np.zeros(n),
     )
     metrics = compute_metrics(same)
@@ -96,7 +90,7 @@ def test_samples_that_are_the_data_have_no_distance(good_run: RunResult) -> None
 
 
 def test_energy_shift_has_both_units(good_run: RunResult) -> None:
-    shifted = replace(good_run, energy_kt=good_run.energy_kt + 2.0)
+    shifted = with_samples(good_run, energy_kt=good_run.energy_kt + 2.0)
     before, after = compute_metrics(good_run), compute_metrics(shifted)
     gained = {k: after[k] - before[k] for k in before if k.startswith("mean_energy_shift")}
     assert gained["mean_energy_shift_kt"] == pytest.approx(2)
@@ -111,11 +105,10 @@ def test_reweighting_recovers_the_data_from_biased_samples(
     n = 400
     positive = np.arange(n) % 2 == 0
     frames = frames_with(np.where(positive, 1.0, -1.5), np.full(n, 0.5), seed=3)
-    biased = replace(
+    biased = with_samples(
         good_run,
         sample_positions_nm=frames,
         energy_kt=np.full(n, 10.0),
-        log_prob=np.full(n, -10.0),
         log_weight=np.where(positive, np.log(0.4), np.log(1.6)),
     )
     metrics = compute_metrics(biased)
@@ -135,11 +128,10 @@ def test_both_ends_give_what_the_works_say(good_run: RunResult, frames_with: Any
     work = np.where(positive, np.log(2.5), -np.log(1.6))
     md_work = np.where(good_run.data_torsions[0].phi > 0, np.log(2.5), -np.log(1.6))
     heldout = np.isfinite(good_run.data_log_prob)
-    biased = replace(
+    biased = with_samples(
         good_run,
         sample_positions_nm=frames_with(np.where(positive, 1.0, -1.5), np.full(n, 0.5), seed=3),
         energy_kt=np.full(n, 10.0),
-        log_prob=work - 10.0,
         log_weight=-work,
         data_log_prob=np.where(heldout, md_work - good_run.data_energy_kt, np.nan),
     )
@@ -151,7 +143,7 @@ def test_both_ends_give_what_the_works_say(good_run: RunResult, frames_with: Any
 
 def test_without_one_end_there_is_no_estimate(good_run: RunResult, frames_with: Any) -> None:
     frames = frames_with(np.full(300, -1.5), np.full(300, 0.5), seed=4)
-    lost = compute_metrics(replace(good_run, sample_positions_nm=frames))
+    lost = compute_metrics(with_samples(good_run, sample_positions_nm=frames))
     assert np.isnan(lost["delta_f_phi_bar_kt"])
     assert lost["delta_f_phi_bar_missing"] == "phi>0"
     unknown = compute_metrics(replace(good_run, data_log_prob=None))
@@ -161,7 +153,7 @@ def test_without_one_end_there_is_no_estimate(good_run: RunResult, frames_with: 
 
 def test_lost_mode_is_named(good_run: RunResult, frames_with: Any) -> None:
     frames = frames_with(np.full(300, -1.5), np.full(300, 0.5), seed=4)
-    metrics = compute_metrics(replace(good_run, sample_positions_nm=frames))
+    metrics = compute_metrics(with_samples(good_run, sample_positions_nm=frames))
     assert metrics["delta_f_phi_kt"] == np.inf
     assert metrics["delta_f_phi_missing"] == "phi>0"
     assert metrics["state_shares_samples"] == {PHI: 0}
@@ -177,11 +169,10 @@ def test_verdicts_on_the_shares(good_run: RunResult, frames_with: Any) -> None:
     frames = frames_with(np.where(positive, 1.0, -1.5), np.full(n, 0.5), seed=3)
 
     def verdicts(log_weight: np.ndarray) -> tuple[str, str]:
-        run = replace(
+        run = with_samples(
             good_run,
             sample_positions_nm=frames,
             energy_kt=np.full(n, 10.0),
-            log_prob=-10.0 - log_weight,
             log_weight=log_weight,
         )
         metrics = json_ready(compute_metrics(run))
@@ -196,13 +187,16 @@ def test_verdicts_on_the_shares(good_run: RunResult, frames_with: Any) -> None:
 
 def test_rejected_and_broken_samples_are_counted(good_run: RunResult) -> None:
     positions = good_run.sample_positions_nm.copy()
-    energy, log_weight = good_run.energy_kt.copy(), good_run.log_weight.copy()
-    energy[:3], log_weight[:3] = 1e6, -1e6
+    energy = good_run.energy_kt.copy()
+    energy[:3] = 1e6
     positions[3], positions[4] = np.nan, 1e30
-    energy[3:5] = log_weight[3:5] = np.nan
-    energy[5] = log_weight[5] = np.inf
-    broken = replace(
-        good_run, sample_positions_nm=positions, energy_kt=energy, log_weight=log_weight
+    energy[3:5] = np.nan
+    energy[5] = np.inf
+    broken = with_samples(
+        good_run,
+        sample_positions_nm=positions,
+        energy_kt=energy,
+        log_prob=good_run.samples.log_prob,
     )
     metrics = compute_metrics(broken)
     assert metrics["n_rejected"] == 3
@@ -210,7 +204,7 @@ def test_rejected_and_broken_samples_are_counted(good_run: RunResult) -> None:
     kept = good_run.energy_kt[6:]
     expected = kept.mean() - good_run.data_energy_kt.mean()
     assert metrics["mean_energy_shift_kt"] == pytest.approx(expected)
-    ess = compute_metrics(with_samples(good_run, 300))["ess_raw"]
+    ess = compute_metrics(good_run)["ess_raw"]
     assert metrics["ess_raw"] == pytest.approx(ess * 294 / 300, abs=0.02)
     assert not broken.weights[:6].any()
 
@@ -218,7 +212,7 @@ def test_rejected_and_broken_samples_are_counted(good_run: RunResult) -> None:
 @pytest.mark.parametrize("energy", [1e6, np.nan])
 def test_no_usable_sample(good_run: RunResult, energy: float) -> None:
     n = good_run.n_samples
-    dead = replace(good_run, energy_kt=np.full(n, energy), log_weight=np.full(n, -1e6))
+    dead = with_samples(good_run, energy_kt=np.full(n, energy), log_weight=np.full(n, -1e6))
     metrics = json_ready(compute_metrics(dead))
     assert metrics["ess_raw"] == metrics["ess_clipped"] == 0
     assert metrics["mean_energy_shift_kt"] is None
@@ -276,11 +270,10 @@ def test_weights_mend_a_torsion(good_run: RunResult, frames_with: Any) -> None:
     n = 400
     off = np.arange(n) % 2 == 0
     psi = good_run.data_torsions[0].psi[:n] + np.where(off, np.pi, 0.0)
-    biased = replace(
+    biased = with_samples(
         good_run,
         sample_positions_nm=frames_with(good_run.data_torsions[0].phi[:n], psi, seed=3),
         energy_kt=np.full(n, 10.0),
-        log_prob=np.full(n, -10.0),
         log_weight=np.where(off, -1e5, 0.0),
     )
     metrics = compute_metrics(biased)
@@ -296,7 +289,7 @@ def test_chirality_by_centre(peptide_run: RunResult) -> None:
     samples = peptide_run.sample_positions_nm.copy()
     samples[:30] *= [1, 1, -1]
     weights = np.where(np.arange(300) < 30, 9.0, 1.0)
-    run = replace(peptide_run, sample_positions_nm=samples, log_weight=np.log(weights))
+    run = with_samples(peptide_run, sample_positions_nm=samples, log_weight=np.log(weights))
     metrics = compute_metrics(run)
     centres = ["CA ALA2", "CA ALA3", "CA ALA4"]
     assert metrics["wrong_chirality_by_centre"] == dict.fromkeys(centres, 0.1)

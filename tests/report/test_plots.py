@@ -14,6 +14,7 @@ from bgp4.report.plots_profiles import by_molecule, looks, plot_profiles
 from bgp4.report.plots_training import plot_training, plot_weights, switch_step
 from bgp4.report.result import RunResult
 from bgp4.report.style import png_bytes
+from tests.report.made import with_samples
 
 
 def texts(figure: Figure) -> list[str]:
@@ -40,7 +41,7 @@ def test_energies_have_fractions_over_each_column(good_run: RunResult) -> None:
 def test_outliers_leave_the_energy_axis_alone(good_run: RunResult) -> None:
     wild = good_run.energy_kt.copy()
     wild[:30] = 9e5
-    figure = plot_energies([replace(good_run, energy_kt=wild)])
+    figure = plot_energies([with_samples(good_run, energy_kt=wild)])
     assert figure.axes[0].get_ylim()[1] < 100
     assert any("10.0 % off scale" in text for text in texts(figure))
 
@@ -167,7 +168,9 @@ def test_runs_at_two_temperatures_have_bins_of_their_own(good_run: RunResult) ->
 
 
 def test_samples_out_of_space_have_no_curve(good_run: RunResult) -> None:
-    lost = replace(good_run, sample_positions_nm=np.full_like(good_run.sample_positions_nm, np.nan))
+    lost = with_samples(
+        good_run, sample_positions_nm=np.full_like(good_run.sample_positions_nm, np.nan)
+    )
     text = shown_axes(plot_geometry([lost]))[0].texts[0].get_text()
     assert text.startswith("TV – (floor 0.")
     assert png_bytes(plot_torsions([lost])).startswith(b"\x89PNG")
@@ -204,7 +207,7 @@ def test_training_copes_with_missing_columns(good_run: RunResult) -> None:
 
 def test_no_weights_no_picture(good_run: RunResult) -> None:
     n = good_run.n_samples
-    assert plot_weights([replace(good_run, energy_kt=np.full(n, 1e6))]) is None
+    assert plot_weights([with_samples(good_run, energy_kt=np.full(n, 1e6))]) is None
 
 
 def test_pictures_leave_matplotlib_as_it_was(good_run: RunResult) -> None:

@@ -19,6 +19,7 @@ from bgp4.report.report import SCRIPTS as SCRIPT_FILES
 from bgp4.report.warnings import warnings
 from bgp4.report.wording import collapse_check, format_value, percent
 from tests.for_each import for_each
+from tests.report.made import with_samples
 
 ANY_MOLECULE = {"energies.png", "geometry.png", "weights.png", "training.png"}
 PNGS = ANY_MOLECULE | {"ramachandran.png", "profiles.png", "torsions.png"}
@@ -170,21 +171,21 @@ def test_same_run_same_bytes(report: Path, hostile_run: RunResult, tmp_path: Pat
 
 def broken(run: RunResult) -> RunResult:
     n = run.n_samples
-    return replace(run, energy_kt=np.full(n, 1e6), log_weight=np.full(n, -1e6), history={})
+    return with_samples(run, energy_kt=np.full(n, 1e6), log_weight=np.full(n, -1e6), history={})
 
 
 def not_finite(run: RunResult) -> RunResult:
     nan = np.full(run.n_samples, np.nan)
     positions = np.full_like(run.sample_positions_nm, np.nan)
-    return replace(run, sample_positions_nm=positions, energy_kt=nan, log_prob=nan, log_weight=nan)
+    return with_samples(run, sample_positions_nm=positions, energy_kt=nan, log_prob=nan)
 
 
 def one_weight(run: RunResult) -> RunResult:
-    return replace(run, log_weight=np.where(np.arange(run.n_samples) == 7, 0.0, -1e5))
+    return with_samples(run, log_weight=np.where(np.arange(run.n_samples) == 7, 0.0, -1e5))
 
 
 def noise_off_scale(run: RunResult) -> RunResult:
-    return replace(run, noisy_energy_kt=np.full(50, 1e6), energy_kt=run.energy_kt + 5e3)
+    return with_samples(run, noisy_energy_kt=np.full(50, 1e6), energy_kt=run.energy_kt + 5e3)
 
 
 @pytest.mark.parametrize("damage", [broken, not_finite, one_weight, noise_off_scale])
@@ -202,7 +203,7 @@ def test_molecule_without_torsions(good_run: RunResult, tmp_path: Path) -> None:
     residue = topology.add_residue("ARG", topology.add_chain())
     for _ in range(2):
         topology.add_atom("Ar", mdtraj.element.argon, residue)
-    dimer = replace(
+    dimer = with_samples(
         good_run,
         topology=topology,
         reference_positions_nm=good_run.reference_positions_nm[:2],
@@ -269,7 +270,7 @@ def test_collapse_check_names_the_mirrored_centre(peptide_run: RunResult) -> Non
     index = {str(atom): atom.index for atom in peptide_run.topology.atoms}
     pair = [index["ALA3-HA"], index["ALA3-CB"]]
     samples[:30, pair] = samples[:30, pair[::-1]]
-    metrics = json_ready(compute_metrics(replace(peptide_run, sample_positions_nm=samples)))
+    metrics = json_ready(compute_metrics(with_samples(peptide_run, sample_positions_nm=samples)))
     rows = {row.state: row for row in collapse_check(metrics)}
     assert list(rows) == [
         "φ ALA2 > 0",
@@ -297,36 +298,39 @@ def test_warnings_of_a_good_run(good_run: RunResult) -> None:
 def test_warnings_name_what_is_off(good_run: RunResult, frames_with: Any) -> None:
     collapsed = frames_with(np.full(300, -1.5), np.full(300, 0.5), seed=4)
     few = np.where(np.arange(300) % 30 == 0, 1.0, -1.5)
-    scarce = replace(good_run, sample_positions_nm=frames_with(few, np.full(300, 0.5), seed=5))
-    forced = replace(scarce, log_weight=np.where(few > 0, np.log(7.0), 0.0))
+    scarce = with_samples(good_run, sample_positions_nm=frames_with(few, np.full(300, 0.5), seed=5))
+    forced = with_samples(scarce, log_weight=np.where(few > 0, np.log(7.0), 0.0))
     one = frames_with(np.where(np.arange(300) < 1, 1.0, -1.5), np.full(300, 0.5), seed=6)
-    weightless = replace(
+    weightless = with_samples(
         good_run,
         sample_positions_nm=one,
-        log_weight=np.where(np.arange(300) < 1, -1e4, good_run.log_weight),
+        log_weight=np.where(np.arange(300) < 1, -1e4, good_run.samples.log_weight),
     )
-    few_samples = replace(
+    few_samples = with_samples(
         good_run,
-        **{k: getattr(good_run, k)[:20] for k in ("energy_kt", "log_prob", "log_weight")},
+        **{k: getattr(good_run.samples, k)[:20] for k in ("energy_kt", "log_weight")},
         sample_positions_nm=collapsed[:20],
     )
     mirrored = good_run.sample_positions_nm.copy()
     mirrored[:30] *= [1, 1, -1]
     for run, expected in [
         (
-            replace(good_run, sample_positions_nm=collapsed),
+            with_samples(good_run, sample_positions_nm=collapsed),
             "No sample is in the state φ ALA2 > 0, where MD has 21.8 %",
         ),
-        (replace(good_run, sample_positions_nm=collapsed), "ΔF cannot be trusted"),
+        (with_samples(good_run, sample_positions_nm=collapsed), "ΔF cannot be trusted"),
         (scarce, "φ ALA2 > 0 is under-sampled by a factor of 6.5: 3.33 %, where MD has 21.8 %."),
         (scarce, "By weight φ ALA2 > 0 is under-sampled by a factor of "),
         (forced, "φ ALA2 > 0 is under-sampled by a factor of 6.5"),
         (weightless, "No weight is on φ ALA2 > 0, where MD has 21.8 %: ΔF cannot be trusted."),
         (few_samples, "There are too few samples to judge φ ALA2 > 0."),
-        (replace(good_run, sample_positions_nm=mirrored), "10 % of the samples have the wrong"),
+        (
+            with_samples(good_run, sample_positions_nm=mirrored),
+            "10 % of the samples have the",
+        ),
         (one_weight(good_run), "A single sample holds 100 % of all weight"),
         (one_weight(good_run), "The effective sample size is only 0.333 %"),
-        (replace(good_run, energy_kt=good_run.energy_kt + 3), "is off by +2."),
+        (with_samples(good_run, energy_kt=good_run.energy_kt + 3), "is off by +2."),
         (noise_off_scale(good_run), "Only 0 % of the samples lie below"),
         (not_finite(good_run), "100 % of the samples are not finite"),
         (broken(good_run), "300 of 300 samples were rejected"),

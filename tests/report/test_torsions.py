@@ -14,6 +14,7 @@ from bgp4.report.torsions import (
     stereocentres,
     wrong_chirality,
 )
+from tests.report.made import with_samples
 
 
 def chain(symbols: str, bonds: list[tuple[int, int]]) -> mdtraj.Topology:
@@ -100,7 +101,7 @@ def test_each_stereocentre_has_a_hand_of_its_own(peptide_run: Any) -> None:
     pair = [index["ALA3-HA"], index["ALA3-CB"]]
     samples[:30, pair] = samples[:30, pair[::-1]]
     samples[:3] *= [1, 1, -1]
-    wrong = replace(peptide_run, sample_positions_nm=samples).wrong_chirality
+    wrong = with_samples(peptide_run, sample_positions_nm=samples).wrong_chirality
     expected = np.zeros((len(samples), 3), dtype=bool)
     expected[:3] = [True, False, True]
     expected[3:30, 1] = True

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from bgp4.energies.base import REJECTED_ENERGY_KT
 from bgp4.energies.batched import BatchedEnergy
 from bgp4.energies.openmm import OpenMMEnergy
 from bgp4.errors import UserInputError
@@ -18,8 +17,9 @@ from bgp4.sampling import draw as draw_module
 from bgp4.sampling import generate as generate_module
 from bgp4.sampling.draw import draw_samples
 from bgp4.sampling.files import read_samples, sidecar
-from bgp4.sampling.generate import Samples, generate, load_trained
+from bgp4.sampling.generate import generate, load_trained
 from bgp4.sampling.request import SampleRequest
+from bgp4.statistics.samples import REJECTED_ENERGY_KT, Samples
 from bgp4.training.run import RunFolder
 
 N = 60

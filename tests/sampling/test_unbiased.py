@@ -7,15 +7,14 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from bgp4.energies.base import REJECTED_ENERGY_KT
 from bgp4.errors import UserInputError
 from bgp4.sampling import generate as generate_module
 from bgp4.sampling import unbiased as unbiased_module
 from bgp4.sampling.draw import draw_samples
 from bgp4.sampling.files import read_attributes, read_samples, sidecar
-from bgp4.sampling.generate import Samples
 from bgp4.sampling.request import SampleRequest
 from bgp4.sampling.unbiased import MetropolisChain, independence_chain
+from bgp4.statistics.samples import REJECTED_ENERGY_KT, Samples
 
 N = 200_000
 

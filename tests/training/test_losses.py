@@ -13,9 +13,9 @@ from torch.autograd.functional import jacobian
 
 from bgp4.config import ModelConfig, TrainingConfig
 from bgp4.coordinates import InternalCoordinates, Standardise, zmatrix_from_bonds
-from bgp4.energies.base import REJECTED_ENERGY_KT
 from bgp4.flows.build import build_transform
 from bgp4.flows.generator import BoltzmannGenerator
+from bgp4.statistics.samples import REJECTED_ENERGY_KT
 from bgp4.training.generators import Generators
 from bgp4.training.losses import kl_loss, negative_log_likelihood
 from bgp4.training.objective import Objective
