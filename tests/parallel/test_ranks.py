@@ -9,7 +9,6 @@ import csv
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from itertools import chain
@@ -64,12 +63,10 @@ class Finished(NamedTuple):
     code: int
     out: str
     err: str
-    seconds: float
 
 
 def torchrun(*command: str, cwd: Path, **environment: str) -> Finished:
     """Two processes of a module; torchrun would take `--run` for its own, but for the `--`."""
-    started = time.monotonic()
     done = subprocess.run(
         [
             *(sys.executable, "-m", "torch.distributed.run"),
@@ -79,9 +76,9 @@ def torchrun(*command: str, cwd: Path, **environment: str) -> Finished:
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), **environment},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=300,  # torch.distributed would wait for half an hour for one that is gone
     )
-    return Finished(done.returncode, done.stdout, done.stderr, time.monotonic() - started)
+    return Finished(done.returncode, done.stdout, done.stderr)
 
 
 def train_by_two(run: Path, *options: str, **environment: str) -> Finished:
@@ -166,7 +163,6 @@ def test_the_end_of_one_is_the_end_of_both(stopped) -> None:
     run, done = stopped
     assert done.code != 0
     assert "stopped by the test" in done.err
-    assert done.seconds < 60
     folders = Path("/proc").glob("[0-9]*/cwd")
     assert not any(working_in(path) == run.path.parent for path in folders)
     assert [row["step"] for row in history(run)] == ["5"]
