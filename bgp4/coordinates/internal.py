@@ -8,6 +8,13 @@ place it, each atom contributes b² sin θ to the volume, so
 is the log-determinant of x (modulo rigid motion) to q: the volume element of the 3N Cartesian
 coordinates is dx = dR dΩ Π b² Π sin θ dq, with R the position of the first atom and Ω the
 orientation of the frame (total volume 8π²).
+
+An atom d in a line with c and b has no torsion. Its direction is given by two bends, the Lambert
+azimuthal equal-area projection of the sphere around the line's continuation,
+
+    u = 2 cos(θ/2) cos τ,   v = 2 cos(θ/2) sin τ,   du dv = sin θ dθ dτ,
+
+which is smooth where θ = π, the angle of bending for small ones, and has no term in the volume.
 """
 
 from __future__ import annotations
@@ -17,31 +24,43 @@ import torch
 from nflows.transforms import Transform
 from torch import Tensor
 
-from bgp4.molecule.zmatrix import Row, ZMatrix
+from bgp4.molecule.zmatrix import ZMatrix
 
 __all__ = ["InternalCoordinates"]
+
+SMALLEST = 1e-12
+"""Bends outside the circle are no direction; a square root of this stands for one."""
 
 
 class InternalCoordinates(Transform):
     """Cartesian positions to bonds (nm), angles (rad) and torsions (rad, in [-π, π)).
 
     Columns of q: (atoms - 1) bonds, (atoms - 2) angles, (atoms - 3) torsions, in the order of
-    the Z-matrix.
+    the Z-matrix. Where a row has bends, they are in the columns of its angle and its torsion.
     """
 
     def __init__(self, zmatrix: ZMatrix) -> None:
         super().__init__()
         self.zmatrix = zmatrix
-        placed = [*zmatrix.root, *(row.atom for level in zmatrix.levels for row in level)]
+        levels = zmatrix.levels
+        placed = [*zmatrix.root, *(row.atom for level in levels for row in level)]
         slot = {atom: i for i, atom in enumerate(placed)}
-        self._partners = [
-            torch.tensor([[slot[a] for a in row[1:]] for row in level]) for level in zmatrix.levels
+        index = {row: i for i, row in enumerate(zmatrix.rows)}
+        self._levels = [
+            (
+                torch.tensor([[slot[a] for a in row.partners] for row in level]),
+                torch.tensor([index[row] for row in level]),
+                _by_bends if level[0].bends else _by_angle,
+            )
+            for level in levels
         ]
-        self._rows = [_positions_in(zmatrix.rows, level) for level in zmatrix.levels]
         self._atom_order = torch.tensor([slot[a] for a in range(zmatrix.n_atoms)])
         self._bonds = torch.tensor(zmatrix.bonds)
         self._angles = torch.tensor(zmatrix.angles)
-        self._torsions = torch.tensor(zmatrix.torsions)
+        self._rows = torch.tensor([[row.atom, *row.partners] for row in zmatrix.rows])
+        bends = torch.tensor([row.bends for row in zmatrix.rows])
+        self._bent, self._straight = (~bends).nonzero()[:, 0], bends.nonzero()[:, 0]
+        self._bent_angles = torch.cat([torch.zeros(1, dtype=torch.long), self._bent + 1])
 
     @property
     def n_atoms(self) -> int:
@@ -51,6 +70,11 @@ class InternalCoordinates(Transform):
     def features(self) -> int:
         """Number of internal coordinates, 3 atoms - 6."""
         return 3 * self.n_atoms - 6
+
+    @property
+    def bends(self) -> Tensor:
+        """Columns of q among the torsions' that are bends."""
+        return self._straight + 2 * self.n_atoms - 3
 
     def split(
         self,
@@ -68,9 +92,15 @@ class InternalCoordinates(Transform):
     ) -> tuple[Tensor, Tensor]:  # (batch, 3 atoms - 6), (batch,)
         x = inputs.reshape(len(inputs), self.n_atoms, 3)
         bonds = _bond(x[:, self._bonds])
-        angles = _angle(x[:, self._angles])
-        q = torch.cat([bonds, angles, _torsion(x[:, self._torsions])], dim=1)
-        return q, -self._log_volume(bonds, angles)
+        bent_angles = _angle(x[:, self._angles[self._bent_angles]])
+        first, second = _bends(x[:, self._rows[self._straight]])
+        angles = bonds.new_empty(len(x), self.n_atoms - 2)
+        angles = angles.index_copy(1, self._bent_angles, bent_angles)
+        angles = angles.index_copy(1, self._straight + 1, first)
+        torsions = bonds.new_empty(len(x), self.n_atoms - 3)
+        torsions = torsions.index_copy(1, self._bent, _torsion(x[:, self._rows[self._bent]]))
+        torsions = torsions.index_copy(1, self._straight, second)
+        return torch.cat([bonds, angles, torsions], dim=1), -self._log_volume(bonds, angles)
 
     def inverse(
         self,
@@ -80,28 +110,27 @@ class InternalCoordinates(Transform):
         """Positions with the first root atom at the origin, the second on x, the third in xy."""
         bonds, angles, torsions = self.split(inputs)
         x = _frame(bonds[:, :2], angles[:, 0])
-        for partners, rows in zip(self._partners, self._rows, strict=True):
+        for partners, rows, components in self._levels:
             b, angle, torsion = bonds[:, rows + 2], angles[:, rows + 1], torsions[:, rows]
-            x = torch.cat([x, _place(x[:, partners], b, angle, torsion)], dim=1)
+            x = torch.cat([x, _place(x[:, partners], components(b, angle, torsion))], dim=1)
         return x[:, self._atom_order].flatten(1), self._log_volume(bonds, angles)
 
     def valid(
         self,
         q: Tensor,  # (batch, 3 atoms - 6)
     ) -> Tensor:  # (batch,), bool
-        """Whether all values are finite, bonds positive and angles inside (0, π)."""
-        bonds, angles, _ = self.split(q)
-        inside = (bonds > 0).all(1) & (angles > 0).all(1) & (angles < torch.pi).all(1)
+        """Whether all values are finite, bonds positive, angles inside (0, π) and bends inside the
+        circle that the sphere's projection is.
+        """
+        bonds, angles, torsions = self.split(q)
+        bent, straight = angles[:, self._bent_angles], angles[:, self._straight + 1]
+        inside = (bonds > 0).all(1) & (bent > 0).all(1) & (bent < torch.pi).all(1)
+        inside &= (straight.square() + torsions[:, self._straight].square() < 4).all(1)
         return inside & torch.isfinite(q).all(1)
 
-    @staticmethod
-    def _log_volume(bonds: Tensor, angles: Tensor) -> Tensor:
-        return 2 * bonds.abs().log().sum(1) + angles.sin().abs().log().sum(1)
-
-
-def _positions_in(rows: tuple[Row, ...], level: list[Row]) -> Tensor:
-    index = {row.atom: i for i, row in enumerate(rows)}
-    return torch.tensor([index[row.atom] for row in level])
+    def _log_volume(self, bonds: Tensor, angles: Tensor) -> Tensor:
+        sines = angles[:, self._bent_angles].sin().abs()
+        return 2 * bonds.abs().log().sum(1) + sines.log().sum(1)
 
 
 def _bond(
@@ -119,14 +148,24 @@ def _angle(
 
 
 def _torsion(
-    x: Tensor,  # (batch, torsions, 4, 3)
+    x: Tensor,  # (batch, torsions, 5 atoms: atom, bond, angle, hinge, torsion; 3)
 ) -> Tensor:
     """IUPAC sign, as mdtraj: zero when cis, in [-π, π)."""
-    b1, b2, b3 = (x[:, :, i + 1] - x[:, :, i] for i in range(3))
+    d, c, b, h, a = x.unbind(2)
+    b1, b2, b3 = c - d, b - c, a - h
     n1, n2 = torch.linalg.cross(b1, b2), torch.linalg.cross(b2, b3)
     sine = (b1 * n2).sum(-1) * torch.linalg.vector_norm(b2, dim=-1)
     torsion = torch.atan2(sine, (n1 * n2).sum(-1))
     return torch.where(torsion >= np.pi, torsion - 2 * np.pi, torsion)
+
+
+def _bends(
+    x: Tensor,  # (batch, atoms, 5 atoms: atom, bond, angle, hinge, torsion; 3)
+) -> tuple[Tensor, Tensor]:  # (batch, atoms) each
+    axis, third, normal = _axes(x[:, :, 1:])
+    direction = torch.nn.functional.normalize(x[:, :, 0] - x[:, :, 1], dim=-1)
+    half = ((1 + (direction * axis).sum(-1)) / 2).sqrt()
+    return (direction * third).sum(-1) / half, (direction * normal).sum(-1) / half
 
 
 def _frame(
@@ -146,17 +185,34 @@ def _frame(
 
 
 def _place(
-    x: Tensor,  # (batch, atoms, 3 partners: bond, angle, torsion; 3)
-    bond: Tensor,  # (batch, atoms)
-    angle: Tensor,
-    torsion: Tensor,
+    x: Tensor,  # (batch, atoms, 4 partners: bond, angle, hinge, torsion; 3)
+    components: tuple[Tensor, Tensor, Tensor],  # (batch, atoms) each, nm
 ) -> Tensor:  # (batch, atoms, 3)
     """Natural extension reference frame (Parsons et al., J. Comput. Chem. 26, 1063 (2005))."""
-    c, b, a = x.unbind(2)
+    place = x[:, :, 0]
+    for component, axis in zip(components, _axes(x), strict=True):
+        place = place + component[..., None] * axis
+    return place
+
+
+def _axes(
+    x: Tensor,  # (batch, atoms, 4 partners: bond, angle, hinge, torsion; 3)
+) -> tuple[Tensor, Tensor, Tensor]:  # (batch, atoms, 3) each
+    """Unit vectors: along the line to the bond's atom, towards cis, and normal to both."""
+    c, b, h, a = x.unbind(2)
     axis = torch.nn.functional.normalize(c - b, dim=-1)
-    normal = torch.nn.functional.normalize(torch.linalg.cross(b - a, axis), dim=-1)
-    third = torch.linalg.cross(normal, axis)
+    normal = torch.nn.functional.normalize(torch.linalg.cross(h - a, axis), dim=-1)
+    return axis, torch.linalg.cross(normal, axis), normal
+
+
+def _by_angle(bond: Tensor, angle: Tensor, torsion: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Components of a bond along the axes, of its angle and torsion."""
     sine = angle.sin()
-    along = -(bond * angle.cos())[..., None] * axis
-    across = (bond * sine * torsion.cos())[..., None] * third
-    return c + along + across + (bond * sine * torsion.sin())[..., None] * normal
+    return -(bond * angle.cos()), bond * sine * torsion.cos(), bond * sine * torsion.sin()
+
+
+def _by_bends(bond: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Components of a bond along the axes, of its bends."""
+    quarter = (u.square() + v.square()) / 4
+    across = bond * (1 - quarter).clamp_min(SMALLEST).sqrt()
+    return bond * (1 - 2 * quarter), across * u, across * v

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Literal
 
 import numpy as np
@@ -102,19 +103,24 @@ def fit_standardise(
     q: Tensor,  # (frames, features)
     n_torsions: int,
     torsions: Literal["circle", "cut", "auto"],
+    bends: Collection[int] = (),
 ) -> Standardise:
     """Standardise by the data's moments.
 
     A torsion that is not circular is cut inside the widest arc in which there are no data. `auto`
     cuts those that leave more than half of the circle empty: they are stiff, and linear for all
-    purposes.
+    purposes. Bends, which have no circle, are such whatever is asked for.
+
+    Args:
+        bends: Columns among the torsions' that are bends.
     """
     start = q.shape[1] - n_torsions
     circular = torch.zeros(q.shape[1], dtype=torch.bool)
     centre = q.mean(0)
     for column in range(start, q.shape[1]):
         centre[column], gap = _widest_gap(q[:, column])
-        circular[column] = torsions == "circle" or (torsions == "auto" and gap < np.pi)
+        circle = torsions == "circle" or (torsions == "auto" and gap < np.pi)
+        circular[column] = circle and column not in bends
         if not circular[column]:  # towards the mean, as far as the cut stays in the empty arc
             mean = wrap(q[:, column] - centre[column]).mean()
             centre[column] += mean.clamp(-0.45 * gap, 0.45 * gap)

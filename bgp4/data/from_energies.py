@@ -130,7 +130,8 @@ def turning(
     circles = torch.zeros(len(centre), dtype=torch.bool)
     start = len(centre) - len(coordinates.zmatrix.rows)
     for column, row in enumerate(coordinates.zmatrix.rows, start):
-        proper = frozenset((row.angle, row.torsion)) in bonded
+        _, _, hinge, torsion = row.partners
+        proper = frozenset((hinge, torsion)) in bonded and not row.bends
         if proper and frozenset((row.bond, row.angle)) in acyclic:
             turned = centre.repeat(TURNS, 1)
             turned[:, column] = torch.linspace(-np.pi, np.pi, TURNS + 1)[:-1]

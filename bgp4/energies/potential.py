@@ -106,7 +106,8 @@ class Potential(nn.Module):
     def _angle_energy(self, left: Tensor, right: Tensor) -> Tensor:
         equilibrium, stiffness = self.angle.unbind(1)
         dot = (left * right).sum(0)
-        sine = torch.linalg.cross(left, right, dim=0).square().sum(0).sqrt()
+        square = torch.linalg.cross(left, right, dim=0).square().sum(0)
+        sine = square.clamp_min(1e-12).sqrt()  # as OpenMM does: in a line it has no slope
         return (0.5 * stiffness * (torch.atan2(sine, dot) - equilibrium).square()).sum(0)
 
     def _torsion_energy(self, b1: Tensor, b2: Tensor, b3: Tensor) -> Tensor:

@@ -104,7 +104,7 @@ template <class T> class Tile {
       FOR_EACH_LANE {
         const Vec<T> u = i[l] - j[l], v = k[l] - j[l], p = cross(u, v);
         const T sine = std::sqrt(dot(p, p)), off = angle_of(sine, dot(u, v)) - equilibrium;
-        const T slope = stiffness * off / sine;
+        const T slope = stiffness * off / std::max(sine, T(1e-6));  // as OpenMM does: atoms may be in a line
         const Vec<T> gu = cross(u, p) * (slope / dot(u, u)), gv = cross(p, v) * (slope / dot(v, v));
         j.energy[l] += T(0.5) * stiffness * off * off;
         i.add(l, gu);
@@ -113,6 +113,8 @@ template <class T> class Tile {
       }
     }
   }
+
+  static constexpr T IN_LINE = T(1e-30);  // atoms in a line have no torsion, and no force of one
 
   // Derivatives of φ as in Blondel, Karplus, J. Comput. Chem. 17, 1132 (1996).
   void torsion_terms() {
@@ -123,7 +125,7 @@ template <class T> class Tile {
       Atom<T> &i = atoms[atom[0]], &j = atoms[atom[1]], &k = atoms[atom[2]], &m = atoms[atom[3]];
       FOR_EACH_LANE {
         const Vec<T> b1 = j[l] - i[l], b2 = k[l] - j[l], b3 = m[l] - k[l], p = cross(b1, b2), q = cross(b2, b3);
-        const T scale = 1 / std::sqrt(dot(p, p) * dot(q, q));
+        const T scale = 1 / std::sqrt(std::max(dot(p, p) * dot(q, q), IN_LINE));
         cos_1[l] = cos_n[l] = dot(p, q) * scale;
         sin_1[l] = sin_n[l] = dot(b1, q) * std::sqrt(dot(b2, b2)) * scale;
         slope[l] = 0;
@@ -142,7 +144,7 @@ template <class T> class Tile {
       FOR_EACH_LANE {
         const Vec<T> b1 = j[l] - i[l], b2 = k[l] - j[l], b3 = m[l] - k[l], p = cross(b1, b2), q = cross(b2, b3);
         const T square = dot(b2, b2), scale = slope[l] * std::sqrt(square);
-        const Vec<T> g1 = p * (scale / dot(p, p)), g3 = q * (scale / dot(q, q));
+        const Vec<T> g1 = p * (scale / std::max(dot(p, p), IN_LINE)), g3 = q * (scale / std::max(dot(q, q), IN_LINE));
         const Vec<T> g2 = g1 * (-dot(b1, b2) / square) + g3 * (-dot(b3, b2) / square);
         i.add(l, g1 * T(-1));
         j.add(l, g1 - g2);

@@ -59,15 +59,17 @@ class Molecule:
             zmatrix=list(self.zmatrix.table()),
             system_xml=self.system_xml,
         )
-        return (
-            stored.model_copy(update={"sha256": stored.digest()}).model_dump_json(indent=1) + "\n"
-        )
+        if bends := [row.atom for row in self.zmatrix.rows if row.bends]:
+            stored = stored.model_copy(update={"bends": bends})
+        whole = stored.model_copy(update={"sha256": stored.digest()})
+        return whole.model_dump_json(indent=1, exclude_unset=True) + "\n"
 
 
 class _Stored(BaseModel):
     """A molecule's file, with a checksum of all else in it.
 
-    An atom is its name, element, residue's name, number and index, and chain.
+    An atom is its name, element, residue's name, number and index, and chain. Only molecules with
+    atoms in a line have `bends`, the atoms that two bends place.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -78,10 +80,12 @@ class _Stored(BaseModel):
     positions_nm: list[tuple[float, float, float]]
     zmatrix: list[tuple[int, ...]]
     system_xml: str
+    bends: list[int] = []
     sha256: str = ""
 
     def digest(self) -> str:
-        return hashlib.sha256(self.model_dump_json(exclude={"sha256"}).encode()).hexdigest()
+        text = self.model_dump_json(exclude={"sha256"}, exclude_unset=True)
+        return hashlib.sha256(text.encode()).hexdigest()
 
 
 def load_molecule(config: SystemConfig) -> Molecule:
@@ -134,9 +138,15 @@ def _zmatrix(
 ) -> ZMatrix:
     """The config's, or that of the bonds; either way the atoms are one molecule."""
     from bgp4.molecule.topology import atom_label
-    from bgp4.molecule.zmatrix import refuse_lines, zmatrix_from_rows, zmatrix_from_topology
+    from bgp4.molecule.zmatrix import (
+        lines_of,
+        with_bends,
+        zmatrix_from_rows,
+        zmatrix_from_topology,
+    )
 
-    zmatrix = zmatrix_from_topology(topology)
+    lines = lines_of(topology, positions_nm)
+    zmatrix = zmatrix_from_topology(topology, lines)
     if config.zmatrix is not None:
         index = {atom_label(topology, i): i for i in range(topology.n_atoms)}
         rows = [[_atom(atom, index) for atom in row] for row in config.zmatrix]
@@ -144,8 +154,7 @@ def _zmatrix(
             zmatrix = zmatrix_from_rows(rows, topology.n_atoms)
         except ValueError as error:
             raise UserInputError(f"config key system.zmatrix: {error}") from error
-    refuse_lines(zmatrix, positions_nm, lambda atom: atom_label(topology, atom))
-    return zmatrix
+    return with_bends(zmatrix, lines, lambda atom: atom_label(topology, atom))
 
 
 def _atom(named: str | int, index: dict[str, int]) -> int:
@@ -172,7 +181,7 @@ def read_molecule(path: Path) -> Molecule:
         if stored.sha256 != stored.digest():
             raise ValueError("its checksum is another; it is damaged or was edited")
         topology = _topology(stored)
-        zmatrix = zmatrix_from_rows(stored.zmatrix, len(stored.atoms))
+        zmatrix = zmatrix_from_rows(stored.zmatrix, len(stored.atoms), stored.bends)
         positions_nm = np.array(stored.positions_nm).reshape(len(stored.atoms), 3)
     except (ValidationError, ValueError, KeyError, IndexError) as error:
         reason = " ".join(str(error).split())[:200]

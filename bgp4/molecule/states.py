@@ -7,7 +7,8 @@ They follow from the bonds, and a config may add others:
   tetrahedral ones;
 - the pucker of each ring with two neighbouring tetrahedral atoms: the sign of one torsion in it.
 
-Atoms with three neighbours count as trigonal, so an amine does too.
+Atoms with three neighbours count as trigonal, so an amine does too. A rotation about a line of
+bonds has no states: nothing hinders it or, in an allene, it is a chirality.
 """
 
 from __future__ import annotations
@@ -114,7 +115,7 @@ def states_of_bonds(topology: mdtraj.Topology) -> Iterator[State]:
     """Those that follow from the bonds alone."""
     graph = bond_graph(topology)
     for torsion in rotatable_torsions(topology):
-        if not torsion.label.startswith("ψ "):
+        if not torsion.label.startswith("ψ ") and graph.has_edge(*torsion.atoms[1:3]):
             for name, (low, high) in _ranges(graph, torsion.atoms).items():
                 yield State(f"{torsion.label} {name}", torsion.atoms, low, high)
     puckers = [four for ring in rings(graph) for four in _pucker(graph, ring)]

@@ -10,6 +10,8 @@ import mdtraj
 import networkx as nx
 from mdtraj.geometry import dihedral
 
+from bgp4.molecule.lines import linear_atoms
+
 __all__ = [
     "Torsion",
     "atom_label",
@@ -108,23 +110,35 @@ def bonded_angles(topology: mdtraj.Topology) -> list[tuple[int, int, int]]:
 def rotatable_torsions(topology: mdtraj.Topology) -> list[Torsion]:
     """One torsion for each bond outside rings whose ends both have a further heavy neighbour.
 
-    Methyl rotations are thus left out. A bond of φ, ψ or χ has mdtraj's four atoms, a peptide bond
-    those of `peptide_torsions`, any other bond the first heavy neighbours. In order of the bonds.
+    Methyl rotations are thus left out. A line of bonds (C-C≡C-C) counts as one bond between its
+    ends. A bond of φ, ψ or χ has mdtraj's four atoms, a peptide bond those of `peptide_torsions`,
+    any other bond the first heavy neighbours. In order of the bonds.
     """
     graph = bond_graph(topology)
+    linear = linear_atoms(graph, [atom.element.symbol for atom in topology.atoms])
     named = _named_torsions(topology)
-    found = []
-    for j, k in sorted((min(bond), max(bond)) for bond in nx.bridges(graph)):
-        before, after = (
-            [i for i in sorted(graph[here]) if i != there and _heavy(topology, i)]
-            for here, there in ((j, k), (k, j))
+    found: dict[tuple[int, int], Torsion] = {}
+    for bond in sorted((min(bond), max(bond)) for bond in nx.bridges(graph)):
+        (j, after_j), (k, after_k) = (
+            _end_of_line(graph, linear, *way) for way in (bond[::-1], bond)
         )
-        if before and after:
+        before, after = (
+            [i for i in sorted(graph[end]) if i != inside and _heavy(topology, i)]
+            for end, inside in ((j, after_j), (k, after_k))
+        )
+        if before and after and (k, j) not in found:
             four = (before[0], j, k, after[0])
             unnamed = Torsion(atoms_label(topology, four), four)
-            found.append(named.get(frozenset((j, k)), unnamed))
-    labels = distinct(torsion.label for torsion in found)
-    return [Torsion(label, t.atoms) for label, t in zip(labels, found, strict=True)]
+            found[j, k] = named.get(frozenset((j, k)), unnamed)
+    labels = distinct(torsion.label for torsion in found.values())
+    return [Torsion(label, t.atoms) for label, t in zip(labels, found.values(), strict=True)]
+
+
+def _end_of_line(graph: nx.Graph, linear: set[int], before: int, atom: int) -> tuple[int, int]:
+    """The first atom from `atom` on that is not linear, and the one before it."""
+    while atom in linear:
+        before, atom = atom, next(i for i in graph[atom] if i != before)
+    return atom, before
 
 
 def _heavy(topology: mdtraj.Topology, index: int) -> bool:

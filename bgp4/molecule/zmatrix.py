@@ -3,11 +3,15 @@
 Breadth first from the molecule's centre. The first child of an atom has a proper torsion about
 the bond behind it; its siblings have an improper torsion against that first child, so that each
 rotation (φ, ψ, a methyl group) and each chirality is one coordinate.
+
+An atom in a line with the two before it (a triple bond) has two bends in the place of angle and
+torsion. What hangs behind the line turns about it, against the last bond before it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import combinations
 from typing import NamedTuple
 
 import mdtraj
@@ -16,28 +20,50 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bgp4.errors import UserInputError
-from bgp4.molecule.topology import atom_label
+from bgp4.molecule.lines import Lines, linear_atoms
+from bgp4.molecule.topology import atom_label, bond_graph
 
 __all__ = [
     "Row",
     "ZMatrix",
-    "refuse_lines",
+    "lines_of",
+    "with_bends",
     "zmatrix_from_bonds",
     "zmatrix_from_rows",
     "zmatrix_from_topology",
 ]
 
-LINE_DEG = 170.0
-"""Beyond this angle, or within what is left of 180°, three atoms are in a line."""
+
+Through = Callable[[int, int, int], bool]
+"""Whether three atoms are in a line."""
 
 
 class Row(NamedTuple):
-    """Places `atom` by its bond to `bond`, angle at `bond` to `angle`, and torsion to `torsion`."""
+    """Places `atom` by its bond to `bond`, angle at `bond` to `angle`, and torsion to `torsion`.
+
+    Attributes:
+        hinge: Where the bond to `torsion` begins, against which the torsion is; None for `angle`.
+            Behind a line it is the atom where the line begins.
+        bends: Whether two bends of the line `angle`-`bond`-`atom` stand for angle and torsion.
+    """
 
     atom: int
     bond: int
     angle: int
     torsion: int
+    hinge: int | None = None
+    bends: bool = False
+
+    @property
+    def partners(self) -> tuple[int, int, int, int]:
+        """Atoms that must be placed before: bond, angle, hinge and torsion."""
+        hinge = self.angle if self.hinge is None else self.hinge
+        return self.bond, self.angle, hinge, self.torsion
+
+    @property
+    def atoms(self) -> tuple[int, ...]:
+        """As a row of a table: atom, bond, angle, torsion and, where it is not angle, hinge."""
+        return self[:4] if self.hinge is None else self[:5]  # type: ignore[return-value]
 
 
 class ZMatrix(NamedTuple):
@@ -62,39 +88,53 @@ class ZMatrix(NamedTuple):
         return [self.root] + [(row.atom, row.bond, row.angle) for row in self.rows]
 
     @property
-    def torsions(self) -> list[tuple[int, int, int, int]]:
-        """Atom quadruples of the torsions, (atoms - 3) of them."""
-        return [tuple(row) for row in self.rows]  # type: ignore[misc]
+    def torsions(self) -> list[tuple[int, ...]]:
+        """Atoms of the torsions, (atoms - 3) of them: four, and the hinge where there is one."""
+        return [row.atoms for row in self.rows]
 
     def table(self) -> Iterator[tuple[int, ...]]:
         """The usual rows: an atom, then another with its bond's, a third with bond's and angle's,
-        and all others with bond's, angle's and torsion's atoms.
+        and all others with bond's, angle's and torsion's atoms, and the hinge where it is another.
         """
         a, b, c = self.root
-        yield from [(a,), (b, a), (c, b, a), *self.rows]
+        yield from [(a,), (b, a), (c, b, a), *(row.atoms for row in self.rows)]
 
     @property
     def levels(self) -> list[list[Row]]:
-        """Rows grouped so that a group needs only atoms of the root and of earlier groups."""
+        """Rows of one kind, grouped so that a group needs only atoms of the root and of earlier
+        groups.
+        """
         depth = dict.fromkeys(self.root, 0)
-        groups: dict[int, list[Row]] = {}
+        groups: dict[tuple[int, bool], list[Row]] = {}
         for row in self.rows:
-            depth[row.atom] = 1 + max(depth[i] for i in row[1:])
-            groups.setdefault(depth[row.atom], []).append(row)
-        return [groups[level] for level in sorted(groups)]
+            depth[row.atom] = 1 + max(depth[i] for i in row.partners)
+            groups.setdefault((depth[row.atom], row.bends), []).append(row)
+        return [groups[key] for key in sorted(groups)]
 
 
-def zmatrix_from_topology(topology: mdtraj.Topology) -> ZMatrix:
+def lines_of(topology: mdtraj.Topology, positions_nm: NDArray[np.floating]) -> Lines:
+    """The molecule's lines at these positions, (atoms, 3)."""
+    elements = [atom.element.symbol for atom in topology.atoms]
+    return Lines(positions_nm, linear_atoms(bond_graph(topology), elements))
+
+
+def zmatrix_from_topology(topology: mdtraj.Topology, lines: Lines | None = None) -> ZMatrix:
     """The Z-matrix of a molecule's elements and bonds; see `zmatrix_from_bonds`."""
     return zmatrix_from_bonds(
         [atom.element.symbol for atom in topology.atoms],
         [(a.index, b.index) for a, b in topology.bonds],
         lambda atom: atom_label(topology, atom),
+        lines,
     )
 
 
-def zmatrix_from_rows(rows: Sequence[Sequence[int]], n_atoms: int) -> ZMatrix:
+def zmatrix_from_rows(
+    rows: Sequence[Sequence[int]], n_atoms: int, bends: Collection[int] = ()
+) -> ZMatrix:
     """The Z-matrix of a table's rows, as `ZMatrix.table` yields them.
+
+    Args:
+        bends: Atoms that two bends place.
 
     Raises:
         ValueError: If they do not place every atom once, by atoms of the rows before; the message
@@ -104,9 +144,11 @@ def zmatrix_from_rows(rows: Sequence[Sequence[int]], n_atoms: int) -> ZMatrix:
         raise ValueError(f"expected {n_atoms} rows, one for each atom, found {len(rows)}")
     placed: set[int] = set()
     for number, row in enumerate(rows, 1):
-        if len(row) != min(number, 4) or len(set(row)) != len(row):
+        expected = (4, 5) if number > 4 else (number,)
+        if len(row) not in expected or len(set(row)) != len(row):
             raise ValueError(
-                f"row {number}: expected {min(number, 4)} different atoms, found {len(row)}"
+                f"row {number}: expected {' or '.join(map(str, expected))} different atoms, "
+                f"found {len(set(row))}"
             )
         if row[0] in placed or not set(row[1:]) <= placed:
             raise ValueError(
@@ -116,39 +158,47 @@ def zmatrix_from_rows(rows: Sequence[Sequence[int]], n_atoms: int) -> ZMatrix:
     (a,), (b, _), (c, *by) = rows[:3]
     if by != [b, a]:
         raise ValueError("row 3: expected its bond to row 2's atom and its angle to row 1's")
-    return ZMatrix((a, b, c), tuple(Row(*row) for row in rows[3:]))
+    return ZMatrix((a, b, c), tuple(_row(row, row[0] in bends) for row in rows[3:]))
 
 
-def refuse_lines(
-    zmatrix: ZMatrix,
-    positions_nm: NDArray[np.floating],  # (atoms, 3)
-    name: Callable[[int], str],
-) -> None:
-    """Refuse a Z-matrix with three atoms in a line: there is no torsion about a bond of theirs.
+def _row(atoms: Sequence[int], bends: bool) -> Row:
+    atom, bond, angle, torsion, *hinge = atoms
+    return Row(atom, bond, angle, torsion, hinge[0] if hinge else None, bends)
+
+
+def with_bends(zmatrix: ZMatrix, lines: Lines, name: Callable[[int], str]) -> ZMatrix:
+    """The Z-matrix with bends for each atom that is in a line with those of its bond and angle.
 
     Raises:
-        UserInputError: If three atoms of an angle, or the three that a torsion turns about, are in
-            a line at these positions.
+        UserInputError: If the root is in a line, or a torsion is against a bond in its own axis.
     """
-    for triple in (*zmatrix.angles, *(row[1:] for row in zmatrix.rows)):
-        left, vertex, right = (positions_nm[i] for i in triple)
-        angle = _angle_deg(left - vertex, right - vertex)
-        if not 180 - LINE_DEG < angle < LINE_DEG:
-            atoms = "-".join(map(name, triple))
+    if lines.through(*zmatrix.root):
+        raise UserInputError(
+            f"config key system.zmatrix: the first three atoms, {_named(zmatrix.root, name)}, are "
+            "in a line; begin with three that are not"
+        )
+    for row in zmatrix.rows:
+        bond, angle, hinge, torsion = row.partners
+        if lines.along((angle, bond), (hinge, torsion)):
             raise UserInputError(
-                f"config key system: the angle {atoms} is {angle:.0f}°: atoms in a line (a triple "
-                "bond) leave a torsion without meaning, and are not supported"
+                f"config key system.zmatrix: {_named(row.atoms, name)}: the bonds "
+                f"{_named((angle, bond), name)} and {_named((hinge, torsion), name)} are in a "
+                "line, so there is no torsion; take a bond before the line, and name its other "
+                "atom as the fifth"
             )
+    rows = (r._replace(bends=lines.through(r.atom, r.bond, r.angle)) for r in zmatrix.rows)
+    return zmatrix._replace(rows=tuple(rows))
 
 
-def _angle_deg(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:
-    return float(np.degrees(np.arctan2(np.linalg.norm(np.cross(one, other)), one @ other)))
+def _named(atoms: Sequence[int], name: Callable[[int], str]) -> str:
+    return "-".join(map(name, atoms))
 
 
 def zmatrix_from_bonds(
     elements: Sequence[str],
     bonds: Sequence[tuple[int, int]],
     name: Callable[[int], str] = lambda atom: f"atom {atom}",
+    lines: Lines | None = None,
 ) -> ZMatrix:
     """A deterministic Z-matrix in which every coordinate is local.
 
@@ -156,10 +206,11 @@ def zmatrix_from_bonds(
         elements: Element symbol of each atom.
         bonds: Pairs of atom indices.
         name: What an error calls an atom.
+        lines: Which atoms are in a line; None if none are.
 
     Raises:
-        UserInputError: If there are fewer than four atoms or the atoms are not one connected
-            molecule.
+        UserInputError: If there are fewer than four atoms, the atoms are not one connected
+            molecule, or they are all in a line.
     """
     graph = nx.Graph(bonds)
     graph.add_nodes_from(range(len(elements)))
@@ -173,7 +224,14 @@ def zmatrix_from_bonds(
             f"{words}{', ...' if len(parts) > 3 else ''}; keep one of them or, if they are one, "
             "give the bonds that are missing (in a PDB file: CONECT records)"
         )
-    centre = _centre(graph, elements)
+    through = lines.through if lines else lambda *_: False
+    centre = _centre(graph, elements, through)
+    if centre is None:
+        raise UserInputError(
+            f"config key system: all atoms from {name(0)} to {name(len(elements) - 1)} are in a "
+            "line, so that no internal coordinates say how the molecule is turned; bgp4 needs a "
+            "molecule with a bend"
+        )
     parent = {centre: centre}
     children: dict[int, list[int]] = {}
     order = [centre]
@@ -184,14 +242,17 @@ def zmatrix_from_bonds(
         order.extend(new)
     size = _subtree_sizes(order, parent)
     rank = {a: (elements[a] == "H", -size[a], a) for a in order}
-    return _rows(centre, {a: sorted(c, key=rank.__getitem__) for a, c in children.items()})
+    return _rows(centre, {a: sorted(c, key=rank.__getitem__) for a, c in children.items()}, through)
 
 
-def _centre(graph: nx.Graph, elements: Sequence[str]) -> int:
-    """The most central atom that is not a hydrogen and has at least two neighbours."""
-    inner = [a for a in graph if graph.degree(a) > 1]
+def _centre(graph: nx.Graph, elements: Sequence[str], through: Through) -> int | None:
+    """The most central atom that is not a hydrogen and has two neighbours that it is not in a line
+    with; None if no atom has.
+    """
+    bent = [a for a in graph if any(not through(i, a, k) for i, k in combinations(graph[a], 2))]
     closeness = nx.closeness_centrality(graph)
-    return min(inner, key=lambda a: (elements[a] == "H", -round(closeness[a], 12), a))
+    best = sorted(bent, key=lambda a: (elements[a] == "H", -round(closeness[a], 12), a))
+    return best[0] if best else None
 
 
 def _subtree_sizes(order: Sequence[int], parent: dict[int, int]) -> dict[int, int]:
@@ -201,17 +262,30 @@ def _subtree_sizes(order: Sequence[int], parent: dict[int, int]) -> dict[int, in
     return size
 
 
-def _rows(centre: int, children: dict[int, list[int]]) -> ZMatrix:
+def _rows(centre: int, children: dict[int, list[int]], through: Through) -> ZMatrix:
     """Frame child1-centre-child2; then breadth first, first children before their siblings."""
-    first, second, *others = children[centre]
-    rows = [Row(atom, centre, first, second) for atom in others]
-    behind = {first: (centre, second), second: (centre, first)}
-    behind |= dict.fromkeys(others, (centre, first))
-    queue = [first, second, *others]
+    first, second = next(
+        pair for pair in combinations(children[centre], 2) if not through(pair[0], centre, pair[1])
+    )
+    # The atom of the angle at each atom, and the bond that its first child's torsion is against.
+    behind = {first: (centre, centre, second), second: (centre, centre, first)}
+    rows = []
+    queue = [first, second]
+
+    def place(atom: int, bond: int, angle: int, hinge: int, torsion: int) -> bool:
+        """Whether the atom is not in a line with those that place it."""
+        rows.append(Row(atom, bond, angle, torsion, None if hinge == angle else hinge))
+        bent = not through(atom, bond, angle)
+        behind[atom] = (bond, bond, angle) if bent else (bond, hinge, torsion)
+        queue.append(atom)
+        return bent
+
+    for atom in children[centre]:
+        if atom not in behind:
+            place(atom, centre, first, first, second)
     for atom in queue:
-        angle, torsion = behind[atom]
-        for i, child in enumerate(children[atom]):
-            rows.append(Row(child, atom, angle, torsion if i == 0 else children[atom][0]))
-            behind[child] = (atom, angle)
-            queue.append(child)
+        angle, hinge, torsion = behind[atom]
+        for child in children[atom]:
+            if place(child, atom, angle, hinge, torsion) and torsion not in children[atom]:
+                hinge, torsion = angle, child
     return ZMatrix((first, centre, second), tuple(rows))

@@ -29,8 +29,10 @@ def coordinate_names(model: BoltzmannGenerator, topology: mdtraj.Topology) -> li
         "angle": zmatrix.angles,
         "torsion": zmatrix.torsions,
     }
+    straight = {row.atom for row in zmatrix.rows if row.bends}
     of_q = [
-        f"{kind} {', '.join(str(atoms[i]) for i in indices)}"
+        f"{'bend' if kind != 'bond' and indices[0] in straight else kind} "
+        + ", ".join(str(atoms[i]) for i in indices)
         for kind, rows in kinds.items()
         for indices in rows
     ]

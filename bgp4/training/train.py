@@ -42,7 +42,9 @@ def fitted_generator(
     coordinates = InternalCoordinates(zmatrix)
     parts = torch.as_tensor(positions_nm).split(FRAMES_AT_A_TIME)
     q = torch.cat([coordinates(part.double().flatten(1))[0] for part in parts])
-    standardise = fit_standardise(q, zmatrix.n_atoms - 3, config.model.torsions)
+    standardise = fit_standardise(
+        q, zmatrix.n_atoms - 3, config.model.torsions, coordinates.bends.tolist()
+    )
     return build_generator(config, zmatrix, standardise)
 
 

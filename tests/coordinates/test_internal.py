@@ -1,4 +1,6 @@
-"""Internal coordinates against mdtraj's geometry, and their volume element against autograd."""
+"""One contract for every molecule: values against mdtraj's geometry, and the volume element against
+autograd.
+"""
 
 from __future__ import annotations
 
@@ -9,33 +11,70 @@ import torch
 from torch import Tensor
 from torch.autograd.functional import jacobian
 
-from bgp4.coordinates import InternalCoordinates, zmatrix_from_bonds, zmatrix_from_topology
+from bgp4.coordinates import InternalCoordinates, zmatrix_from_bonds
+from bgp4.molecule.molecule import Molecule
+from tests import linear
+
+
+@pytest.fixture(scope="module", params=["alanine dipeptide", *linear.NAMES])
+def molecule(request, alanine, tmp_path_factory) -> Molecule:
+    if request.param in linear.NAMES:
+        return linear.loaded(request.param, tmp_path_factory.mktemp("linear"))
+    return alanine
 
 
 @pytest.fixture(scope="module")
-def coordinates(alanine) -> InternalCoordinates:
-    return InternalCoordinates(zmatrix_from_topology(alanine.topology))
+def coordinates(molecule) -> InternalCoordinates:
+    return InternalCoordinates(molecule.zmatrix)
 
 
 @pytest.fixture(scope="module")
-def frames(smoke_frames) -> Tensor:
-    """(50, 22, 3), float64."""
-    return torch.as_tensor(smoke_frames.positions_nm[::20]).double()
+def frames(molecule, alanine, smoke_frames) -> Tensor:
+    """(50, atoms, 3), float64: of MD, or positions with noise that bends lines by some degrees."""
+    if molecule is alanine:
+        return torch.as_tensor(smoke_frames.positions_nm[::20]).double()
+    noise = np.random.default_rng(0).normal(0, 0.003, (50, molecule.n_atoms, 3))
+    return torch.as_tensor(molecule.positions_nm + noise)
 
 
-def test_against_mdtraj(coordinates, frames, alanine) -> None:
+def with_hinges(
+    coordinates: InternalCoordinates, x: Tensor
+) -> tuple[mdtraj.Trajectory, list[tuple[int, ...]]]:
+    """Frames, and the four atoms of each torsion: behind a line the last one is a copy, moved to
+    where the angle's atom is.
+    """
+    places, torsions = [x], []
+    for row in coordinates.zmatrix.rows:
+        bond, angle, hinge, torsion = row.partners
+        if hinge != angle:
+            moved = x[:, torsion] + x[:, angle] - x[:, hinge]
+            torsion = sum(p.shape[1] for p in places)
+            places.append(moved[:, None])
+        torsions.append((row.atom, bond, angle, torsion))
+    return mdtraj.Trajectory(torch.cat(places, 1).numpy(), None), torsions
+
+
+def test_against_mdtraj(coordinates, frames) -> None:
     q, _ = coordinates(frames.flatten(1))
     bonds, angles, torsions = (part.numpy() for part in coordinates.split(q))
-    trajectory = mdtraj.Trajectory(frames.numpy(), alanine.topology)
     z = coordinates.zmatrix
-    np.testing.assert_allclose(bonds, mdtraj.compute_distances(trajectory, z.bonds), atol=1e-6)
-    np.testing.assert_allclose(angles, mdtraj.compute_angles(trajectory, z.angles), atol=1e-5)
-    apart = torsions - mdtraj.compute_dihedrals(trajectory, z.torsions)
+    trajectory, fours = with_hinges(coordinates, frames)
+    theirs = mdtraj.compute_angles(trajectory, z.angles, periodic=False)
+    turns = mdtraj.compute_dihedrals(trajectory, fours, periodic=False)
+    straight = np.array([row.bends for row in z.rows])
+    bent = np.concatenate([[True], ~straight])
+    lengths = mdtraj.compute_distances(trajectory, z.bonds, periodic=False)
+    np.testing.assert_allclose(bonds, lengths, atol=1e-6)
+    np.testing.assert_allclose(angles[:, bent], theirs[:, bent], atol=1e-5)
+    apart = (torsions - turns)[:, ~straight]
     np.testing.assert_allclose(np.angle(np.exp(1j * apart)), 0, atol=1e-5)
     assert ((torsions >= -np.pi) & (torsions < np.pi)).all()
+    bends = angles[:, ~bent] + 1j * torsions[:, straight]
+    expected = 2 * np.cos(theirs[:, ~bent] / 2) * np.exp(1j * turns[:, straight])
+    np.testing.assert_allclose(bends, expected, atol=2e-3)  # single precision, next to 180°
 
 
-def test_round_trips(coordinates, frames, alanine) -> None:
+def test_round_trips(coordinates, frames) -> None:
     q, forward = coordinates(frames.flatten(1))
     flat, inverse = coordinates.inverse(q)
     back, _ = coordinates(flat)
@@ -103,11 +142,12 @@ def test_log_determinant_does_not_see_rigid_motion(coordinates, frames) -> None:
         torch.testing.assert_close(a, b, rtol=0, atol=1e-9)
 
 
-def test_a_mirror_image_turns_the_torsions_alone(coordinates, frames) -> None:
+def test_a_mirror_image_turns_torsions_and_second_bends_alone(coordinates, frames) -> None:
     q, _ = coordinates(frames.flatten(1))
     mirrored, _ = coordinates((frames * torch.tensor([1.0, 1.0, -1.0])).flatten(1))
-    torch.testing.assert_close(mirrored[:, :41], q[:, :41])
-    torch.testing.assert_close(mirrored[:, 41:], -q[:, 41:])
+    signs = torch.ones(q.shape[1]).double()
+    signs[3 - coordinates.n_atoms :] = -1
+    torch.testing.assert_close(mirrored, q * signs)
 
 
 def test_a_known_molecule() -> None:
@@ -126,9 +166,51 @@ def test_a_known_molecule() -> None:
 
 def test_what_is_no_conformation_is_not_valid(coordinates, frames) -> None:
     q, _ = coordinates(frames[:1].flatten(1))
+    n = coordinates.n_atoms
     bad = q.repeat(5, 1)
-    bad[1, 3] = -0.1
-    bad[2, 25] = 3.2
-    bad[3, 30] = -0.01
-    bad[4, 50] = torch.nan
+    bad[1, n - 2] = -0.1
+    bad[2, n - 1] = 3.2
+    bad[3, n - 1] = -0.01
+    bad[4, -1] = torch.nan
     assert coordinates.valid(bad).tolist() == [True, False, False, False, False]
+
+
+def bent_by(coordinates: InternalCoordinates, q: Tensor, u: float, v: float) -> Tensor:
+    """q with these bends in its last line."""
+    second = int(coordinates.bends[-1])
+    changed = q.clone()
+    changed[:, second - coordinates.n_atoms + 3], changed[:, second] = u, v
+    return changed
+
+
+@pytest.fixture(scope="module")
+def hexyne(tmp_path_factory) -> InternalCoordinates:
+    molecule = linear.loaded("hex-1-yne", tmp_path_factory.mktemp("linear"))
+    return InternalCoordinates(molecule.zmatrix)
+
+
+def test_a_line_is_no_special_place(hexyne) -> None:
+    """Straight, or bent by up to nearly half a turn: finite, smooth, and there and back."""
+    x = torch.as_tensor(linear.structure("hex-1-yne")[1])[None]
+    q, _ = hexyne(x.flatten(1))
+    for bends in ((0.0, 0.0), (1e-9, 0.0), (0.0, -0.3), (1.2, 0.9), (-1.99, 0.1)):
+        bent = bent_by(hexyne, q, *bends)
+        assert hexyne.valid(bent).all()
+        flat, inverse = hexyne.inverse(bent)
+        back, forward = hexyne(flat)
+        torch.testing.assert_close(back, bent, rtol=0, atol=1e-9)
+        torch.testing.assert_close(inverse, -forward, rtol=0, atol=1e-9)
+        torch.testing.assert_close(inverse[0], log_volume(hexyne, bent[0]), rtol=0, atol=1e-8)
+        J = jacobian(lambda row: hexyne(row[None])[0][0], flat[0])
+        assert J.isfinite().all()
+
+
+def test_bends_outside_their_circle_are_no_conformation(hexyne) -> None:
+    x = torch.as_tensor(linear.structure("hex-1-yne")[1])[None]
+    q, _ = hexyne(x.flatten(1))
+    bent = bent_by(hexyne, q, 1.5, 1.5).requires_grad_()
+    assert not hexyne.valid(bent).any()
+    flat, _ = hexyne.inverse(bent)
+    (slope,) = torch.autograd.grad(flat.square().sum(), bent)
+    assert flat.isfinite().all()
+    assert slope.isfinite().all()

@@ -18,7 +18,6 @@ from bgp4.errors import UserInputError
 from bgp4.molecule.checks import check_geometry, check_system
 from bgp4.molecule.molecule import Molecule, load_molecule, read_molecule
 from bgp4.molecule.topology import atom_label
-from bgp4.molecule.zmatrix import refuse_lines
 from bgp4.storage.bundled import find_data
 
 FOLDER = "openmmtools:data/alanine-dipeptide-gbsa/alanine-dipeptide"
@@ -298,14 +297,6 @@ def test_a_zmatrix_of_ones_own(alanine) -> None:
     }.values():
         with pytest.raises(UserInputError, match=re.escape(words)):
             load_molecule(config.model_copy(update={"zmatrix": bad}))
-
-
-def test_atoms_in_a_line_are_refused(alanine) -> None:
-    straight = alanine.positions_nm.copy()
-    a, b, c = alanine.zmatrix.root
-    straight[c] = straight[b] + 1.1 * (straight[b] - straight[a])
-    with pytest.raises(UserInputError, match=r"the angle .* is 180°.*triple bond"):
-        refuse_lines(alanine.zmatrix, straight, lambda i: atom_label(alanine.topology, i))
 
 
 def test_a_molecule_and_its_file(alanine, peptide_lines, in_tmp) -> None:

@@ -21,13 +21,13 @@ def check(zmatrix: ZMatrix, bonds: list[tuple[int, int]], n: int) -> None:
     assert all(graph.has_edge(a, b) and graph.has_edge(b, c) for a, b, c in zmatrix.angles)
     placed = set(zmatrix.root)
     for row in zmatrix.rows:
-        assert set(row[1:]) <= placed
-        assert len(set(row)) == 4
+        assert set(row.partners) <= placed
+        assert len(set(row.atoms)) == 4
         placed.add(row.atom)
     assert placed == set(range(n))
     seen = set(zmatrix.root)
     for level in zmatrix.levels:
-        assert all(set(row[1:]) <= seen for row in level)
+        assert all(set(row.partners) <= seen for row in level)
         seen |= {row.atom for row in level}
     assert seen == placed
 
