@@ -290,14 +290,15 @@ def _coordinate_lines(molecule: Molecule) -> Iterator[str]:
     bonds, angles, torsions = (part[0].tolist() for part in coordinates.split(q))
     yield "internal coordinates: each atom with its bond, angle and torsion atoms; nm, degrees"
     graph = bond_graph(molecule.topology)
-    straight = {row.atom for row in molecule.zmatrix.rows if row.bends}
+    straight = {atom for atom, _, _ in molecule.zmatrix.straight}
     values = [[], bonds[:1], [bonds[1], angles[0]]]
     values += [list(three) for three in zip(bonds[2:], angles[1:], torsions, strict=True)]
+    width = 13 * max(len(atoms) - 1 for atoms in molecule.zmatrix.table()) - 1
     for atoms, labels, row in zip(molecule.zmatrix.table(), _labels(molecule), values, strict=True):
         numbers = [f"{v:.4f}" if i == 0 else f"{math.degrees(v):7.1f}" for i, v in enumerate(row)]
         kind = "" if len(atoms) < 4 or graph.has_edge(*atoms[-2:]) else "  improper"
         kind = "  bends" if atoms[0] in straight else kind
-        yield f"  {labels[0]:12s} {' '.join(f'{label:12s}' for label in labels[1:]):38s} " + (
+        yield f"  {labels[0]:12s} {' '.join(f'{label:12s}' for label in labels[1:]):{width}s} " + (
             f"{'  '.join(numbers)}{kind}".rstrip()
         )
 

@@ -8,7 +8,7 @@ import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Lines", "linear_atoms"]
+__all__ = ["Lines", "linear_atoms", "off_the_line"]
 
 LINE_DEG = 170.0
 """Three atoms with a larger angle at the start positions are in a line."""
@@ -16,6 +16,9 @@ LINE_DEG = 170.0
 LINEAR_DEG = 140.0
 """So are those about an atom that is linear by its bonds, whose start positions may be a snapshot
 of MD; a carbene has a smaller angle."""
+
+SHAKE_NM = 1e-5
+"""What moves atoms off a line on which OpenMM's torsions, even of no barrier, have no force."""
 
 
 def linear_atoms(graph: nx.Graph, elements: Sequence[str]) -> set[int]:
@@ -56,3 +59,20 @@ class Lines:
     def _between_deg(self, one: tuple[int, int], other: tuple[int, int]) -> float:
         u, v = (self._positions_nm[b] - self._positions_nm[a] for a, b in (one, other))
         return float(np.degrees(np.arctan2(np.linalg.norm(np.cross(u, v)), u @ v)))
+
+
+def off_the_line(
+    positions_nm: NDArray[np.float64],  # (atoms, 3)
+    triples: Sequence[tuple[int, int, int]],
+) -> NDArray[np.float64]:  # (atoms, 3)
+    """The positions, a little shaken if these atoms, vertex in the middle, are exactly in a line:
+    symmetric molecules often lie along an axis.
+    """
+    if not triples:
+        return positions_nm
+    i, j, k = (positions_nm[list(atoms)] for atoms in zip(*triples, strict=True))
+    height_nm = np.linalg.norm(np.cross(i - j, k - j), axis=1) / np.linalg.norm(k - j, axis=1)
+    if height_nm.min() > SHAKE_NM:
+        return positions_nm
+    noise = np.random.default_rng(0).normal(0, SHAKE_NM, positions_nm.shape)
+    return np.asarray(positions_nm + noise)

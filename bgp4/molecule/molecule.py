@@ -59,7 +59,7 @@ class Molecule:
             zmatrix=list(self.zmatrix.table()),
             system_xml=self.system_xml,
         )
-        if bends := [row.atom for row in self.zmatrix.rows if row.bends]:
+        if bends := [atom for atom, _, _ in self.zmatrix.straight]:
             stored = stored.model_copy(update={"bends": bends})
         whole = stored.model_copy(update={"sha256": stored.digest()})
         return whole.model_dump_json(indent=1, exclude_unset=True) + "\n"
@@ -106,6 +106,7 @@ def load_molecule(config: SystemConfig) -> Molecule:
         check_topology,
     )
     from bgp4.molecule.forces import check_bond_terms, check_charges, check_forces
+    from bgp4.molecule.lines import off_the_line
     from bgp4.molecule.sources import parametrise
 
     made = parametrise(config)
@@ -118,6 +119,7 @@ def load_molecule(config: SystemConfig) -> Molecule:
     positions_nm = np.asarray(made.positions.value_in_unit(openmm.unit.nanometer), np.float64)
     check_bond_lengths(topology, positions_nm, config.label, _box(made.topology))
     zmatrix = _zmatrix(topology, positions_nm, config)
+    positions_nm = off_the_line(positions_nm, zmatrix.straight)
     check_geometry(topology, positions_nm, config.label)
     check_forces(topology, made.system, positions_nm, config.label)
     system_xml = openmm.XmlSerializer.serialize(made.system)

@@ -92,6 +92,11 @@ class ZMatrix(NamedTuple):
         """Atoms of the torsions, (atoms - 3) of them: four, and the hinge where there is one."""
         return [row.atoms for row in self.rows]
 
+    @property
+    def straight(self) -> list[tuple[int, int, int]]:
+        """Those of the angles in whose place, and their torsions', are bends."""
+        return [(row.atom, row.bond, row.angle) for row in self.rows if row.bends]
+
     def table(self) -> Iterator[tuple[int, ...]]:
         """The usual rows: an atom, then another with its bond's, a third with bond's and angle's,
         and all others with bond's, angle's and torsion's atoms, and the hinge where it is another.

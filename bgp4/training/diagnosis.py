@@ -29,7 +29,7 @@ def coordinate_names(model: BoltzmannGenerator, topology: mdtraj.Topology) -> li
         "angle": zmatrix.angles,
         "torsion": zmatrix.torsions,
     }
-    straight = {row.atom for row in zmatrix.rows if row.bends}
+    straight = {atom for atom, _, _ in zmatrix.straight}
     of_q = [
         f"{'bend' if kind != 'bond' and indices[0] in straight else kind} "
         + ", ".join(str(atoms[i]) for i in indices)
