@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import mdtraj
 import networkx as nx
@@ -23,6 +24,8 @@ from bgp4.molecule.lines import linear_atoms, off_the_line
 from bgp4.molecule.molecule import Molecule, load_molecule, read_molecule
 from bgp4.molecule.states import states_of_bonds
 from bgp4.molecule.topology import atom_label, bond_graph, bonded_angles, rotatable_torsions
+from bgp4.report.torsions import stereocentres
+from bgp4.training.diagnosis import coordinate_names
 from tests import linear
 from tests.for_each import for_each
 
@@ -162,6 +165,7 @@ def test_rotations_about_lines_are_seen_from_their_ends() -> None:
     assert atoms["penta-2,3-diene"] == [(0, 1, 3, 4)]
     assert list(states_of_bonds(topologies["penta-2,3-diene"])) == []
     assert len(list(states_of_bonds(topologies["hex-1-yne"]))) == 6
+    assert stereocentres(topologies["propargylglycine"])[:, 0].tolist() == [4]
     graph = bond_graph(topologies["propargylglycine"])
     assert all(graph.has_edge(*four[1:3]) for four in atoms["propargylglycine"])
 
@@ -179,6 +183,21 @@ def test_bends_are_no_circles_and_do_not_turn(butyne) -> None:
     circles, _ = turning(butyne, coordinates, coordinates(x)[0][0], 10.0)
     turned = [butyne.zmatrix.torsions[i - 17] for i in circles.nonzero().flatten().tolist()]
     assert turned == [(7, 3, 2, 4, 0)]
+
+
+def test_names_of_bends(butyne) -> None:
+    model = SimpleNamespace(
+        coordinates=InternalCoordinates(butyne.zmatrix),
+        standardise=SimpleNamespace(order=torch.arange(24)),
+    )
+    names = coordinate_names(model, butyne.topology)
+    kinds = [name.split()[0] for name in names]
+    assert (kinds.count("bond"), kinds.count("angle"), kinds.count("torsion")) == (9, 6, 5)
+    assert [name for name in names if name.startswith("bend")] == [
+        *("bend LIN1-C2, LIN1-C1, LIN1-C0", "bend LIN1-C3, LIN1-C2, LIN1-C1"),
+        "bend LIN1-C2, LIN1-C1, LIN1-C0, LIN1-H4",
+        "bend LIN1-C3, LIN1-C2, LIN1-C1, LIN1-H4, LIN1-C0",
+    ]
 
 
 def test_what_init_says(butyne) -> None:
