@@ -19,6 +19,8 @@ which is smooth where θ = π, the angle of bending for small ones, and has no t
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from nflows.transforms import Transform
@@ -56,11 +58,16 @@ class InternalCoordinates(Transform):
         ]
         self._atom_order = torch.tensor([slot[a] for a in range(zmatrix.n_atoms)])
         self._bonds = torch.tensor(zmatrix.bonds)
-        self._angles = torch.tensor(zmatrix.angles)
-        self._rows = torch.tensor([[row.atom, *row.partners] for row in zmatrix.rows])
+        atoms = torch.tensor([[row.atom, *row.partners] for row in zmatrix.rows])
         bends = torch.tensor([row.bends for row in zmatrix.rows])
-        self._bent, self._straight = (~bends).nonzero()[:, 0], bends.nonzero()[:, 0]
-        self._bent_angles = torch.cat([torch.zeros(1, dtype=torch.long), self._bent + 1])
+        self._turning, self._straight = atoms[~bends], atoms[bends]
+        straight = torch.cat([torch.tensor([False]), bends])
+        self._bent_angles = torch.tensor(zmatrix.angles)[~straight]
+        columns = torch.arange(self.features)
+        bonds, angles, torsions = (part[0] for part in self.split(columns[None]))
+        self._columns = _Columns(angles[~straight], angles[straight], torsions[bends])
+        in_order = [bonds, angles[~straight], torsions[~bends], angles[straight], torsions[bends]]
+        self._column_order = torch.cat(in_order).argsort()
 
     @property
     def n_atoms(self) -> int:
@@ -74,7 +81,7 @@ class InternalCoordinates(Transform):
     @property
     def bends(self) -> Tensor:
         """Columns of q among the torsions' that are bends."""
-        return self._straight + 2 * self.n_atoms - 3
+        return self._columns.second_bends
 
     def split(
         self,
@@ -91,16 +98,10 @@ class InternalCoordinates(Transform):
         context: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:  # (batch, 3 atoms - 6), (batch,)
         x = inputs.reshape(len(inputs), self.n_atoms, 3)
-        bonds = _bond(x[:, self._bonds])
-        bent_angles = _angle(x[:, self._angles[self._bent_angles]])
-        first, second = _bends(x[:, self._rows[self._straight]])
-        angles = bonds.new_empty(len(x), self.n_atoms - 2)
-        angles = angles.index_copy(1, self._bent_angles, bent_angles)
-        angles = angles.index_copy(1, self._straight + 1, first)
-        torsions = bonds.new_empty(len(x), self.n_atoms - 3)
-        torsions = torsions.index_copy(1, self._bent, _torsion(x[:, self._rows[self._bent]]))
-        torsions = torsions.index_copy(1, self._straight, second)
-        return torch.cat([bonds, angles, torsions], dim=1), -self._log_volume(bonds, angles)
+        bonds, angles = _bond(x[:, self._bonds]), _angle(x[:, self._bent_angles])
+        torsions = _torsion(x[:, self._turning])
+        q = torch.cat([bonds, angles, torsions, *_bends(x[:, self._straight])], dim=1)
+        return q[:, self._column_order], -self._log_volume(bonds, angles)
 
     def inverse(
         self,
@@ -113,7 +114,8 @@ class InternalCoordinates(Transform):
         for partners, rows, components in self._levels:
             b, angle, torsion = bonds[:, rows + 2], angles[:, rows + 1], torsions[:, rows]
             x = torch.cat([x, _place(x[:, partners], components(b, angle, torsion))], dim=1)
-        return x[:, self._atom_order].flatten(1), self._log_volume(bonds, angles)
+        volume = self._log_volume(bonds, inputs[:, self._columns.angles])
+        return x[:, self._atom_order].flatten(1), volume
 
     def valid(
         self,
@@ -122,15 +124,23 @@ class InternalCoordinates(Transform):
         """Whether all values are finite, bonds positive, angles inside (0, π) and bends inside the
         circle that the sphere's projection is.
         """
-        bonds, angles, torsions = self.split(q)
-        bent, straight = angles[:, self._bent_angles], angles[:, self._straight + 1]
-        inside = (bonds > 0).all(1) & (bent > 0).all(1) & (bent < torch.pi).all(1)
-        inside &= (straight.square() + torsions[:, self._straight].square() < 4).all(1)
+        bonds = self.split(q)[0]
+        angles, u, v = (q[:, columns] for columns in self._columns)
+        inside = (bonds > 0).all(1) & (angles > 0).all(1) & (angles < torch.pi).all(1)
+        inside &= (u.square() + v.square() < 4).all(1)
         return inside & torch.isfinite(q).all(1)
 
-    def _log_volume(self, bonds: Tensor, angles: Tensor) -> Tensor:
-        sines = angles[:, self._bent_angles].sin().abs()
-        return 2 * bonds.abs().log().sum(1) + sines.log().sum(1)
+    @staticmethod
+    def _log_volume(bonds: Tensor, angles: Tensor) -> Tensor:
+        return 2 * bonds.abs().log().sum(1) + angles.sin().abs().log().sum(1)
+
+
+class _Columns(NamedTuple):
+    """Which columns of q are angles, and which the two bends of each line."""
+
+    angles: Tensor
+    first_bends: Tensor
+    second_bends: Tensor
 
 
 def _bond(
