@@ -99,7 +99,16 @@ def train(
 @app.command()
 def sample(
     run: Run,
-    n: Annotated[int, typer.Option("-n", min=1, help="How many conformations.")] = 10_000,
+    n: Annotated[
+        int | None,
+        typer.Option(
+            "-n", min=1, help="How many conformations; default 10,000, or 100 times --effective."
+        ),
+    ] = None,
+    effective: Annotated[
+        int | None,
+        typer.Option(min=1, help="Stop at so many effective samples, or at -n conformations."),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -121,12 +130,19 @@ def sample(
         bool,
         typer.Option("--unbiased", help="Equal weights, by a Metropolis chain."),
     ] = False,
+    refine: Annotated[
+        bool,
+        typer.Option("--refine", help="Equal weights, by many chains that also move by MD."),
+    ] = False,
 ) -> None:
     """Generate conformations with energies, densities and weights."""
     from bgp4.cli.sample import sample_command
     from bgp4.sampling.request import SampleRequest
 
-    request = SampleRequest(n, weights, seed, temperature, device, check_energies, unbiased)
+    most = n or (10_000 if effective is None else 100 * effective)
+    request = SampleRequest(
+        most, weights, seed, temperature, device, check_energies, unbiased, refine, effective
+    )
     sample_command(run, output, request)
 
 
