@@ -15,7 +15,8 @@ from bgp4.config import EnergyConfig, SystemConfig
 from bgp4.energies import batched as batched_module
 from bgp4.energies.base import REJECTED_ENERGY_KT
 from bgp4.energies.batched import BatchedEnergy, check_against_openmm, energies_and_forces
-from bgp4.energies.forcefield import UnsupportedForce, read_force_field
+from bgp4.energies.forcefield import read_force_field
+from bgp4.energies.terms import UnsupportedForce
 from bgp4.energies.openmm import OpenMMEnergy
 from bgp4.energies.potential import Potential
 from bgp4.energies.select import training_energy
