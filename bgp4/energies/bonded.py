@@ -11,7 +11,7 @@ from scipy.interpolate import CubicSpline
 
 from bgp4.energies.expressions import UnknownExpression, harmonic, powers
 from bgp4.energies.parameters import custom, rows, unitless, unknown_energy
-from bgp4.energies.terms import Array, ForceField
+from bgp4.energies.terms import Array, ForceField, Indices
 
 __all__ = [
     "angles",
@@ -50,8 +50,9 @@ def rb_torsions(force: Any, terms: ForceField) -> None:
         cosines[n, : n + 1] = (-1) ** n * chebyshev.poly2cheb(power)[: n + 1]
     series = coefficients @ cosines
     series[:, 0] = (series[:, 0] - series[:, 1:].sum(1)) / 2  # 1 + cos 0φ = 2
-    term, n = np.nonzero(series)
-    terms.add("torsion", atoms[term], np.stack([n, 0 * n, series[term, n]], 1))
+    term, order = np.nonzero(series)
+    parameters = np.stack([order, np.zeros(len(order)), series[term, order]], 1)
+    terms.add("torsion", atoms[term], parameters)
 
 
 def torsion_maps(force: Any, terms: ForceField) -> None:
@@ -89,8 +90,7 @@ def custom_bonds(force: Any, terms: ForceField) -> None:
         terms.add("bond", atoms, _harmonic(force, "r", atoms, known)[:, :2])
     except UnknownExpression:
         try:
-            series = powers(force.getEnergyFunction(), "r", known)
-            terms.add_pairs(*atoms.T, series)
+            terms.add_pairs(atoms, powers(force.getEnergyFunction(), "r", known))
         except UnknownExpression as error:
             raise unknown_energy(force) from error
 
@@ -113,12 +113,11 @@ def custom_torsions(force: Any, terms: ForceField) -> None:
         raise unknown_energy(force) from error
 
 
-def _harmonic(force: Any, x: str, atoms: Array, known: Mapping[str, Any]) -> Array:
+def _harmonic(force: Any, x: str, atoms: Indices, known: Mapping[str, Any]) -> Array:
     """Centre, stiffness k of k/2 d², and period of each term, (terms, 3)."""
     form = harmonic(force.getEnergyFunction(), x)
     centre, stiffness = (
-        known[value] if value in known else float(value)
-        for value in (form.centre, form.stiffness)
+        known[value] if value in known else float(value) for value in (form.centre, form.stiffness)
     )
     columns = (centre, 2 * form.factor * stiffness, form.period)
     return np.stack([np.broadcast_to(column, len(atoms)) for column in columns], 1)

@@ -1,6 +1,7 @@
 """Energy expressions of OpenMM's custom forces, read as what they are or refused.
 
-An expression is `main; name = definition; ...`. Spaces and the order of definitions do not matter.
+An expression is `main; name = definition; ...`. Spaces do not matter. A definition may use those
+that come after it.
 """
 
 from __future__ import annotations
@@ -80,7 +81,9 @@ class _Powers:
             case ast.Constant(value=int() | float() as number):
                 return {0: float(number)}
             case ast.Name(id=name) if name in self.definitions:
-                return self.of(self.definitions[name])
+                later = list(self.definitions)[list(self.definitions).index(name) + 1 :]
+                rest = {k: self.definitions[k] for k in later}
+                return _Powers(self.x, self.known, rest).of(self.definitions[name])
             case ast.Name(id=name) if name == self.x:
                 return {1: 1.0}
             case ast.Name(id=name) if name in self.known:

@@ -48,9 +48,10 @@ _NECK = {
     "radius2": "or2+offset",
 }
 _RADIUS = {"psi": "I*or", "radius": "or+offset"}
-_SELF = ("-0.5*138.935485*(1/soluteDielectric-1/solventDielectric)*charge^2/B", {})
-_SURFACE = ("28.3919551*(radius+0.14)^2*(radius/B)^6", {"radius": "or+offset"})
-_PAIR = (
+_Energy = tuple[str, dict[str, str]]
+_SELF: _Energy = ("-0.5*138.935485*(1/soluteDielectric-1/solventDielectric)*charge^2/B", {})
+_SURFACE: _Energy = ("28.3919551*(radius+0.14)^2*(radius/B)^6", {"radius": "or+offset"})
+_PAIR: _Energy = (
     "-138.935485*(1/soluteDielectric-1/solventDielectric)*charge1*charge2/f",
     {"f": "sqrt(r^2+B1*B2*exp(-r^2/(4*B1*B2)))"},
 )
@@ -126,7 +127,7 @@ def _dielectrics(parts: list[_Parts]) -> tuple[float, float]:
     numbers = parts[0].numbers
     if numbers.get("kappa"):
         raise UnsupportedForce("CustomGBForce with salt (kappa)")
-    expected = [_Parts(*energy, numbers) for energy in (_SELF, _SURFACE, _PAIR)]
+    expected = [_Parts(main, rest, numbers) for main, rest in (_SELF, _SURFACE, _PAIR)]
     if parts not in (expected, [expected[0], expected[2]]) or set(numbers) != _NUMBERS:
         raise UnsupportedForce(OTHER)
     return numbers["soluteDielectric"], numbers["solventDielectric"]
@@ -155,7 +156,8 @@ def _neck(integral: _Parts, offset: float, force: Any, own: Mapping[str, Array])
         return None
     main, definitions, numbers = integral
     if (main, definitions) != ("Ivdw+neckScale*Ineck", _SPHERES | _NECK) or (
-        numbers != {**numbers, "offset": offset} or set(numbers) != {"neckScale", "neckCut", "offset"}
+        numbers != {**numbers, "offset": offset}
+        or set(numbers) != {"neckScale", "neckCut", "offset"}
     ):
         raise UnsupportedForce(OTHER)
     tables = {

@@ -26,12 +26,11 @@ def nonbonded(force: Any, terms: ForceField) -> None:
         [charge[i] * charge[j], (sigma[i] + sigma[j]) / 2, np.sqrt(epsilon[i] * epsilon[j])]
     )
     atoms, exceptions = rows(force, "Exception", 2, 3)
-    parameters[terms.pair_index(*atoms.T)] = exceptions
+    parameters[terms.pair_index(atoms)] = exceptions
     charges, sigma, epsilon = parameters.T
     sigma6 = sigma**6
-    terms.add_pairs(
-        *(i, j), {-1: COULOMB * charges, -6: -4 * epsilon * sigma6, -12: 4 * epsilon * sigma6**2}
-    )
+    series = {-1: COULOMB * charges, -6: -4 * epsilon * sigma6, -12: 4 * epsilon * sigma6**2}
+    terms.add_pairs(terms.pairs, series)
 
 
 def custom_nonbonded(force: Any, terms: ForceField) -> None:
@@ -51,9 +50,9 @@ def custom_nonbonded(force: Any, terms: ForceField) -> None:
         known[force.getTabulatedFunctionName(k)] = table(force.getTabulatedFunction(k))
     excluded = [force.getExclusionParticles(k) for k in range(force.getNumExclusions())]
     kept = np.ones(len(i), bool)
-    kept[terms.pair_index(*np.array(excluded, np.int64).reshape(-1, 2).T)] = False
+    kept[terms.pair_index(np.array(excluded, np.int64).reshape(-1, 2))] = False
     try:
         series = powers(force.getEnergyFunction(), "r", known)
-        terms.add_pairs(i, j, {n: kept * value for n, value in series.items()})
+        terms.add_pairs(terms.pairs, {n: kept * value for n, value in series.items()})
     except UnknownExpression as error:
         raise unknown_energy(force) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -110,61 +110,50 @@ class GeneralisedBorn:
         return self.surface * (self.radius_nm + PROBE_NM) ** 2
 
 
-def _no_atoms(n: int) -> Indices:
-    return field(default_factory=lambda: np.zeros((0, n), np.int64))  # type: ignore[no-any-return]
-
-
-def _no_numbers(n: int) -> Array:
-    return field(default_factory=lambda: np.zeros((0, n)))  # type: ignore[no-any-return]
-
-
-@dataclass
 class ForceField:
-    """Terms of a System: atom indices and parameters in nm, rad, kJ/mol and e.
+    """Terms of a System: atom indices and parameters in nm, rad, kJ/mol and e; none at first.
 
     Attributes:
         bonds, bond_parameters: (bonds, 2) each; length, stiffness k of k/2 (r - length)².
         angles, angle_parameters: (angles, 3), (angles, 2); angle, stiffness.
-        torsions, torsion_parameters: (torsions, 4), (torsions, 3); n, φ0, k of k (1 + cos(nφ - φ0)).
+        torsions, torsion_parameters: (torsions, 4), (torsions, 3); n, φ0, k of
+            k (1 + cos(nφ - φ0)).
         impropers, improper_parameters: (impropers, 4), (impropers, 3); angle, stiffness, and the
             period p: the term is harmonic in the lesser of d and p - d with d = |φ - angle|.
         maps, map_parameters: (maps, 8), (maps, 2); the first four atoms have φ, the other four ψ;
             the map's first patch, and the patches along a side.
         patches: (patches, 16), Σ c[a, b] uᵃ vᵇ where u and v in [0, 1] say how far φ and ψ are
-            through the patch; φ's patch counts first.
+            through the patch; rows of patches are along ψ.
         pair_coefficients: (pairs, 3), of 1/r, -1/r⁶, 1/r¹² for each of `pairs`.
+        born: Generalised Born solvation, if there is any.
     """
 
-    n_atoms: int
-    bonds: Indices = _no_atoms(2)
-    bond_parameters: Array = _no_numbers(2)
-    angles: Indices = _no_atoms(3)
-    angle_parameters: Array = _no_numbers(2)
-    torsions: Indices = _no_atoms(4)
-    torsion_parameters: Array = _no_numbers(3)
-    impropers: Indices = _no_atoms(4)
-    improper_parameters: Array = _no_numbers(3)
-    maps: Indices = _no_atoms(8)
-    map_parameters: Array = _no_numbers(2)
-    patches: Array = _no_numbers(16)
-    pair_coefficients: Array = _no_numbers(3)
-    born: GeneralisedBorn | None = None
-
-    def __post_init__(self) -> None:
-        self.pair_coefficients = np.zeros((len(self.pairs), 3))
+    def __init__(self, n_atoms: int) -> None:
+        self.n_atoms = n_atoms
+        self.bonds, self.bond_parameters = _none(2, 2)
+        self.angles, self.angle_parameters = _none(3, 2)
+        self.torsions, self.torsion_parameters = _none(4, 3)
+        self.impropers, self.improper_parameters = _none(4, 3)
+        self.maps, self.map_parameters = _none(8, 2)
+        self.patches = np.zeros((0, 16))
+        self.pair_coefficients = np.zeros((len(self.pairs), len(PAIR_POWERS)))
+        self.born: GeneralisedBorn | None = None
 
     @property
     def pairs(self) -> Indices:
         """(pairs, 2), each two atoms once, the first before the second."""
         return np.stack(np.triu_indices(self.n_atoms, k=1), 1)
 
-    def pair_index(self, first: Indices, second: Indices) -> Indices:
-        """Where in `pairs` the pairs of these atoms are."""
-        low, high = np.minimum(first, second), np.maximum(first, second)
+    def pair_index(
+        self,
+        atoms: Indices,  # (n, 2), in any order
+    ) -> Indices:  # (n,)
+        """Where in `pairs` two atoms are."""
+        low, high = np.sort(atoms, axis=1).T
         return low * self.n_atoms - low * (low + 1) // 2 + high - low - 1
 
     def interacting_pairs(self) -> tuple[Indices, Array]:
-        """`pairs` and their coefficients, without those that neither attract, repel nor descreen."""
+        """`pairs` and their coefficients, without those that contribute nothing."""
         kept = self.pair_coefficients.any(axis=1) | (self.born is not None)
         return self.pairs[kept], self.pair_coefficients[kept]
 
@@ -173,7 +162,11 @@ class ForceField:
         for name, more in ((f"{kind}s", atoms), (f"{kind}_parameters", parameters)):
             setattr(self, name, np.concatenate([getattr(self, name), more]))
 
-    def add_pairs(self, first: Indices, second: Indices, series: Mapping[int, Any]) -> None:
+    def add_pairs(
+        self,
+        atoms: Indices,  # (pairs, 2)
+        series: Mapping[int, Any],
+    ) -> None:
         """An energy Σ series[n] rⁿ of pairs, of which n = -1, -6 and -12 are understood.
 
         Raises:
@@ -181,6 +174,10 @@ class ForceField:
         """
         if set(series) - set(PAIR_POWERS):
             raise UnknownExpression("other powers of r")
-        row = self.pair_index(first, second)
+        row = self.pair_index(atoms)
         for column, (n, sign) in enumerate(PAIR_POWERS.items()):
             np.add.at(self.pair_coefficients[:, column], row, sign * series.get(n, 0.0))
+
+
+def _none(n_atoms: int, n_parameters: int) -> tuple[Indices, Array]:
+    return np.zeros((0, n_atoms), np.int64), np.zeros((0, n_parameters))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from bgp4.coordinates import zmatrix_from_topology
 from bgp4.molecule.molecule import Molecule
 
-__all__ = ["alanine_peptide"]
+__all__ = ["FF96", "alanine_peptide"]
 
 Array = NDArray[np.float64]
 
