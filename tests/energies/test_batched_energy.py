@@ -52,8 +52,6 @@ MOLECULES: dict[str, SystemConfig | tuple[str, ...]] = {
     "ala3/ff19SB, HCT": ("amber19-all.xml", "implicit/hct.xml"),
     "ala3/ff19SB, GBn2": ("amber19-all.xml", "implicit/gbn2.xml"),
     "ala3/CHARMM36, GBn2": ("charmm36.xml", "implicit/gbn2.xml"),
-    "ala3/CHARMM36 of 2024, GBn": ("charmm36_2024.xml", "implicit/gbn.xml"),
-    "ala3/CHARMM36 in vacuum": ("charmm36.xml",),
     "toluene/vacuum": SystemConfig(testsystem="TolueneVacuum"),
     "toluene/implicit": SystemConfig(testsystem="TolueneImplicit"),
 }

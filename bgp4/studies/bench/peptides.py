@@ -85,7 +85,8 @@ def _caps_within(topology: Any) -> Any:
         if residue.index != 1 and residue.name != "NME":
             copy = merged.addResidue("ALA", chain)
         for atom in residue.atoms():
-            name = atom.name + caps.get(residue.name, "")
+            cap = caps.get(residue.name)
+            name = atom.name.replace("HH3", "H") + cap if cap else atom.name
             atoms[atom] = merged.addAtom(name, atom.element, copy)
     for first, second in topology.bonds():
         merged.addBond(atoms[first], atoms[second])
