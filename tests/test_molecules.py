@@ -73,12 +73,16 @@ def mutated(residue: str) -> Callable[[], str]:
 
 
 def polyalanine(residues: int, forcefield: tuple[str, ...] = FF96) -> Callable[[], str]:
-    """Ace-(Ala)n-NMe from one residue of alanine dipeptide, as the force field names its parts."""
+    """Ace-(Ala)n-NMe from one residue of alanine dipeptide, as the force field has its residues."""
 
     def make() -> str:
-        molecule = alanine_peptide(residues, forcefield)
-        mdtraj.Trajectory(molecule.positions_nm, molecule.topology).save("peptide.pdb")
-        return "peptide.pdb"
+        molecule, path = alanine_peptide(residues, forcefield), Path("peptide.pdb")
+        mdtraj.Trajectory(molecule.positions_nm, molecule.topology).save(str(path))
+        bonds = "".join(
+            f"CONECT{a.index + 1:5d}{b.index + 1:5d}\n" for a, b in molecule.topology.bonds
+        )
+        path.write_text(path.read_text().replace("END\n", bonds + "END\n"))
+        return path.name
 
     return make
 

@@ -197,7 +197,9 @@ template <class T> class Tile {
 
   // Bicubic patches of two torsions, whose values and slopes agree where they meet.
   void map_terms() {
-    T cos_1[LANES], sin_1[LANES], cos_2[LANES], sin_2[LANES], slope_1[LANES], slope_2[LANES];
+    T cos_1[LANES], sin_1[LANES], through_1[LANES], slope_1[LANES];
+    T cos_2[LANES], sin_2[LANES], through_2[LANES], slope_2[LANES];
+    int32_t start[LANES];
     for (int t = 0; t < terms.maps.rows; ++t) {
       const int32_t* atom = terms.maps.indices + 8 * t;
       const int32_t first = int32_t(terms.maps[t][0]), size = int32_t(terms.maps[t][1]);
@@ -206,15 +208,16 @@ template <class T> class Tile {
       dihedral(atom, cos_1, sin_1);
       dihedral(atom + 4, cos_2, sin_2);
       FOR_EACH_LANE {
-        T u, v;
-        const int32_t row = patch(turned(sin_1[l], cos_1[l]) * per_radian, size, u);
-        const int32_t column = patch(turned(sin_2[l], cos_2[l]) * per_radian, size, v);
-        const int32_t start = 16 * (first + row * size + column);
+        const int32_t row = patch(turned(sin_1[l], cos_1[l]) * per_radian, size, through_1[l]);
+        const int32_t column = patch(turned(sin_2[l], cos_2[l]) * per_radian, size, through_2[l]);
+        start[l] = 16 * (first + row * size + column);
+      }
+      for (int l = 0; l < LANES; ++l) {
+        const T u = through_1[l], v = through_2[l], *c = patches + start[l] + 12;
         T energy = 0, along_u = 0, along_v = 0;
-        for (int a = 3; a >= 0; --a) {
-          const T *c = patches + (start + 4 * a), value = c[0] + v * (c[1] + v * (c[2] + v * c[3]));
+        for (int a = 0; a < 4; ++a, c -= 4) {
           along_u = along_u * u + energy;
-          energy = energy * u + value;
+          energy = energy * u + c[0] + v * (c[1] + v * (c[2] + v * c[3]));
           along_v = along_v * u + c[1] + v * (2 * c[2] + v * 3 * c[3]);
         }
         j.energy[l] += energy;

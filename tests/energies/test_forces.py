@@ -220,6 +220,12 @@ FORCES: dict[str, Callable[[], list[Any]]] = {
     "1-4, GROMACS": lambda: [
         custom("Bond", 2, "-C/r^6+A/r^12", C=1e-5 * LENGTHS, A=1e-8 * LENGTHS)
     ],
+    "signs and powers": lambda: [
+        custom("Bond", 2, "-q^2/r+2^-1*q^2/r^6-(-q*r^(-6))+1e-3*(q/r^3)^2", q=0.1 * ANGLES)
+    ],
+    "definitions that hide names": lambda: [
+        custom("Bond", 2, "a*r;a=b;r=1/r;b=2*q;q=q*c;c=3", q=0.1 * ANGLES)
+    ],
     "nonbonded with NBFIX and 1-4": lambda: [
         pairs(LENNARD_JONES["CharmmPsfFile"], ("acoef", "bcoef"), type=TYPES),
         nonbonded(),
