@@ -406,6 +406,19 @@ def test_a_gromacs_topology(rule, a, b, nonbond, tmp_path, plain_openmm) -> None
     agree(made, chain(), plain_openmm)
 
 
+def test_what_is_not_finite_stays_by_itself() -> None:
+    """Also where an angle says which numbers of a map to read."""
+    made = system(*FORCES["all together"]())
+    terms = read_force_field(openmm.XmlSerializer.serialize(made))
+    positions = chain(4)
+    expected, _ = energies_and_forces(terms, torch.float64)(positions)
+    positions[1, 3, 0], positions[2, 2] = np.nan, positions[2, 3]
+    for function in (energies_and_forces(terms, torch.float64), Potential(terms).evaluate):
+        energy, forces = function(positions)
+        assert not (np.isfinite(energy) & np.isfinite(forces).all(axis=(1, 2)))[1:3].any()
+        np.testing.assert_allclose(energy[[0, 3]], expected[[0, 3]], rtol=1e-12)
+
+
 def with_offsets() -> openmm.NonbondedForce:
     force = nonbonded()
     force.addGlobalParameter("scale", 1.0)
