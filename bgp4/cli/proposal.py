@@ -16,8 +16,9 @@ import yaml
 from bgp4.config import Config, validate_config
 from bgp4.coordinates import InternalCoordinates
 from bgp4.data.frames import all_trans
-from bgp4.energies.forcefield import UnsupportedForce, read_force_field
+from bgp4.energies.forcefield import read_force_field
 from bgp4.energies.reference import start_and_minimum_kjmol
+from bgp4.energies.terms import UnsupportedForce
 from bgp4.energies.worker import make_context
 from bgp4.errors import UserInputError
 from bgp4.molecule.molecule import Molecule

@@ -107,8 +107,20 @@ def test_a_test_system_and_another_temperature(in_tmp) -> None:
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_force_field_that_only_openmm_knows(pdb, capsys) -> None:
-    initialised(pdb, forcefield=("amber14-all.xml", "implicit/gbn2.xml"))
-    words = "by OpenMM, which is slower: batches do not support a CustomGBForce"
+    """All that batches do not support is named."""
+    script = (
+        "bond = openmm.CustomBondForce('(r-1)^4')\nbond.addBond(0, 9)\n"
+        "walls = openmm.CustomExternalForce('max(0, x-9)')\nwalls.addParticle(0)\n"
+        "sys.addForce(bond)\nsys.addForce(walls)"
+    )
+    Path("more.xml").write_text(
+        f"<ForceField><Script>import openmm\n{script}</Script></ForceField>"
+    )
+    initialised(pdb, forcefield=("amber14-all.xml", "implicit/gbn2.xml", "more.xml"))
+    words = (
+        "by OpenMM, which is slower: batches do not support CustomBondForce with the energy "
+        "(r-1)^4, CustomExternalForce"
+    )
     assert words in capsys.readouterr().out
     settings = load_config("my.yaml").simulate
     assert settings.platform in ("Reference", "CPU")
