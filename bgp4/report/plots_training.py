@@ -117,8 +117,8 @@ def _draw_value_axis(ax: Axes, unit: str, curves: Sequence[Array]) -> None:
             ax.set_yscale("log")
             ax.yaxis.set_major_formatter(FuncFormatter(_power_of_ten))
             ax.yaxis.set_minor_formatter("")
-            powers = np.log10([low, high])
-            ax.set_ylim(10 ** np.floor(powers[0]), 10 ** np.ceil(powers[1] + 1e-9))
+            bottom = np.floor(np.log10(low) + 1e-9)
+            ax.set_ylim(10**bottom, 10 ** max(np.ceil(np.log10(high) - 1e-9), bottom + 1))
         case _:
             ax.set_ylabel(unit)
             ax.set_ylim(low - margin, high + margin)
@@ -164,7 +164,7 @@ def _phases_between(run: RunResult, low: float, high: float) -> Iterator[tuple[s
     """Phases and their ends, as far as they lie between two steps."""
     starts = phase_starts(run)
     ends = [*(start for _, start in starts[1:]), np.inf]
-    for (name, start), end in zip(starts, ends, strict=True):
+    for (name, start), end in zip(starts, ends, strict=False):
         if start < high and end > low:
             yield name, max(start, low), min(end, high)
 

@@ -17,7 +17,7 @@ from bgp4.report.figures import FIGURES, FigureEntry
 from bgp4.report.interactive import page_data, script_json
 from bgp4.report.metrics import compute_metrics, json_ready
 from bgp4.report.result import RunResult
-from bgp4.report.style import inline_svg, png_bytes, still, svg_bytes
+from bgp4.report.style import inline_svg, png_bytes, svg_bytes
 from bgp4.report.warnings import warnings
 from bgp4.report.wording import (
     collapse_check,
@@ -107,8 +107,9 @@ def _pictures(runs: Sequence[RunResult]) -> Iterator[Picture]:
     for entry in FIGURES:
         figure = entry.plot(runs)
         if figure is not None:
-            figure = still(figure)
-            yield Picture(entry, png_bytes(figure), svg_bytes(figure))
+            png = png_bytes(figure)
+            figure.set_layout_engine("none")  # the SVG has the PNG's
+            yield Picture(entry, png, svg_bytes(figure))
 
 
 def _comparison_json(

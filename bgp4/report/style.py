@@ -29,7 +29,6 @@ __all__ = [
     "png_bytes",
     "run_colour",
     "short_name",
-    "still",
     "styled",
     "svg_bytes",
 ]
@@ -99,14 +98,6 @@ def new_figure(
     figure = Figure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
     return figure, figure.subplots(rows, columns, squeeze=False, **grid)
-
-
-@styled
-def still(figure: Figure) -> Figure:
-    """The figure with its layout as it is now, which another format doesn't find anew."""
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
-    return figure
 
 
 @styled
