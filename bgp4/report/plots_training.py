@@ -132,7 +132,8 @@ def _bulk(curves: Sequence[Array]) -> tuple[float, float]:
     """Ends of an axis; a first, steep descent leaves the picture rather than flatten the rest."""
     ends = []
     for values in filter(len, curves):
-        low, high = np.quantile(values, [0.05, 0.95] if len(values) >= 10 else [0, 1])
+        shares = [0.05, 0.95] if len(values) >= 10 else [0, 1]
+        low, high = np.quantile(values, shares, method="nearest")
         margin = 0.5 * (high - low)
         ends.append((max(values.min(), low - margin), min(values.max(), high + margin)))
     lows, highs = zip(*ends, strict=True)
