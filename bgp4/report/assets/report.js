@@ -77,9 +77,11 @@ class Explorer {
   }
 
   #basins(run, site) {
-    if (this.page.runs.length > 1) html("p", { class: "caption" }, this.table, this.page.runs[run].name);
+    const several = (items) => new Set(items).size > 1;
+    const names = [several(this.page.runs) && this.page.runs[run].name, several(this.sites.map(([, own]) => own.label)) && site.label];
+    if (names.some(Boolean)) html("p", { class: "caption" }, this.table, names.filter(Boolean).join(", "));
     const table = html("table", {}, this.table), head = html("tr", {}, html("thead", {}, table));
-    for (const text of [`basin of ${site.label}`, ...Object.values(SOURCES).map((name) => `${name}\u202f/\u202f%`)]) html("th", { scope: "col" }, head, text);
+    for (const text of ["basin", ...Object.values(SOURCES).map((name) => `${name}\u202f/\u202f%`)]) html("th", { scope: "col" }, head, text);
     const body = html("tbody", {}, table);
     site.basins.names.forEach((name, k) => {
       const shares = Object.keys(SOURCES).map((source) => site.basins.populations[source].map((part) => part[k]));
