@@ -19,7 +19,8 @@ from bgp4.report.metrics import (
     ramachandran_metrics,
 )
 from bgp4.report.metrics_states import state_shares
-from bgp4.report.plots import FULL_KT, draw_energies, draw_histogram, minus_log
+from bgp4.report.plots_energies import draw_energies
+from bgp4.report.plots_maps import FULL_KT, draw_histogram, minus_log
 from bgp4.report.result import RunResult
 from bgp4.report.style import angle_axis, new_figure, styled
 from bgp4.studies.paper.figure import Check, Outcome
