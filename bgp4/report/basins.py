@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter
 
 from bgp4.report.result import RunResult
 from bgp4.report.torsions import BackboneTorsions
-from bgp4.statistics.distributions import bin_centres, bin_index, ramachandran_histogram
+from bgp4.statistics.distributions import bin_centres, bin_index
 from bgp4.statistics.weights import bootstrap, bootstrap_error
 
 __all__ = [
@@ -74,7 +74,7 @@ class Basins(NamedTuple):
 
 def md_basins(run: RunResult) -> list[Basins]:
     """Basins of each residue's histogram of the MD frames."""
-    histograms = (ramachandran_histogram(t.phi, t.psi, run.bins) for t in run.data_torsions)
+    histograms = (md for md, *_ in run.ramachandran)
     return [find_basins(found, len(run.data_energy_kt)) for found in histograms]
 
 

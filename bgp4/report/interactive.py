@@ -17,7 +17,6 @@ from numpy.typing import ArrayLike, NDArray
 from bgp4.molecule.topology import atom_label
 from bgp4.report.basins import OUTSIDE, Basins, basin_populations, md_basins
 from bgp4.report.conformations import BUDGET_BYTES, Choice, Site, choose, sites
-from bgp4.report.metrics import ramachandran_histograms
 from bgp4.report.plots_maps import SOURCES, fullest_bin_kt, map_id, minus_log
 from bgp4.report.plots_marginals import torsion_id
 from bgp4.report.result import RunResult
@@ -153,7 +152,7 @@ def _pictured(runs: Sequence[RunResult], index: int, site: Site, place: int) -> 
 
 
 def _map_data(run: RunResult, residue: int) -> dict[str, Any]:
-    maps = dict(zip(SOURCES, ramachandran_histograms(run)[residue], strict=True))
+    maps = dict(zip(SOURCES, run.ramachandran[residue], strict=True))
     basins = md_basins(run)[residue]
     steps = {name: np.minimum(minus_log(p) / STEP_KT, EMPTY - 1) for name, p in maps.items()}
     empty = {name: np.nan_to_num(p) <= 0 for name, p in maps.items()}

@@ -12,7 +12,6 @@ from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
 from bgp4.report.basins import Basins, md_basins
-from bgp4.report.metrics import ramachandran_histograms
 from bgp4.report.plots import FEW
 from bgp4.report.result import RunResult
 from bgp4.report.style import FAINT, angle_axis, new_figure, short_name, styled
@@ -93,7 +92,7 @@ def _rows(runs: Sequence[RunResult], index: int) -> list[_Row]:
     residues = [t.residue if len(run.data_torsions) > 1 else "" for t in run.data_torsions]
     prefix = short_name(run.name) if len(runs) > 1 else ""
     heads = [" ".join(filter(None, (prefix, residue))) for residue in residues]
-    maps = zip(heads, md_basins(run), ramachandran_histograms(run), strict=True)
+    maps = zip(heads, md_basins(run), run.ramachandran, strict=True)
     return [
         _Row(index, place, f"{head}\n" if head else "", basins, [minus_log(p) for p in three])
         for place, (head, basins, three) in enumerate(maps)
@@ -102,7 +101,7 @@ def _rows(runs: Sequence[RunResult], index: int) -> list[_Row]:
 
 def fullest_bin_kt(runs: Sequence[RunResult]) -> float:
     """-ln p of the fullest bin of all maps of MD and samples, the zero of the colour scale."""
-    shown = [p for run in runs for three in ramachandran_histograms(run) for p in three[:2]]
+    shown = [p for run in runs for three in run.ramachandran for p in three[:2]]
     return min((float(minus_log(p).min()) for p in shown), default=0.0)
 
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from bgp4.report.interactive import EMPTY, STEP_KT, page_data, script_json
-from bgp4.report.metrics import ramachandran_histograms
 from bgp4.report.plots_maps import plot_ramachandran
 from bgp4.report.plots_marginals import plot_torsions
 from bgp4.report.report import write_report
@@ -24,7 +23,7 @@ MOST_BYTES = 8_000_000
 
 def test_maps_are_those_of_the_metrics(good_run: RunResult) -> None:
     [site] = page_data([good_run])["runs"][0]["sites"]
-    for name, p in zip(site["maps"], ramachandran_histograms(good_run)[0], strict=True):
+    for name, p in zip(site["maps"], good_run.ramachandran[0], strict=True):
         steps = np.frombuffer(base64.b64decode(site["maps"][name]), "<u2").reshape(p.shape)
         assert ((steps == EMPTY) == (p == 0)).all()
         there = p > 0
