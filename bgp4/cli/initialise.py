@@ -16,9 +16,11 @@ def init_command(
     output: Path | None,
     forcefield: tuple[str, ...],
     xml: Path | None,
-    inpcrd: Path | None,
+    positions: Path | None,
     temperature_k: float,
     max_atoms: int,
+    parameters: tuple[Path, ...] = (),
+    include_dir: Path | None = None,
 ) -> None:
     """Describe a molecule, and write a config for it.
 
@@ -32,7 +34,9 @@ def init_command(
     from bgp4.cli.proposal import config_text, description, proposed_config
     from bgp4.molecule.molecule import load_molecule
 
-    config = proposed_config(source, output.stem, forcefield, xml, inpcrd, temperature_k)
+    config = proposed_config(
+        *(source, output.stem, forcefield, xml, positions, temperature_k, parameters, include_dir)
+    )
     molecule = load_molecule(config.system)
     if molecule.n_atoms > max_atoms:
         raise UserInputError(
