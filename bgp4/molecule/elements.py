@@ -34,7 +34,8 @@ def name_elements(topology: Any, system: Any, source: str) -> None:
             )
         if mass == 0:
             continue
-        named = Element.getByMass(mass)
+        heavy_hydrogen = mass < LIGHTEST_DA and atom.name[:1].upper() == "H"
+        named = Element.getBySymbol("H") if heavy_hydrogen else Element.getByMass(mass)
         if atom.element is None or (_is_another(atom, mass) and _fits(atom, named)):
             atom.element = named
 

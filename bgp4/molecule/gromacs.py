@@ -25,6 +25,9 @@ NOT_READ = {
 }
 """Sections with energy that OpenMM's reader passes over."""
 
+PARTICLES = "ASVDB"
+"""Particle types: atom, shell, virtual site."""
+
 EXCLUDED_BONDS = 3
 """Atoms of up to so many bonds between them interact by `[ pairs ]` alone (nrexcl)."""
 
@@ -78,7 +81,7 @@ def read_top(path: Path, include_dir: Path | None, constraints: Any = None) -> t
     main = _largest(path, sections)
     with tempfile.TemporaryDirectory() as folder:
         flat = Path(folder) / "flat.top"
-        flat.write_text("".join(f"{line.text}\n" for line in lines))
+        flat.write_text("".join(f"{text}\n" for text in _flat(lines)))
         try:
             top = app.GromacsTopFile(str(flat))
             system = top.createSystem(
@@ -183,6 +186,30 @@ def _in_sections(lines: list[Line]) -> Iterator[tuple[str, Line]]:
             section = line.text.strip("[] ")
         if not line.text.startswith(("#", "*")):
             yield section, line
+
+
+def _flat(lines: list[Line]) -> Iterator[str]:
+    """As OpenMM's reader takes them, with all fields of each atom type."""
+    section = ""
+    for line in lines:
+        if line.text.startswith("["):
+            section = line.text.strip("[] ")
+        plain = section != "atomtypes" or line.text.startswith(("[", "#", "*"))
+        yield line.text if plain else _whole_atom_type(line.text.split())
+
+
+def _whole_atom_type(words: list[str]) -> str:
+    """Name, bonded type, atomic number, mass, charge, particle type, parameters.
+
+    A bonded type that is left out is the atom's, an atomic number 0: its element is the mass's.
+    OpenMM's reader takes a mass or charge of one digit for the particle type of a short line.
+    """
+    place = next((i for i in (3, 4, 5) if words[i : i + 1] and words[i] in PARTICLES), 5)
+    optional = words[1 : place - 2]
+    bonded = next((word for word in optional if word[0].isalpha()), words[0])
+    number = next((word for word in optional if word.isdigit()), "0")
+    mass, *others = words[place - 2 :] or [""]
+    return " ".join([words[0], bonded, number, f"{mass}.0" if mass.isdigit() else mass, *others])
 
 
 def _refuse_what_is_not_read(sections: list[tuple[str, Line]]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +75,7 @@ def _read(path: Path) -> tuple[NDArray[np.float64], list[tuple[str, str]] | None
         return _netcdf(path), None
     if path.suffix.lower() in STRUCTURES:
         return _structure(path)
-    if path.read_bytes().lstrip()[:1] == b"*":  # the title of CHARMM's coordinates
+    if _is_charmm(path):
         crd = app.CharmmCrdFile(str(path))
         found = np.asarray(crd.positions.value_in_unit(unit.nanometer), np.float64)
         return found, _named(crd.attype)
@@ -81,12 +83,21 @@ def _read(path: Path) -> tuple[NDArray[np.float64], list[tuple[str, str]] | None
     return np.asarray(read.getPositions(asNumpy=True)._value, np.float64), None
 
 
+def _is_charmm(path: Path) -> bool:
+    """Whether, after a title of lines with a star and the number of atoms, names follow."""
+    with path.open(errors="replace") as file:
+        lines = [line.strip() for line in islice(file, 100)]
+    own = [line for line in lines if line and not line.startswith("*")]
+    return lines[:1] != own[:1] and bool(re.search("[A-DF-Z]", "".join(own[1:2])))
+
+
 def _structure(path: Path) -> tuple[NDArray[np.float64], list[tuple[str, str]] | None]:
+    import mdtraj
     from openmm import app
 
     if path.suffix.lower() == ".gro":
-        gro = app.GromacsGroFile(str(path))
-        return np.asarray(gro.getPositions(asNumpy=True)._value, np.float64), _named(gro.atomNames)
+        gro = mdtraj.load(str(path))
+        return gro.xyz[0].astype(np.float64), _named([a.name for a in gro.topology.atoms])
     reader = app.PDBFile if path.suffix.lower() in (".pdb", ".ent") else app.PDBxFile
     read = reader(str(path))
     return np.asarray(read.getPositions(asNumpy=True)._value, np.float64), _atoms(read.topology)

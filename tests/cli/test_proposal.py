@@ -19,7 +19,7 @@ from bgp4.storage.bundled import find_data
 
 
 def initialised(source: str, output: str = "my.yaml", **options: object) -> None:
-    defaults = {"forcefield": (), "xml": None, "inpcrd": None, "temperature_k": 300.0}
+    defaults = {"forcefield": (), "xml": None, "positions": None, "temperature_k": 300.0}
     defaults["max_atoms"] = 200
     init_command(source, Path(output), **(defaults | options))
 
@@ -90,11 +90,11 @@ def test_amber_files_with_positions_beside(in_tmp) -> None:
         (in_tmp / f"guest{suffix}").write_bytes(source.read_bytes())
     initialised("guest.prmtop")
     system = load_config("my.yaml").system
-    assert (str(system.inpcrd), system.implicit_solvent) == ("guest.inpcrd", "OBC2")
+    assert (str(system.positions), system.implicit_solvent) == ("guest.inpcrd", "OBC2")
     Path("guest.inpcrd").rename("elsewhere.crd")
-    with pytest.raises(UserInputError, match=r"positions next to it, in guest.inpcrd .*--inpcrd"):
+    with pytest.raises(UserInputError, match=r"next to it, in guest.inpcrd .*--positions"):
         initialised("guest.prmtop", "other.yaml")
-    initialised("guest.prmtop", "other.yaml", inpcrd=Path("elsewhere.crd"))
+    initialised("guest.prmtop", "other.yaml", positions=Path("elsewhere.crd"))
     assert not (in_tmp / "third.yaml").exists()
 
 
@@ -127,7 +127,7 @@ def test_the_ladder() -> None:
     ("source", "words"),
     {
         "lost.pdb": "no such file: lost.pdb",
-        "notes.txt": "expected a .pdb, .cif, .prmtop or .sdf file",
+        "notes.txt": "expected a .pdb, .cif, .prmtop, .top, .psf or .sdf file",
         "NoSuchSystem": "openmmtools test system, found 'NoSuchSystem'",
     }.items(),
 )
