@@ -17,7 +17,7 @@ from bgp4.config import Config, validate_config
 from bgp4.coordinates import InternalCoordinates
 from bgp4.data.frames import all_trans
 from bgp4.energies.forcefield import UnsupportedForce, read_force_field
-from bgp4.energies.reference import start_and_minimum_kjmol
+from bgp4.energies.reference import Relaxed
 from bgp4.energies.worker import make_context
 from bgp4.errors import UserInputError
 from bgp4.molecule.molecule import Molecule
@@ -62,10 +62,10 @@ LOG_RATIO = 0.184
 (data/README.md); it goes with the inverse root of the number of atoms, as fluctuations do."""
 LADDER_ATOMS = 22
 
-MEASURED_STEPS = 50
+MEASURED_STEPS = 20
 
 TOO_HIGH_KJMOL = 100.0
-"""Above the nearest minimum, for each atom; a simulation at 1000 K has a tenth of it."""
+"""Above the relaxed positions, for each atom; a simulation at 1000 K has a tenth of it."""
 
 STEPS_PER_ATOM = 140
 """Training steps: 3,000 for alanine dipeptide, 6,000 for tetra-alanine."""
@@ -307,7 +307,7 @@ def _seconds(molecule: Molecule, platform: str) -> float:
     return time.perf_counter() - started
 
 
-def description(molecule: Molecule) -> Iterator[str]:
+def description(molecule: Molecule, relaxed: Relaxed) -> Iterator[str]:
     """Lines that say what the molecule is to bgp4: atoms, coordinates, energies."""
     topology = molecule.topology
     residues = [str(r) for r in topology.residues]
@@ -322,7 +322,7 @@ def description(molecule: Molecule) -> Iterator[str]:
     if centres:
         yield f"stereocentres, whose chirality is kept: {', '.join(centres)}"
     yield from _coordinate_lines(molecule)
-    yield from _energy_lines(molecule)
+    yield from _energy_lines(molecule, relaxed)
 
 
 def _coordinate_lines(molecule: Molecule) -> Iterator[str]:
@@ -341,12 +341,12 @@ def _coordinate_lines(molecule: Molecule) -> Iterator[str]:
         )
 
 
-def _energy_lines(molecule: Molecule) -> Iterator[str]:
-    at_start, lowest = start_and_minimum_kjmol(molecule)
-    yield f"energy: {at_start:.1f} kJ/mol as given, {lowest:.1f} at the nearest minimum"
+def _energy_lines(molecule: Molecule, relaxed: Relaxed) -> Iterator[str]:
+    at_start, lowest = relaxed.start_kjmol, relaxed.relaxed_kjmol
+    yield f"energy: {at_start:.1f} kJ/mol as given, {lowest:.1f} relaxed"
     if at_start - lowest > TOO_HIGH_KJMOL * molecule.n_atoms:
         log.warning(
-            "%s: %.3g kJ/mol above the nearest minimum: positions that clash, or a System of other "
+            "%s: %.3g kJ/mol above relaxed positions: positions that clash, or a System of other "
             "atoms, or of another order of them; look at both before going on",
             *(molecule.name, at_start - lowest),
         )

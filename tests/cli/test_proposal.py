@@ -13,6 +13,7 @@ from openmmtools.testsystems import get_data_filename
 from bgp4.cli.initialise import init_command
 from bgp4.cli.proposal import config_text, description, ladder, proposed_config
 from bgp4.config import load_config
+from bgp4.energies.reference import relaxed
 from bgp4.errors import UserInputError
 from bgp4.molecule.molecule import Molecule, load_molecule
 from bgp4.storage.bundled import find_data
@@ -67,7 +68,7 @@ def test_the_zmatrix_in_the_config_can_be_taken(pdb) -> None:
 
 def test_the_table_says_what_the_coordinates_are(alanine) -> None:
     """Each torsion's value is mdtraj's of these atoms; rows are as many as atoms."""
-    lines = [line.split() for line in description(alanine) if line.startswith("  ")]
+    lines = [line.split() for line in description(alanine, relaxed(alanine)) if line.startswith("  ")]
     assert len(lines) == 22
     by_name = {str(a): a.index for a in alanine.topology.atoms}
     trajectory = mdtraj.Trajectory(alanine.positions_nm, alanine.topology)
