@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -202,12 +203,14 @@ def _training_s(
         schedule = Schedule.of(config)
         objective = Objective(model, energy, x, settings, schedule)
         generators = Generators.from_seed(config.seed)
+
+        def gradients(step: int) -> None:
+            objective.losses(step, generators).loss.backward()
+
+        first = {"ml": 1, "energy": schedule.lengths["ml"] + 1}
         each = {
-            phase: _seconds_each(
-                lambda step=step: objective.losses(step, generators).loss.backward(),
-                TRAINING_S / 2,
-            )
-            for phase, step in (("ml", 1), ("energy", schedule.lengths["ml"] + 1))
+            phase: _seconds_each(partial(gradients, step), TRAINING_S / len(first))
+            for phase, step in first.items()
         }
     likely, with_energy = schedule.lengths["ml"], settings.steps - schedule.lengths["ml"]
     steps_s = WHOLE_STEP * (likely * each["ml"] + with_energy * each["energy"])

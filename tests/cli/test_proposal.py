@@ -68,7 +68,8 @@ def test_the_zmatrix_in_the_config_can_be_taken(pdb) -> None:
 
 def test_the_table_says_what_the_coordinates_are(alanine) -> None:
     """Each torsion's value is mdtraj's of these atoms; rows are as many as atoms."""
-    lines = [line.split() for line in description(alanine, relaxed(alanine)) if line.startswith("  ")]
+    said = description(alanine, relaxed(alanine))
+    lines = [line.split() for line in said if line.startswith("  ")]
     assert len(lines) == 22
     by_name = {str(a): a.index for a in alanine.topology.atoms}
     trajectory = mdtraj.Trajectory(alanine.positions_nm, alanine.topology)
