@@ -136,7 +136,7 @@ def _system(source: str, options: dict[str, Any]) -> dict[str, Any]:
                 f"init {source}: a psf has no parameters; name CHARMM's files, for example "
                 "--parameters par_all36_prot.prm --parameters top_all36_prot.rtf"
             )
-        beside = {} if "positions" in options else {"positions": str(_beside(Path(source)))}
+        beside = {} if "positions" in options else {"positions": str(_beside(Path(source), kind))}
         return {kind: source} | named | beside | {"implicit_solvent": "OBC2"}
     if kind == "sdf" or (kind == "pdb" and "xml" not in options):
         default = FORCEFIELD if kind == "pdb" else SMALL_MOLECULE_SOLVENT
@@ -188,9 +188,9 @@ def _way_on(source: str, suffix: str) -> str:
     return f"; {ways[suffix]}" if suffix in ways else ""
 
 
-def _beside(source: Path) -> Path:
+def _beside(source: Path, kind: str) -> Path:
     candidates = [source.with_suffix(suffix) for suffix in COORDINATES]
-    if source.suffix.lower() == ".top":
+    if kind == "top":
         candidates = [source.with_suffix(".gro"), source.with_name(GROMACS_POSITIONS), *candidates]
     found = next((path for path in candidates if path.is_file()), None)
     if found is None:
