@@ -205,7 +205,7 @@ def init(
         str,
         typer.Argument(
             metavar="MOLECULE",
-            help=".pdb, .cif, .prmtop or .sdf file, or an openmmtools test system.",
+            help=".pdb, .cif, .prmtop, .top, .psf or .sdf file, or an openmmtools test system.",
         ),
     ],
     output: Annotated[
@@ -220,8 +220,20 @@ def init(
     xml: Annotated[
         Path | None, typer.Option(help="Serialised OpenMM System, instead of a force field.")
     ] = None,
-    inpcrd: Annotated[
-        Path | None, typer.Option(help="Positions for a prmtop; default the file with its name.")
+    positions: Annotated[
+        Path | None,
+        typer.Option(
+            "--positions",
+            "--inpcrd",
+            help="Positions for a prmtop, top or psf; default the file with its name, or conf.gro.",
+        ),
+    ] = None,
+    parameters: Annotated[
+        list[Path] | None,
+        typer.Option(help="CHARMM file for a psf (.prm, .rtf, .str); repeatable."),
+    ] = None,
+    include_dir: Annotated[
+        Path | None, typer.Option(help="Folder of the files that a top includes.")
     ] = None,
     temperature: Annotated[float, typer.Option(help="Temperature of the ensemble, K.")] = 300.0,
     max_atoms: Annotated[
@@ -231,7 +243,10 @@ def init(
     """Describe a molecule of your own, and write a config for it."""
     from bgp4.cli.initialise import init_command
 
-    init_command(molecule, output, tuple(forcefield or ()), xml, inpcrd, temperature, max_atoms)
+    init_command(
+        *(molecule, output, tuple(forcefield or ()), xml, positions, temperature, max_atoms),
+        *(tuple(parameters or ()), include_dir),
+    )
 
 
 @app.command()
