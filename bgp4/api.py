@@ -28,6 +28,7 @@ from bgp4.parallel.ranks import joined
 from bgp4.sampling.draw import energy_of_weights, refuse_without_overlap
 from bgp4.sampling.files import refuse_to_lose, write_samples
 from bgp4.sampling.generate import TrainedRun, generate, load_trained
+from bgp4.sampling.refined import RefinedChains
 from bgp4.statistics.samples import REJECTED_ENERGY_KT, Samples, concatenated
 from bgp4.statistics.weights import (
     FreeEnergy,
@@ -140,11 +141,22 @@ class Model:
         trained = TrainedRun(self.config, self.molecule, self.flow)
         return energy_of_weights(trained, self.temperature_k)
 
-    def sample(self, n: int, seed: int = 0) -> Ensemble:
-        """Draw n weighted conformations; a seed gives the same samples as in `bgp4 sample`."""
+    def sample(self, n: int, seed: int = 0, refine: bool = False) -> Ensemble:
+        """Draw n weighted conformations; a seed gives the same samples as in `bgp4 sample`.
+
+        Args:
+            n: How many.
+            seed: Of everything random.
+            refine: Whether they are states of chains that also move by MD, of equal weights.
+        """
         if n < 1:
             raise UserInputError(f"sample: expected at least one conformation, found {n}")
-        drawn = concatenated(list(generate(self.flow, n, seed, self.potential)))
+        if refine:
+            trained = TrainedRun(self.config, self.molecule, self.flow)
+            made = RefinedChains(trained, self.potential, seed).states(n)
+        else:
+            made = generate(self.flow, n, seed, self.potential)
+        drawn = concatenated(list(made))
         energies = type(self.potential).__name__
         origin = {"run": self.run.path.name, "seed": seed, "energies": energies}
         return Ensemble(drawn, self.temperature_k, self.molecule.topology, origin)

@@ -21,19 +21,27 @@ def energies(bench: Row) -> str:
     """Evaluations per second, and how often the pool's of the same molecule and batch."""
     rows = bench["results"] + bench["scaling"]
     pool = {
-        (r["atoms"], r["batch"]): r["evaluations_per_s"]
+        (r["force_field"], r["atoms"], r["batch"]): r["evaluations_per_s"]
         for r in rows
         if r["method"] == "openmm_pool"
     }
     return table(
-        ("atoms", "batch", "method", "per second (slowest - fastest)", "against the pool"),
+        (
+            "force field",
+            "atoms",
+            "batch",
+            "method",
+            "per second (slowest - fastest)",
+            "against the pool",
+        ),
         (
             (
+                r["force_field"],
                 str(r["atoms"]),
                 str(r["batch"]),
                 r["method"],
                 f"{r['evaluations_per_s']:,.0f} ({r['min_per_s']:,.0f} - {r['max_per_s']:,.0f})",
-                f"{r['evaluations_per_s'] / pool[r['atoms'], r['batch']]:.2f}",
+                f"{r['evaluations_per_s'] / pool[r['force_field'], r['atoms'], r['batch']]:.2f}",
             )
             for r in rows
         ),

@@ -30,7 +30,7 @@ def shoot(browser: Browser, page: Path, out: Path, name: str) -> None:
     tab.wait_for_function("window.bgp4Report && bgp4Report.explorer")
     if name == "report_phone.png":
         tab.locator("h2", has_text="Conformations").evaluate("(e) => e.scrollIntoView()")
-    target = tab.locator(".maps .target").first
+    target = tab.locator(".target").first
     if target.count():
         box = target.bounding_box()
         at = [(POINT[0] + 180) / 360 * box["width"], (180 - POINT[1]) / 360 * box["height"]]

@@ -237,3 +237,10 @@ def test_the_readmes_python_runs(in_tmp, capsys) -> None:
     for block in blocks:
         exec(compile(block, "README.md", "exec"), {})
     assert "P(φ > 0) =" in capsys.readouterr().out
+
+
+def test_refined_samples_have_equal_weights(model) -> None:
+    refined = model.sample(64, seed=3, refine=True)
+    assert len(refined) == 64
+    assert not refined.log_weight.any()
+    assert refined.ess == pytest.approx(1)

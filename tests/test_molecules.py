@@ -22,7 +22,7 @@ from bgp4.config import SystemConfig
 from bgp4.coordinates import InternalCoordinates
 from bgp4.molecule.molecule import Molecule, load_molecule
 from bgp4.storage.bundled import find_data
-from bgp4.studies.bench.peptides import alanine_peptide
+from bgp4.studies.bench.peptides import FF96, alanine_peptide
 
 SHORT = {
     "simulate.frames": 400,
@@ -72,19 +72,38 @@ def mutated(residue: str) -> Callable[[], str]:
     return make
 
 
-def polyalanine(residues: int) -> Callable[[], str]:
-    """Ace-(Ala)n-NMe from one residue of alanine dipeptide."""
+def polyalanine(residues: int, forcefield: tuple[str, ...] = FF96) -> Callable[[], str]:
+    """Ace-(Ala)n-NMe from one residue of alanine dipeptide, as the force field has its residues."""
 
     def make() -> str:
-        molecule = alanine_peptide(residues)
-        mdtraj.Trajectory(molecule.positions_nm, molecule.topology).save("peptide.pdb")
-        return "peptide.pdb"
+        molecule, path = alanine_peptide(residues, forcefield), Path("peptide.pdb")
+        mdtraj.Trajectory(molecule.positions_nm, molecule.topology).save(str(path))
+        bonds = "".join(
+            f"CONECT{a.index + 1:5d}{b.index + 1:5d}\n" for a, b in molecule.topology.bonds
+        )
+        path.write_text(path.read_text().replace("END\n", bonds + "END\n"))
+        return path.name
 
     return make
 
 
-SILDN = ("--forcefield", "amber99sbildn.xml", "--forcefield", "amber99_obc.xml")
-GBN2 = ("--forcefield", "amber14-all.xml", "--forcefield", "implicit/gbn2.xml")
+def restrained() -> str:
+    """Tetra-alanine, and a force field of one term that only OpenMM knows."""
+    script = "bond = openmm.CustomBondForce('(r-1)^4')\nbond.addBond(0, 9)\nsys.addForce(bond)"
+    Path("more.xml").write_text(
+        f"<ForceField><Script>import openmm\n{script}</Script></ForceField>"
+    )
+    return polyalanine(3)()
+
+
+def named(*forcefield: str) -> tuple[str, ...]:
+    return tuple(word for name in forcefield for word in ("--forcefield", name))
+
+
+SILDN = named("amber99sbildn.xml", "amber99_obc.xml")
+FF19SB = named("amber19-all.xml", "implicit/gbn2.xml")
+CHARMM36 = ("charmm36.xml", "implicit/gbn2.xml")
+OBC2 = ("amber14-all.xml", "implicit/obc2.xml")
 
 MOLECULES: dict[str, tuple[Callable[[], str], tuple[str, ...], int]] = {
     "alanine dipeptide in vacuum": (lambda: "AlanineDipeptideVacuum", (), 22),
@@ -100,7 +119,9 @@ MOLECULES: dict[str, tuple[Callable[[], str], tuple[str, ...], int]] = {
     ),
     "tri-alanine": (polyalanine(2), (), 32),
     "tetra-alanine": (polyalanine(3), SILDN, 42),
-    "tetra-alanine, by OpenMM": (polyalanine(3), GBN2, 42),
+    "tetra-alanine, ff19SB": (polyalanine(3), FF19SB, 42),
+    "tetra-alanine, CHARMM36": (polyalanine(3, CHARMM36), named(*CHARMM36), 42),
+    "tetra-alanine, by OpenMM": (restrained, named(*OBC2, "more.xml"), 42),
     "proline": (mutated("PRO"), (), 46),
     "phenylalanine": (mutated("PHE"), (), 52),
     "tryptophan": (mutated("TRP"), (), 56),

@@ -16,9 +16,11 @@ def init_command(
     output: Path | None,
     forcefield: tuple[str, ...],
     xml: Path | None,
-    inpcrd: Path | None,
+    positions: Path | None,
     temperature_k: float,
     max_atoms: int,
+    parameters: tuple[Path, ...] = (),
+    include_dir: Path | None = None,
 ) -> None:
     """Describe a molecule, and write a config for it.
 
@@ -29,10 +31,17 @@ def init_command(
     output = output or Path(f"{Path(source).stem}.yaml")
     check_folder(output)
     refuse_existing(output)
-    from bgp4.cli.proposal import config_text, description, proposed_config
+    import yaml
+
+    from bgp4.cli.cost import cost_lines, measured_cost
+    from bgp4.cli.proposal import config_text, description, proposed_config, unsupported
+    from bgp4.config import validate_config
+    from bgp4.energies.reference import relaxed
     from bgp4.molecule.molecule import load_molecule
 
-    config = proposed_config(source, output.stem, forcefield, xml, inpcrd, temperature_k)
+    config = proposed_config(
+        *(source, output.stem, forcefield, xml, positions, temperature_k, parameters, include_dir)
+    )
     molecule = load_molecule(config.system)
     if molecule.n_atoms > max_atoms:
         raise UserInputError(
@@ -40,8 +49,14 @@ def init_command(
             "grows with the square of the atoms, and molecules of more than 100 have not been "
             f"tried; --max-atoms {molecule.n_atoms} lifts the limit"
         )
-    for line in description(molecule):
+    start = relaxed(molecule)
+    for line in description(molecule, start):
+        print(line)
+    text = config_text(config, molecule, output)
+    whole = validate_config(yaml.safe_load(text), source=str(output))
+    batched = unsupported(molecule) is None
+    for line in cost_lines(measured_cost(whole, molecule, start.positions_nm, batched)):
         print(line)
     with written_by_others(output):
-        atomic_write_text(output, config_text(config, molecule, output))
+        atomic_write_text(output, text)
     print(f"wrote {output}; next: bgp4 simulate --config {output}")

@@ -99,7 +99,16 @@ def train(
 @app.command()
 def sample(
     run: Run,
-    n: Annotated[int, typer.Option("-n", min=1, help="How many conformations.")] = 10_000,
+    n: Annotated[
+        int | None,
+        typer.Option(
+            "-n", min=1, help="How many conformations; default 10,000, or 100 times --effective."
+        ),
+    ] = None,
+    effective: Annotated[
+        int | None,
+        typer.Option(min=1, help="Stop at so many effective samples, or at -n conformations."),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -121,12 +130,19 @@ def sample(
         bool,
         typer.Option("--unbiased", help="Equal weights, by a Metropolis chain."),
     ] = False,
+    refine: Annotated[
+        bool,
+        typer.Option("--refine", help="Equal weights, by many chains that also move by MD."),
+    ] = False,
 ) -> None:
     """Generate conformations with energies, densities and weights."""
     from bgp4.cli.sample import sample_command
     from bgp4.sampling.request import SampleRequest
 
-    request = SampleRequest(n, weights, seed, temperature, device, check_energies, unbiased)
+    most = n or (10_000 if effective is None else 100 * effective)
+    request = SampleRequest(
+        most, weights, seed, temperature, device, check_energies, unbiased, refine, effective
+    )
     sample_command(run, output, request)
 
 
@@ -189,7 +205,7 @@ def init(
         str,
         typer.Argument(
             metavar="MOLECULE",
-            help=".pdb, .cif, .prmtop or .sdf file, or an openmmtools test system.",
+            help=".pdb, .cif, .prmtop, .top, .psf or .sdf file, or an openmmtools test system.",
         ),
     ],
     output: Annotated[
@@ -204,8 +220,20 @@ def init(
     xml: Annotated[
         Path | None, typer.Option(help="Serialised OpenMM System, instead of a force field.")
     ] = None,
-    inpcrd: Annotated[
-        Path | None, typer.Option(help="Positions for a prmtop; default the file with its name.")
+    positions: Annotated[
+        Path | None,
+        typer.Option(
+            "--positions",
+            "--inpcrd",
+            help="Positions for a prmtop, top or psf; default the file with its name, or conf.gro.",
+        ),
+    ] = None,
+    parameters: Annotated[
+        list[Path] | None,
+        typer.Option(help="CHARMM file for a psf (.prm, .rtf, .str); repeatable."),
+    ] = None,
+    include_dir: Annotated[
+        Path | None, typer.Option(help="Folder of the files that a top includes.")
     ] = None,
     temperature: Annotated[float, typer.Option(help="Temperature of the ensemble, K.")] = 300.0,
     max_atoms: Annotated[
@@ -215,7 +243,10 @@ def init(
     """Describe a molecule of your own, and write a config for it."""
     from bgp4.cli.initialise import init_command
 
-    init_command(molecule, output, tuple(forcefield or ()), xml, inpcrd, temperature, max_atoms)
+    init_command(
+        *(molecule, output, tuple(forcefield or ()), xml, positions, temperature, max_atoms),
+        *(tuple(parameters or ()), include_dir),
+    )
 
 
 @app.command()

@@ -16,8 +16,9 @@ import yaml
 from bgp4.config import Config, validate_config
 from bgp4.coordinates import InternalCoordinates
 from bgp4.data.frames import all_trans
-from bgp4.energies.forcefield import UnsupportedForce, read_force_field
-from bgp4.energies.reference import start_and_minimum_kjmol
+from bgp4.energies.forcefield import read_force_field
+from bgp4.energies.reference import Relaxed
+from bgp4.energies.terms import UnsupportedForce
 from bgp4.energies.worker import make_context
 from bgp4.errors import UserInputError
 from bgp4.molecule.molecule import Molecule
@@ -37,8 +38,19 @@ log = logging.getLogger(__name__)
 
 FORCEFIELD = ("amber14-all.xml", "implicit/obc2.xml")
 SMALL_MOLECULE_SOLVENT = ("implicit/obc2.xml",)
-COORDINATES = (".inpcrd", ".crd", ".rst7", ".rst", ".ncrst", ".pdb", ".gro", ".nc")
-"""Endings of the file beside a prmtop that has its positions."""
+COORDINATES = (".inpcrd", ".crd", ".cor", ".rst7", ".rst", ".ncrst", ".pdb", ".gro", ".nc")
+"""Endings of the file beside a prmtop, top or psf that has its positions."""
+GROMACS_POSITIONS = "conf.gro"
+
+TAKEN = {
+    "pdb": {"forcefield", "xml"},
+    "sdf": {"forcefield"},
+    "prmtop": {"positions"},
+    "top": {"positions", "include_dir"},
+    "psf": {"positions", "parameters"},
+    "testsystem": set(),
+}
+"""Options that go with each kind of source."""
 
 HOT_K = 1000.0
 """Temperature of the MD that training begins with: rotatable bonds turn within picoseconds."""
@@ -51,10 +63,10 @@ LOG_RATIO = 0.184
 (data/README.md); it goes with the inverse root of the number of atoms, as fluctuations do."""
 LADDER_ATOMS = 22
 
-MEASURED_STEPS = 50
+MEASURED_STEPS = 20
 
 TOO_HIGH_KJMOL = 100.0
-"""Above the nearest minimum, for each atom; a simulation at 1000 K has a tenth of it."""
+"""Above the relaxed positions, for each atom; a simulation at 1000 K has a tenth of it."""
 
 STEPS_PER_ATOM = 140
 """Training steps: 3,000 for alanine dipeptide, 6,000 for tetra-alanine."""
@@ -76,22 +88,30 @@ def proposed_config(
     name: str,
     forcefield: tuple[str, ...] = (),
     xml: Path | None = None,
-    inpcrd: Path | None = None,
+    positions: Path | None = None,
     temperature_k: float = 300.0,
+    parameters: tuple[Path, ...] = (),
+    include_dir: Path | None = None,
 ) -> Config:
-    """A config for a file (.pdb, .cif, .prmtop, .parm7, .sdf) or an openmmtools test system.
+    """A config for a file (.pdb, .cif, .prmtop, .top, .psf, .sdf) or an openmmtools test system.
 
     Args:
         source: The file, or the test system's name.
         name: Of the config, and of the files with frames that it expects.
         forcefield: OpenMM's XML names; for a PDB or mmCIF file `FORCEFIELD` if none is given.
         xml: A serialised System in the place of a force field.
-        inpcrd: Positions of a prmtop; the file of the same name beside it if None.
+        positions: Of a prmtop, top or psf; the file of the same name beside it if None.
+        parameters: CHARMM's files for a psf.
+        include_dir: Where a top finds files to include.
 
     Raises:
         UserInputError: If the file's kind is not known, or options do not go with it.
     """
-    system = _system(source, forcefield, xml, inpcrd)
+    options = {
+        **{"forcefield": forcefield, "xml": xml, "positions": positions},
+        **{"parameters": parameters, "include_dir": include_dir},
+    }
+    system = _system(source, {key: value for key, value in options.items() if value})
     hot_k = max(HOT_K, temperature_k)
     raw = {
         "system": system,
@@ -102,25 +122,50 @@ def proposed_config(
     return validate_config(raw, source=f"init {source}")
 
 
-def _system(
-    source: str, forcefield: tuple[str, ...], xml: Path | None, inpcrd: Path | None
-) -> dict[str, Any]:
+def _system(source: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The config's `system`; `options` are those that were given."""
+    kind = _kind(source)
+    unused = next((key for key in options if key not in TAKEN[kind]), None)
+    if unused is not None:
+        raise UserInputError(
+            f"init {source}: --{unused.replace('_', '-')} does not go with a {kind}; leave it out"
+        )
+    named = {key: _as_text(value) for key, value in options.items()}
+    if kind in ("prmtop", "top", "psf"):
+        if kind == "psf" and "parameters" not in options:
+            raise UserInputError(
+                f"init {source}: a psf has no parameters; name CHARMM's files, for example "
+                "--parameters par_all36_prot.prm --parameters top_all36_prot.rtf"
+            )
+        beside = {} if "positions" in options else {"positions": str(_beside(Path(source), kind))}
+        return {kind: source} | named | beside | {"implicit_solvent": "OBC2"}
+    if kind == "sdf" or (kind == "pdb" and "xml" not in options):
+        default = FORCEFIELD if kind == "pdb" else SMALL_MOLECULE_SOLVENT
+        named.setdefault("forcefield", list(default))
+    return {kind: source} | named
+
+
+def _as_text(value: Path | tuple[str | Path, ...]) -> str | list[str]:
+    return [str(one) for one in value] if isinstance(value, tuple) else str(value)
+
+
+def _kind(source: str) -> str:
+    """The key of `SystemConfig` that a source is for."""
     suffix = Path(source).suffix.lower()
     if suffix in (".prmtop", ".parm7") or _is_prmtop(source):
-        positions = inpcrd or _beside(Path(source))
-        return {"prmtop": source, "inpcrd": str(positions), "implicit_solvent": "OBC2"}
+        return "prmtop"
     if suffix in (".pdb", ".ent", ".cif", ".mmcif", ".pdbx"):
-        if xml is not None:
-            return {"pdb": source, "xml": str(xml)}
-        return {"pdb": source, "forcefield": list(forcefield or FORCEFIELD)}
+        return "pdb"
     if suffix in (".sdf", ".mol"):
-        return {"sdf": source, "forcefield": list(forcefield or SMALL_MOLECULE_SOLVENT)}
+        return "sdf"
+    if suffix in (".top", ".psf"):
+        return suffix[1:]
     if suffix:
         raise UserInputError(
-            f"init {source}: expected a .pdb, .cif, .prmtop or .sdf file, or the name of an "
-            f"openmmtools test system, found {suffix}{_way_on(source, suffix)}"
+            f"init {source}: expected a .pdb, .cif, .prmtop, .top, .psf or .sdf file, or the name "
+            f"of an openmmtools test system, found {suffix}{_way_on(source, suffix)}"
         )
-    return {"testsystem": source}
+    return "testsystem"
 
 
 def _is_prmtop(source: str) -> bool:
@@ -131,15 +176,10 @@ def _is_prmtop(source: str) -> bool:
 def _way_on(source: str, suffix: str) -> str:
     """How a file of another kind becomes one of these."""
     stem = Path(source).stem
-    system = f"then bgp4 init {stem}.pdb --xml system.xml"
-    save = "openmm.XmlSerializer.serialize(system) into system.xml"
     ways = {
-        ".psf": "make a System by OpenMM: app.CharmmPsfFile(...).createSystem("
-        f"app.CharmmParameterSet(...)), {save}; {system}",
-        ".top": "make a System by OpenMM: app.GromacsTopFile(..., includeDir=...).createSystem(), "
-        f"{save}; {system}",
-        ".gro": f"it has no bonds; write a PDB file (gmx editconf -f {source} -o {stem}.pdb), or "
-        f"make a System of its .top by OpenMM (app.GromacsTopFile), {save}; {system}",
+        ".gro": f"it has no bonds; its .top has: bgp4 init topol.top --positions {source}",
+        ".itp": "it is a part of a .top; give the .top that includes it",
+        ".crd": f"it has positions alone; bgp4 init {stem}.psf --positions {source}",
         ".mol2": f"convert it: obabel {source} -O {stem}.sdf, or by AmberTools (antechamber, "
         "tleap) to a prmtop",
         ".xml": f"a System has no structure: bgp4 init STRUCTURE.pdb --xml {source}",
@@ -149,13 +189,15 @@ def _way_on(source: str, suffix: str) -> str:
     return f"; {ways[suffix]}" if suffix in ways else ""
 
 
-def _beside(prmtop: Path) -> Path:
-    candidates = [prmtop.with_suffix(suffix) for suffix in COORDINATES]
+def _beside(source: Path, kind: str) -> Path:
+    candidates = [source.with_suffix(suffix) for suffix in COORDINATES]
+    if kind == "top":
+        candidates = [source.with_suffix(".gro"), source.with_name(GROMACS_POSITIONS), *candidates]
     found = next((path for path in candidates if path.is_file()), None)
     if found is None:
         raise UserInputError(
-            f"init {prmtop}: expected its positions next to it, in {candidates[0].name} for "
-            "example; name the file with --inpcrd"
+            f"init {source}: expected its positions next to it, in {candidates[0].name} for "
+            "example; name the file with --positions"
         )
     return found
 
@@ -266,7 +308,7 @@ def _seconds(molecule: Molecule, platform: str) -> float:
     return time.perf_counter() - started
 
 
-def description(molecule: Molecule) -> Iterator[str]:
+def description(molecule: Molecule, relaxed: Relaxed) -> Iterator[str]:
     """Lines that say what the molecule is to bgp4: atoms, coordinates, energies."""
     topology = molecule.topology
     residues = [str(r) for r in topology.residues]
@@ -281,7 +323,7 @@ def description(molecule: Molecule) -> Iterator[str]:
     if centres:
         yield f"stereocentres, whose chirality is kept: {', '.join(centres)}"
     yield from _coordinate_lines(molecule)
-    yield from _energy_lines(molecule)
+    yield from _energy_lines(molecule, relaxed)
 
 
 def _coordinate_lines(molecule: Molecule) -> Iterator[str]:
@@ -303,12 +345,12 @@ def _coordinate_lines(molecule: Molecule) -> Iterator[str]:
         )
 
 
-def _energy_lines(molecule: Molecule) -> Iterator[str]:
-    at_start, lowest = start_and_minimum_kjmol(molecule)
-    yield f"energy: {at_start:.1f} kJ/mol as given, {lowest:.1f} at the nearest minimum"
+def _energy_lines(molecule: Molecule, relaxed: Relaxed) -> Iterator[str]:
+    at_start, lowest = relaxed.start_kjmol, relaxed.relaxed_kjmol
+    yield f"energy: {at_start:.1f} kJ/mol as given, {lowest:.1f} relaxed"
     if at_start - lowest > TOO_HIGH_KJMOL * molecule.n_atoms:
         log.warning(
-            "%s: %.3g kJ/mol above the nearest minimum: positions that clash, or a System of other "
+            "%s: %.3g kJ/mol above relaxed positions: positions that clash, or a System of other "
             "atoms, or of another order of them; look at both before going on",
             *(molecule.name, at_start - lowest),
         )

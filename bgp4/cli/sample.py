@@ -27,6 +27,7 @@ def sample_command(run_path: Path, output: Path | None, request: SampleRequest) 
     run = RunFolder.find(run_path)
     from bgp4.sampling.draw import draw_samples
     from bgp4.sampling.files import check_format, refuse_to_lose
+    from bgp4.sampling.refined import LARGEST_R_HAT, RefinedStatistics
 
     path = output or (Path("samples.h5") if run.is_bundled else run.samples_path)
     check_format(path)
@@ -39,16 +40,28 @@ def sample_command(run_path: Path, output: Path | None, request: SampleRequest) 
     if drawn.ess < SMALL_ESS:
         log.warning(
             "ESS below %.0f %%: weighted averages depend on a few conformations; train longer, or "
-            "draw more samples (-n)",
+            "draw more samples (-n), or refine them (--refine)",
             100 * SMALL_ESS,
         )
-    words = f", ESS {drawn.ess:.2%}, {drawn.n_rejected} rejected" if request.weights else ""
-    if drawn.chain is not None:
-        words += (
-            f"; unbiased: {drawn.chain.acceptance:.1%} of the proposals accepted, "
-            f"{drawn.chain.n_distinct} distinct conformations, "
-            f"statistical inefficiency {drawn.chain.inefficiency:.1f}"
+    if isinstance(drawn.chain, RefinedStatistics) and not drawn.chain.agree:
+        log.warning(
+            "R-hat %.3f, above %g: the chains do not agree, and averages may be wrong; train "
+            "longer, or ask for more conformations (-n)",
+            *(drawn.chain.r_hat, LARGEST_R_HAT),
         )
+    if request.effective is not None and drawn.ess * drawn.n < request.effective:
+        log.warning(
+            "--effective %d: %d conformations are worth %.0f; raise -n, train longer, or use "
+            "--refine",
+            *(request.effective, drawn.n, drawn.ess * drawn.n),
+        )
+    words = ""
+    if not math.isnan(drawn.ess):
+        words = f", ESS {drawn.ess:.2%}, {drawn.n_rejected} rejected"
+        if request.effective is not None:
+            words += f"; {drawn.ess * drawn.n:,.0f} effective samples"
+    if drawn.chain is not None:
+        words += f"; {drawn.chain.words}"
     if not math.isnan(drawn.energy_difference_kt):
         words += f", OpenMM's energies within {drawn.energy_difference_kt:.1g} kT of the batched"
-    print(f"wrote {' and '.join(map(str, drawn.files))} ({request.n} conformations{words})")
+    print(f"wrote {' and '.join(map(str, drawn.files))} ({drawn.n} conformations{words})")

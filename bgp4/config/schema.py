@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AliasChoices,
     BaseModel,
     ConfigDict,
     Field,
@@ -51,16 +52,24 @@ class Section(BaseModel):
 
 
 class SystemConfig(Section):
-    """The molecule, from one of five sources.
+    """The molecule, from one of several sources.
 
-    These are an openmmtools test system; an Amber prmtop; a PDB or mmCIF file with a force field;
-    the same with a serialised OpenMM System; or an SDF file, which OpenFF parametrises if it is
-    installed. `zmatrix` replaces the Z-matrix that follows from the bonds.
+    These are an openmmtools test system; an Amber prmtop; a GROMACS top, which may include files of
+    `include_dir`; a CHARMM psf with the files of `parameters`; a PDB or mmCIF file with a force
+    field; the same with a serialised OpenMM System; or an SDF file, which OpenFF parametrises if it
+    is installed. Prmtop, top and psf take start positions from `positions` (also called inpcrd).
+    `zmatrix` replaces the Z-matrix that follows from the bonds.
     """
 
     testsystem: str | None = None
     prmtop: Path | None = None
-    inpcrd: Path | None = None
+    top: Path | None = None
+    include_dir: Path | None = None
+    psf: Path | None = None
+    parameters: tuple[Path, ...] = ()
+    positions: Path | None = Field(
+        default=None, validation_alias=AliasChoices("positions", "inpcrd")
+    )
     pdb: Path | None = None
     xml: Path | None = None
     sdf: Path | None = None
@@ -77,8 +86,15 @@ class SystemConfig(Section):
                 f"expected exactly one of {', '.join(_SOURCES)}, found "
                 + (" and ".join(sources) or "none")
             )
-        if self.prmtop is not None and self.inpcrd is None:
-            raise ValueError("prmtop also needs inpcrd, for the start positions")
+        if sources[0] in _WITHOUT_POSITIONS and self.positions is None:
+            raise ValueError(f"{sources[0]} also needs positions, for the start positions")
+        if bool(self.parameters) != (self.psf is not None):
+            raise ValueError(
+                "psf also needs parameters, a list of CHARMM files (.prm, .rtf, .str), which go "
+                "with no other source"
+            )
+        if self.include_dir is not None and self.top is None:
+            raise ValueError("include_dir is for the files that a top includes; leave it out")
         if self.pdb is not None and bool(self.forcefield) == (self.xml is not None):
             raise ValueError(
                 "pdb needs either forcefield, a list of OpenMM force field XML names, or xml, a "
@@ -101,11 +117,13 @@ class SystemConfig(Section):
     @property
     def files(self) -> tuple[Path, ...]:
         """What it names of the user's files."""
-        named = (self.prmtop, self.inpcrd, self.pdb, self.xml, self.sdf)
+        named = (self.prmtop, self.top, self.psf, *self.parameters, self.positions, self.pdb)
+        named += (self.xml, self.sdf)
         return tuple(path for path in named if path is not None)
 
 
-_SOURCES = ("testsystem", "prmtop", "pdb", "sdf")
+_SOURCES = ("testsystem", "prmtop", "top", "psf", "pdb", "sdf")
+_WITHOUT_POSITIONS = ("prmtop", "top", "psf")
 
 
 class DataConfig(Section):

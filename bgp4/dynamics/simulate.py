@@ -196,7 +196,8 @@ def _engine(name: str, molecule: Molecule) -> str:
     """`auto` is the batched engine where it knows every force, else OpenMM."""
     if name == "openmm":
         return name
-    from bgp4.energies.forcefield import UnsupportedForce, read_force_field
+    from bgp4.energies.forcefield import read_force_field
+    from bgp4.energies.terms import UnsupportedForce
 
     try:
         read_force_field(molecule.system_xml)

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bgp4.energies.base import Energy, Evaluation
-from bgp4.energies.forcefield import ForceField, UnsupportedForce, read_force_field
+from bgp4.energies.forcefield import read_force_field
 from bgp4.energies.potential import Potential
 from bgp4.energies.tables import kernel_tables
+from bgp4.energies.terms import ForceField, UnsupportedForce
 from bgp4.energies.worker import evaluate_with, make_context
 from bgp4.kernels.energies import Kernel, load_kernel
 from bgp4.molecule.molecule import Molecule

@@ -7,12 +7,14 @@ along contiguous memory. From atoms to pairs and back go products with constant 
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bgp4.energies.forcefield import COULOMB, OFFSET_NM, PROBE_NM, ForceField
+from bgp4.energies.terms import ForceField, GeneralisedBorn
 from bgp4.parallel.threads import threads
 
 __all__ = ["Potential"]
@@ -30,6 +32,9 @@ class Potential(nn.Module):
     bond: Tensor
     angle: Tensor
     torsion: Tensor
+    improper: Tensor
+    map: Tensor
+    patches: Tensor
     pair: Tensor
     first: Tensor
     second: Tensor
@@ -42,29 +47,35 @@ class Potential(nn.Module):
     solvation: Tensor
     self_solvation: Tensor
     surface: Tensor
+    tanh: Tensor
+    necks: Tensor
 
     def __init__(self, terms: ForceField, dtype: torch.dtype = torch.float64) -> None:
         super().__init__()
         self.terms = terms
-        i, j = np.triu_indices(terms.n_atoms, k=1)
-        pairs = terms.pairs if len(terms.pairs) else np.stack([i, j], 1)
-        a, t = terms.angles.T, terms.torsions.T
+        pairs, coefficients = terms.interacting_pairs()
+        a = terms.angles.T
+        turns = [terms.torsions, terms.impropers, terms.maps[:, :4], terms.maps[:, 4:]]
+        t = np.concatenate(turns).T
         vectors = [
             terms.bonds,
             *(np.stack(v, 1) for v in ((a[1], a[0]), (a[1], a[2]))),
             *(np.stack(v, 1) for v in ((t[0], t[1]), (t[1], t[2]), (t[2], t[3]))),
             pairs,
         ]
-        self.sizes = [len(v) for v in vectors]
+        self.sizes, self.turns = [len(v) for v in vectors], [len(v) for v in turns]
         n = terms.n_atoms
         self._constant("difference", _difference_matrix(np.concatenate(vectors), n), dtype)
         self._columns("bond", terms.bond_parameters, dtype)
         self._columns("angle", terms.angle_parameters, dtype)
         self._columns("torsion", terms.torsion_parameters, dtype)
-        self._set_pairs(dtype)
-        self.has_born = terms.born is not None
+        self._columns("improper", terms.improper_parameters, dtype)
+        self._columns("map", terms.map_parameters, dtype)
+        self._constant("patches", terms.patches, dtype)
+        self._columns("pair", coefficients, dtype)
+        self.born = terms.born
         if terms.born is not None:
-            self._set_born(pairs, dtype)
+            self._set_born(terms.born, pairs, dtype)
 
     def forward(
         self,
@@ -73,7 +84,9 @@ class Potential(nn.Module):
         d = torch.matmul(self.difference, x)
         bonds, a1, a2, t1, t2, t3, pairs = d.split(self.sizes, dim=1)
         energy = self._bond_energy(bonds) + self._angle_energy(a1, a2)
-        energy = energy + self._torsion_energy(t1, t2, t3)
+        torsions, impropers, phi, psi = _dihedrals(t1, t2, t3).split(self.turns)
+        energy = energy + self._torsion_energy(torsions) + self._improper_energy(impropers)
+        energy = energy + self._map_energy(phi, psi)
         return energy + self._pair_energy(pairs.square().sum(0))
 
     def evaluate(
@@ -110,31 +123,49 @@ class Potential(nn.Module):
         sine = square.clamp_min(1e-12).sqrt()  # as OpenMM does: in a line it has no slope
         return (0.5 * stiffness * (torch.atan2(sine, dot) - equilibrium).square()).sum(0)
 
-    def _torsion_energy(self, b1: Tensor, b2: Tensor, b3: Tensor) -> Tensor:
+    def _torsion_energy(self, angle: Tensor) -> Tensor:
         periodicity, phase, barrier = self.torsion.unbind(1)
-        n1, n2 = torch.linalg.cross(b1, b2, dim=0), torch.linalg.cross(b2, b3, dim=0)
-        sine = (b1 * n2).sum(0) * b2.square().sum(0).sqrt()
-        angle = torch.atan2(sine, (n1 * n2).sum(0))
         return (barrier * (1 + (periodicity * angle - phase).cos())).sum(0)
+
+    def _improper_energy(self, angle: Tensor) -> Tensor:
+        equilibrium, stiffness, period = self.improper.unbind(1)
+        off = (angle - equilibrium).abs()
+        return (0.5 * stiffness * torch.minimum(off, period - off).square()).sum(0)
+
+    def _map_energy(self, phi: Tensor, psi: Tensor) -> Tensor:
+        """Of bicubic patches, where each pair of angles is in one."""
+        first, size = self.map.unbind(1)
+        (u, row), (v, column) = (_in_patch(angle, size) for angle in (phi, psi))
+        patch = self.patches[(first + row * size + column).long()]  # (maps, batch, 16)
+        powers = torch.arange(4, device=u.device)
+        c = patch.unflatten(2, (4, 4))
+        return torch.einsum("mnab,mna,mnb->n", c, u[..., None] ** powers, v[..., None] ** powers)
 
     def _pair_energy(self, r2: Tensor) -> Tensor:
         coulomb, c6, c12 = self.pair.unbind(1)
         inverse = r2.rsqrt()
         inverse6 = inverse.square() ** 3
         energy = coulomb * inverse + inverse6 * (c12 * inverse6 - c6)
-        if self.has_born:
-            born = self._born_radii(r2 * inverse, inverse)
+        if self.born is not None:
+            born = self._born_radii(self.born, r2 * inverse, inverse)
             bb = (self.first @ born) * (self.second @ born)
             energy = energy + self.solvation * (r2 + bb * (-r2 / (4 * bb)).exp()).rsqrt()
             return energy.sum(0) + self._single_energy(born)
         return energy.sum(0)
 
-    def _born_radii(self, r: Tensor, inverse: Tensor) -> Tensor:
+    def _born_radii(self, model: GeneralisedBorn, r: Tensor, inverse: Tensor) -> Tensor:
         """Effective Born radii, (atoms, batch)."""
-        overlap = self.first.T @ _born_sum(r, inverse, self.or_first, self.sr_second)
-        overlap = overlap + self.second.T @ _born_sum(r, inverse, self.or_second, self.sr_first)
+        of_first = _born_sum(r, inverse, self.or_first, self.sr_second)
+        of_second = _born_sum(r, inverse, self.or_second, self.sr_first)
+        if model.neck is not None:
+            first, first_distance, second, second_distance, cutoff = self.necks.unbind(1)
+            of_first = of_first + _neck(r, first, first_distance, cutoff)
+            of_second = of_second + _neck(r, second, second_distance, cutoff)
+        overlap = self.first.T @ of_first + self.second.T @ of_second
+        if model.tanh is None:
+            return 1 / (1 / self.offset_radius - overlap)
         psi = overlap * self.offset_radius
-        alpha, beta, gamma = self.tanh
+        alpha, beta, gamma = self.tanh.unbind(1)
         argument = psi * (alpha + psi * (gamma * psi - beta))
         return 1 / (1 / self.offset_radius - argument.tanh() / self.radius)
 
@@ -143,22 +174,12 @@ class Potential(nn.Module):
         surface = self.surface * (self.radius / born) ** 6
         return (self.self_solvation / born + surface).sum(0)
 
-    def _set_pairs(self, dtype: torch.dtype) -> None:
-        charges, sigma, epsilon = self.terms.pair_parameters.T
-        sigma6 = sigma**6
-        columns = [COULOMB * charges, 4 * epsilon * sigma6, 4 * epsilon * sigma6**2]
-        if not len(charges):
-            columns = [np.zeros(self.sizes[-1])] * 3
-        self._columns("pair", np.column_stack(columns), dtype)
-
-    def _set_born(self, pairs: NDArray[np.int64], dtype: torch.dtype) -> None:
-        terms, born = self.terms, self.terms.born
-        assert born is not None
+    def _set_born(
+        self, born: GeneralisedBorn, pairs: NDArray[np.int64], dtype: torch.dtype
+    ) -> None:
         i, j = pairs.T
-        self.tanh = born.tanh
-        charge, offset, scaled = terms.charges, born.offset_radius_nm, born.scaled_radius_nm
-        radius = offset + OFFSET_NM
-        one_hot = np.eye(terms.n_atoms)
+        charge, offset, scaled = born.charges, born.offset_radius_nm, born.scaled_radius_nm
+        one_hot = np.eye(len(charge))
         self._constant("first", one_hot[i], dtype)
         self._constant("second", one_hot[j], dtype)
         for name, values in (
@@ -167,12 +188,16 @@ class Potential(nn.Module):
             ("sr_first", scaled[i]),
             ("sr_second", scaled[j]),
             ("offset_radius", offset),
-            ("radius", radius),
+            ("radius", born.radius_nm),
             ("solvation", born.prefactor * charge[i] * charge[j]),
             ("self_solvation", 0.5 * born.prefactor * charge**2),
-            ("surface", born.surface * (radius + PROBE_NM) ** 2),
+            ("surface", born.surface_energy),
         ):
             self._constant(name, values[..., None], dtype)
+        if born.tanh is not None:
+            self._columns("tanh", born.tanh, dtype)
+        if born.neck is not None:
+            self._columns("necks", born.neck.of_pairs(pairs), dtype)
 
     def _columns(self, name: str, table: NDArray[np.float64], dtype: torch.dtype) -> None:
         """Parameters as (terms, parameters, 1)."""
@@ -189,11 +214,32 @@ def _born_sum(
     other: Tensor,  # (pairs, 1), scaled radius of the atom that descreens it
 ) -> Tensor:  # (pairs, batch)
     """Hawkins-Cramer-Truhlar pair integral (J. Phys. Chem. 100, 19824 (1996))."""
-    upper = 1 / (r + other)
-    lower = 1 / torch.maximum((r - other).abs(), own)
+    reaches = r + other > own
+    lower = torch.maximum((r - other).abs(), own)
+    upper, lower = 1 / torch.where(reaches, r + other, lower), 1 / lower
     span = 0.25 * (r - other.square() * inverse) * (upper.square() - lower.square())
     integral = 0.5 * (lower - upper + span + 0.5 * inverse * (upper / lower).log())
-    return torch.where(r + other > own, integral, 0.0)
+    return torch.where(reaches, integral, 0.0)
+
+
+def _neck(r: Tensor, depth: Tensor, distance: Tensor, cutoff: Tensor) -> Tensor:
+    """What `Neck` adds to the integral, (pairs, batch)."""
+    off = (r - distance).square()
+    return torch.where(r <= cutoff, depth / (1 + 100 * off + 3e5 * off**3), 0.0)
+
+
+def _dihedrals(b1: Tensor, b2: Tensor, b3: Tensor) -> Tensor:
+    """Angles in [-π, π], (torsions, batch), of bonds (3, torsions, batch)."""
+    n1, n2 = torch.linalg.cross(b1, b2, dim=0), torch.linalg.cross(b2, b3, dim=0)
+    sine = (b1 * n2).sum(0) * b2.square().sum(0).sqrt()
+    return torch.atan2(sine, (n1 * n2).sum(0))
+
+
+def _in_patch(angle: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
+    """How far through its patch an angle is, in [0, 1], and the patch's number."""
+    patches = torch.where(angle < 0, angle + 2 * math.pi, angle) * (size / (2 * math.pi))
+    number = torch.minimum(patches.detach().nan_to_num(0.0).floor(), size - 1)
+    return patches - number, number
 
 
 def _difference_matrix(pairs: NDArray[np.int64], n_atoms: int) -> NDArray[np.float64]:

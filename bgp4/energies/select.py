@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from bgp4.config import EnergyConfig
 from bgp4.energies.base import Energy, Evaluation
 from bgp4.energies.batched import BatchedEnergy, check_against_openmm
-from bgp4.energies.forcefield import UnsupportedForce
 from bgp4.energies.openmm import OpenMMEnergy, available_cores
+from bgp4.energies.terms import UnsupportedForce
 from bgp4.energies.worker import make_context
 from bgp4.errors import UserInputError
 from bgp4.molecule.molecule import Molecule

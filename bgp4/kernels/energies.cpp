@@ -19,11 +19,14 @@ template <class T> struct Table {
 };
 
 template <class T> struct Terms {
-  Table<T> bonds;     // length, stiffness
-  Table<T> angles;    // angle, stiffness
-  Table<T> torsions;  // a0, b0, a1, b1, ... of the sum of a_n cos nφ + b_n sin nφ
-  Table<T> pairs;     // Coulomb, r^-6, r^-12, solvation
-  Table<T> born;      // offset radius, scaled radius, radius, own energy, surface, α, β, γ
+  Table<T> bonds;      // length, stiffness
+  Table<T> angles;     // angle, stiffness
+  Table<T> torsions;   // a0, b0, a1, b1, ... of the sum of a_n cos nφ + b_n sin nφ
+  Table<T> impropers; // angle, stiffness, period
+  Table<T> maps;       // of two torsions: first patch, patches along a side
+  Table<T> patches;    // coefficients of u^a v^b, a first
+  Table<T> pairs;      // Coulomb, r^-6, r^-12, solvation; of a neck depth and distance, twice, and cutoff
+  Table<T> born;       // offset radius, scaled radius, radius, own energy, surface; α, β, γ unless HCT
   int32_t n_atoms;
 };
 
@@ -50,8 +53,11 @@ template <class T> class Tile {
     bond_terms();
     angle_terms();
     torsion_terms();
-    if (terms.born.rows) pair_terms<true>();
-    else pair_terms<false>();
+    improper_terms();
+    map_terms();
+    if (!terms.born.rows) pair_terms<false, false>();
+    else if (terms.pairs.columns == 4) pair_terms<true, false>();
+    else pair_terms<true, true>();
     for (int l = 0; l < size; ++l) energies[l] = store(forces + l * stride, l);
   }
 
@@ -116,18 +122,41 @@ template <class T> class Tile {
 
   static constexpr T IN_LINE = T(1e-30);  // atoms in a line have no torsion, and no force of one
 
-  // Derivatives of φ as in Blondel, Karplus, J. Comput. Chem. 17, 1132 (1996).
+  // cos φ and sin φ of four atoms; both are zero if three are in a line.
+  void dihedral(const int32_t* atom, T* cosine, T* sine) const {
+    const Atom<T> &i = atoms[atom[0]], &j = atoms[atom[1]], &k = atoms[atom[2]], &m = atoms[atom[3]];
+    FOR_EACH_LANE {
+      const Vec<T> b1 = j[l] - i[l], b2 = k[l] - j[l], b3 = m[l] - k[l], p = cross(b1, b2), q = cross(b2, b3);
+      const T scale = 1 / std::sqrt(std::max(dot(p, p) * dot(q, q), IN_LINE));
+      cosine[l] = dot(p, q) * scale;
+      sine[l] = dot(b1, q) * std::sqrt(dot(b2, b2)) * scale;
+    }
+  }
+
+  // The gradient from that in φ; derivatives of φ as in Blondel, Karplus, J. Comput. Chem. 17, 1132 (1996).
+  void turn(const int32_t* atom, const T* slope) {
+    Atom<T> &i = atoms[atom[0]], &j = atoms[atom[1]], &k = atoms[atom[2]], &m = atoms[atom[3]];
+    FOR_EACH_LANE {
+      const Vec<T> b1 = j[l] - i[l], b2 = k[l] - j[l], b3 = m[l] - k[l], p = cross(b1, b2), q = cross(b2, b3);
+      const T square = dot(b2, b2), scale = slope[l] * std::sqrt(square);
+      const Vec<T> g1 = p * (scale / std::max(dot(p, p), IN_LINE)), g3 = q * (scale / std::max(dot(q, q), IN_LINE));
+      const Vec<T> g2 = g1 * (-dot(b1, b2) / square) + g3 * (-dot(b3, b2) / square);
+      i.add(l, g1 * T(-1));
+      j.add(l, g1 - g2);
+      k.add(l, g2 - g3);
+      m.add(l, g3);
+    }
+  }
+
   void torsion_terms() {
     T cos_1[LANES], sin_1[LANES], cos_n[LANES], sin_n[LANES], slope[LANES];
     for (int t = 0; t < terms.torsions.rows; ++t) {
       const int32_t* atom = terms.torsions.indices + 4 * t;
       const T* series = terms.torsions[t];
-      Atom<T> &i = atoms[atom[0]], &j = atoms[atom[1]], &k = atoms[atom[2]], &m = atoms[atom[3]];
+      Atom<T>& j = atoms[atom[1]];
+      dihedral(atom, cos_1, sin_1);
       FOR_EACH_LANE {
-        const Vec<T> b1 = j[l] - i[l], b2 = k[l] - j[l], b3 = m[l] - k[l], p = cross(b1, b2), q = cross(b2, b3);
-        const T scale = 1 / std::sqrt(std::max(dot(p, p) * dot(q, q), IN_LINE));
-        cos_1[l] = cos_n[l] = dot(p, q) * scale;
-        sin_1[l] = sin_n[l] = dot(b1, q) * std::sqrt(dot(b2, b2)) * scale;
+        cos_n[l] = cos_1[l], sin_n[l] = sin_1[l];
         slope[l] = 0;
         j.energy[l] += series[0];
       }
@@ -141,21 +170,77 @@ template <class T> class Tile {
           sin_n[l] = s * cos_1[l] + c * sin_1[l];
         }
       }
-      FOR_EACH_LANE {
-        const Vec<T> b1 = j[l] - i[l], b2 = k[l] - j[l], b3 = m[l] - k[l], p = cross(b1, b2), q = cross(b2, b3);
-        const T square = dot(b2, b2), scale = slope[l] * std::sqrt(square);
-        const Vec<T> g1 = p * (scale / std::max(dot(p, p), IN_LINE)), g3 = q * (scale / std::max(dot(q, q), IN_LINE));
-        const Vec<T> g2 = g1 * (-dot(b1, b2) / square) + g3 * (-dot(b3, b2) / square);
-        i.add(l, g1 * T(-1));
-        j.add(l, g1 - g2);
-        k.add(l, g2 - g3);
-        m.add(l, g3);
-      }
+      turn(atom, slope);
     }
   }
 
-  template <bool solvated> void pair_terms() {
-    if (solvated) born_radii();
+  void improper_terms() {
+    T cosine[LANES], sine[LANES], slope[LANES];
+    for (int t = 0; t < terms.impropers.rows; ++t) {
+      const int32_t* atom = terms.impropers.indices + 4 * t;
+      const T *value = terms.impropers[t], equilibrium = value[0], stiffness = value[1], period = value[2];
+      Atom<T>& j = atoms[atom[1]];
+      dihedral(atom, cosine, sine);
+      FOR_EACH_LANE {
+        const T off = turned(sine[l], cosine[l]) - equilibrium, far = std::abs(off), other = period - far;
+        const T least = std::min(far, other), sign = (off < 0) == (far <= other) ? T(-1) : T(1);
+        j.energy[l] += T(0.5) * stiffness * least * least;
+        slope[l] = stiffness * least * sign;
+      }
+      turn(atom, slope);
+    }
+  }
+
+  // The angle in [-π, π] of the point (c, s).
+  static INLINE T turned(T s, T c) {
+    const T angle = angle_of(std::abs(s), c);
+    return s < 0 ? -angle : angle;
+  }
+
+  // Bicubic patches of two torsions, whose values and slopes agree where they meet.
+  void map_terms() {
+    T cos_1[LANES], sin_1[LANES], through_1[LANES], slope_1[LANES];
+    T cos_2[LANES], sin_2[LANES], through_2[LANES], slope_2[LANES];
+    int32_t start[LANES];
+    for (int t = 0; t < terms.maps.rows; ++t) {
+      const int32_t* atom = terms.maps.indices + 8 * t;
+      const int32_t first = int32_t(terms.maps[t][0]), size = int32_t(terms.maps[t][1]);
+      const T per_radian = size * T(0.15915494309189534), *patches = terms.patches.values;
+      Atom<T>& j = atoms[atom[1]];
+      dihedral(atom, cos_1, sin_1);
+      dihedral(atom + 4, cos_2, sin_2);
+      FOR_EACH_LANE {
+        const int32_t row = patch(turned(sin_1[l], cos_1[l]) * per_radian, size, through_1[l]);
+        const int32_t column = patch(turned(sin_2[l], cos_2[l]) * per_radian, size, through_2[l]);
+        start[l] = 16 * (first + row * size + column);
+      }
+      for (int l = 0; l < LANES; ++l) {
+        const T u = through_1[l], v = through_2[l], *c = patches + start[l] + 12;
+        T energy = 0, along_u = 0, along_v = 0;
+        for (int a = 0; a < 4; ++a, c -= 4) {
+          along_u = along_u * u + energy;
+          energy = energy * u + c[0] + v * (c[1] + v * (c[2] + v * c[3]));
+          along_v = along_v * u + c[1] + v * (2 * c[2] + v * 3 * c[3]);
+        }
+        j.energy[l] += energy;
+        slope_1[l] = along_u * per_radian;
+        slope_2[l] = along_v * per_radian;
+      }
+      turn(atom, slope_1);
+      turn(atom + 4, slope_2);
+    }
+  }
+
+  // The patch of x in (-size, size), a NaN's is the first, and how far through it x is.
+  static INLINE int32_t patch(T x, int32_t size, T& through) {
+    const T around = x < 0 ? x + size : x;
+    const int32_t number = int32_t(std::min(std::max(T(0), around), T(size - 1)));
+    through = around - T(number);
+    return number;
+  }
+
+  template <bool solvated, bool necked> void pair_terms() {
+    if (solvated) born_radii<necked>();
     for (size_t p = 0; p < pairs.size(); ++p) {
       const int32_t* a = terms.pairs.indices + 2 * p;
       const T *value = terms.pairs[p], coulomb = value[0], c6 = value[1], c12 = value[2], solvation = value[3];
@@ -206,12 +291,21 @@ template <class T> class Tile {
     return upper > own ? value : 0;
   }
 
+  // What fills the neck between two spheres (Mongan et al., J. Chem. Theory Comput. 3, 156 (2007)), as descreening.
+  static INLINE T neck(T r, T inverse, T depth, T distance, T cutoff, T& slope) {
+    const T off = r - distance, square = off * off, fourth = square * square;
+    const T fraction = 1 / (1 + 100 * square + T(3e5) * fourth * square);
+    const T value = r <= cutoff ? depth * fraction : 0;
+    slope -= value * fraction * off * (200 + T(1.8e6) * fourth) * inverse;
+    return value;
+  }
+
   // Onufriev, Bashford, Case, Proteins 55, 383 (2004); each atom's own solvation and surface terms.
-  void born_radii() {
+  template <bool necked> void born_radii() {
     for (size_t p = 0; p < pairs.size(); ++p) {
       const int32_t* a = terms.pairs.indices + 2 * p;
       const T own_i = terms.born[a[0]][0], scaled_i = terms.born[a[0]][1];
-      const T own_j = terms.born[a[1]][0], scaled_j = terms.born[a[1]][1];
+      const T own_j = terms.born[a[1]][0], scaled_j = terms.born[a[1]][1], *value = terms.pairs[p];
       Atom<T> &i = atoms[a[0]], &j = atoms[a[1]];
       Pair<T>& pair = pairs[p];
       FOR_EACH_LANE {
@@ -219,21 +313,38 @@ template <class T> class Tile {
         const T r = std::sqrt(dot(d, d)), inverse = 1 / r;
         i.born[l] += descreening(r, inverse, own_i, scaled_j, pair.first[l]);
         j.born[l] += descreening(r, inverse, own_j, scaled_i, pair.second[l]);
+        if constexpr (necked) {
+          i.born[l] += neck(r, inverse, value[4], value[5], value[8], pair.first[l]);
+          j.born[l] += neck(r, inverse, value[6], value[7], value[8], pair.second[l]);
+        }
       }
     }
+    if (terms.born.columns == 8) rescaled_radii<true>();
+    else rescaled_radii<false>();
+  }
+
+  // B from ψ = offset radius Σ: 1 / B = 1 / offset radius - tanh(...) / radius, or (1 - ψ) / offset radius in HCT.
+  template <bool rescaled> void rescaled_radii() {
     for (size_t a = 0; a < atoms.size(); ++a) {
       const T *value = terms.born[a], offset = value[0], radius = value[2], own = value[3], surface = value[4];
-      const T alpha = value[5], beta = value[6], gamma = value[7];
+      const T alpha = rescaled ? value[5] : 0, beta = rescaled ? value[6] : 0, gamma = rescaled ? value[7] : 0;
       Atom<T>& i = atoms[a];
       FOR_EACH_LANE {
         const T psi = offset * i.born[l];
-        const T tanh = 1 - 2 / (exponential(2 * psi * (alpha + psi * (gamma * psi - beta))) + 1);
-        const T born = 1 / (1 / offset - tanh / radius), ratio = radius / born, cube = ratio * ratio * ratio;
+        T tanh = 0, inverse = (1 - psi) / offset;
+        if constexpr (rescaled) {
+          tanh = 1 - 2 / (exponential(2 * psi * (alpha + psi * (gamma * psi - beta))) + 1);
+          inverse = 1 / offset - tanh / radius;
+        }
+        const T born = 1 / inverse, ratio = radius / born, cube = ratio * ratio * ratio;
         const T self = own / born, area = surface * cube * cube;
         i.energy[l] += self + area;
         i.born_slope[l] = -(self + 6 * area) / born;
-        i.descreening_slope[l] = offset * born * born * (1 - tanh * tanh) / radius *
-                                 (alpha + psi * (3 * gamma * psi - 2 * beta));
+        i.descreening_slope[l] = born * born;
+        if constexpr (rescaled) {
+          i.descreening_slope[l] = offset * born * born * (1 - tanh * tanh) / radius *
+                                   (alpha + psi * (3 * gamma * psi - 2 * beta));
+        }
         i.born[l] = born;
       }
     }

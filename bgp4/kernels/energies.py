@@ -18,7 +18,7 @@ __all__ = ["TABLES", "Kernel", "Tables", "load_kernel"]
 
 Array = NDArray[np.float64]
 
-TABLES = ("bonds", "angles", "torsions", "pairs", "born")
+TABLES = ("bonds", "angles", "torsions", "impropers", "maps", "patches", "pairs", "born")
 
 Tables = Mapping[str, tuple[NDArray[np.int64], Array]]
 """For each of `TABLES`, indices of atoms, (terms, atoms of each), and numbers, (terms, columns)."""

@@ -42,11 +42,7 @@ def check_system(system: Any, name: str, kind: str = "pdb") -> None:
     """
     made_elsewhere = kind == "xml"
     if system.getNumConstraints():
-        advice = (
-            "make the System anew with constraints=None and rigidWater=False"
-            if made_elsewhere
-            else "set system.constraints to null"
-        )
+        advice = WITHOUT_CONSTRAINTS.get(kind, "set system.constraints to null")
         raise UserInputError(
             f"config key system: {name} has {system.getNumConstraints()} constrained "
             "bonds, and a constrained system has no density in all coordinates; " + advice
@@ -65,10 +61,19 @@ def check_system(system: Any, name: str, kind: str = "pdb") -> None:
         )
 
 
+WITHOUT_CONSTRAINTS = {
+    "xml": "make the System anew with constraints=None and rigidWater=False",
+    "top": "make [ bonds ] of [ constraints ] and [ settles ], and leave system.constraints out",
+}
+"""By kind of source, what to do about constraints."""
+
 WITHOUT_SOLVENT = {
     "pdb": "take the solvent away, and add implicit/obc2.xml, for example, to system.forcefield",
     "prmtop": "take the solvent away from the prmtop and its positions (cpptraj: parmstrip, strip; "
     "or ParmEd); system.implicit_solvent: OBC2 stands for it",
+    "top": "take it out of [ molecules ] and of the positions (gmx trjconv); "
+    "system.implicit_solvent: OBC2 stands for it",
+    "psf": "make both of the molecule alone; system.implicit_solvent: OBC2 stands for it",
     "xml": "make the System of the molecule alone, with implicit solvent",
     "testsystem": "take another test system",
     "sdf": "keep the molecule alone in the file",

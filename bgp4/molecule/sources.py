@@ -13,9 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bgp4.errors import UserInputError
-from bgp4.molecule.checks import check_solvent, refuse_nanometres
+from bgp4.molecule.charmm import read_psf
+from bgp4.molecule.checks import check_solvent, check_system, refuse_nanometres
+from bgp4.molecule.elements import name_elements
+from bgp4.molecule.gromacs import read_top
+from bgp4.molecule.implicit_solvent import add_implicit_solvent
 from bgp4.molecule.missing_parameters import explain_missing, explain_several
 from bgp4.molecule.positions import positions_beside
 from bgp4.molecule.reading import why_unreadable
@@ -94,9 +99,7 @@ def _read_prmtop(config: SystemConfig) -> Parametrised:
     from openmm import app, unit
 
     prmtop = _parsed(app.AmberPrmtopFile, config.prmtop, "system.prmtop")
-    positions_nm = positions_beside(
-        Path(_existing_path(config.inpcrd, "system.inpcrd")), prmtop.topology
-    )
+    positions_nm = _positions(config, prmtop.topology)
     try:
         system = prmtop.createSystem(
             implicitSolvent=_app_constant(config.implicit_solvent),
@@ -106,18 +109,38 @@ def _read_prmtop(config: SystemConfig) -> Parametrised:
     except Exception as error:
         path = Path(_existing_path(config.prmtop, "system.prmtop"))
         raise UserInputError(f"{config.prmtop}: {why_unreadable(path, error)}") from error
-    _name_elements(prmtop.topology, system)
+    name_elements(prmtop.topology, system, str(config.prmtop))
     return Parametrised(system, prmtop.topology, positions_nm * unit.nanometer)
 
 
-def _name_elements(topology: Any, system: Any) -> None:
-    """By their masses, of atoms that a prmtop gives no atomic number."""
-    from openmm.app import Element
+def _read_top(config: SystemConfig) -> Parametrised:
+    path = Path(_existing_path(config.top, "system.top"))
+    constraints = _app_constant(config.constraints)
+    return _solvated(config, *read_top(path, config.include_dir, constraints))
 
-    for atom in topology.atoms():
-        mass = system.getParticleMass(atom.index)
-        if atom.element is None and mass._value > 0:
-            atom.element = Element.getByMass(mass)
+
+def _read_psf(config: SystemConfig) -> Parametrised:
+    path = Path(_existing_path(config.psf, "system.psf"))
+    files = tuple(Path(_existing_path(f, "system.parameters")) for f in config.parameters)
+    return _solvated(config, *read_psf(path, files, _app_constant(config.constraints)))
+
+
+def _solvated(config: SystemConfig, system: Any, topology: Any) -> Parametrised:
+    """A System in vacuum with its positions and the implicit solvent that the config names."""
+    import mdtraj
+    from openmm import unit
+
+    name_elements(topology, system, str(getattr(config, config.kind)))
+    check_solvent(mdtraj.Topology.from_openmm(topology), config.label, config.kind)
+    check_system(system, config.label, config.kind)
+    positions_nm = _positions(config, topology)
+    add_implicit_solvent(system, topology, config.implicit_solvent, config.label)
+    return Parametrised(system, topology, positions_nm * unit.nanometer)
+
+
+def _positions(config: SystemConfig, topology: Any) -> NDArray[np.float64]:  # (atoms, 3), nm
+    file = Path(_existing_path(config.positions, "system.positions"))
+    return positions_beside(file, topology, str(getattr(config, config.kind)))
 
 
 def _read_pdb(config: SystemConfig) -> Parametrised:
@@ -182,6 +205,8 @@ def _read_sdf(config: SystemConfig) -> Parametrised:
 _READERS: dict[str, Callable[[SystemConfig], Parametrised]] = {
     "testsystem": _read_testsystem,
     "prmtop": _read_prmtop,
+    "top": _read_top,
+    "psf": _read_psf,
     "pdb": _read_pdb,
     "xml": _read_xml,
     "sdf": _read_sdf,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
 
-__all__ = ["Report", "on_terminal", "progress"]
+__all__ = ["Report", "on_terminal", "progress", "silent"]
 
 Report = Callable[[int | None, str], None]
 """Called with how much is done (None: as much as before) and a few words on how it goes."""
@@ -45,7 +45,7 @@ def progress(
         if outer is not None:
             report = _inner(outer, label, total)
         elif not shown:
-            report = _silent
+            report = silent
         elif on_terminal():
             report = stack.enter_context(view() if view else _bar(label, total))
         else:
@@ -92,8 +92,8 @@ def _bar(label: str, total: int) -> Iterator[Report]:
         yield report
 
 
-def _silent(done: int | None, note: str = "") -> None:
-    pass
+def silent(done: int | None, note: str = "") -> None:
+    """Show nothing."""
 
 
 def _lines(label: str, total: int) -> Report:
@@ -107,9 +107,8 @@ def _lines(label: str, total: int) -> Report:
         if now - last < LINE_EVERY_S and done < total:
             return
         last = now
-        eta = (now - start) / max(done, 1) * (total - done)
-        print(
-            f"{label} {done}/{total}, ETA {eta:.0f} s {note}".rstrip(), file=sys.stderr, flush=True
-        )
+        left = max((now - start) / done * (total - done), 0.0) if done else None
+        eta = "" if left is None else f", ETA {left:.0f} s"
+        print(f"{label} {done}/{total}{eta} {note}".rstrip(), file=sys.stderr, flush=True)
 
     return report

@@ -10,11 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from bgp4.report.result import RunResult
 from bgp4.report.torsions import BackboneTorsions
 from bgp4.statistics.distributions import bin_centres, bin_index
 from bgp4.statistics.weights import bootstrap, bootstrap_error
 
-__all__ = ["OUTSIDE", "REGIONS", "Basins", "basin_populations", "find_basins", "region"]
+__all__ = [
+    "OUTSIDE",
+    "REGIONS",
+    "Basins",
+    "basin_populations",
+    "find_basins",
+    "md_basins",
+    "region",
+]
 
 SMOOTHING_RAD = np.radians(10.0)
 """Standard deviation of the Gaussian that smooths the histogram."""
@@ -61,6 +70,12 @@ class Basins(NamedTuple):
             bin_index(torsions.phi, bins), bin_index(torsions.psi, bins)
         ]
         return found
+
+
+def md_basins(run: RunResult) -> list[Basins]:
+    """Basins of each residue's histogram of the MD frames."""
+    histograms = (md for md, *_ in run.ramachandran)
+    return [find_basins(found, len(run.data_energy_kt)) for found in histograms]
 
 
 def find_basins(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bgp4.report.definitions import METRICS
 from bgp4.report.result import RunResult
-from bgp4.statistics.distributions import bin_index, ramachandran_histogram, total_variation
+from bgp4.statistics.distributions import bin_index, total_variation
 from bgp4.statistics.weights import bootstrap, bootstrap_error, kish
 
 __all__ = ["Compared", "Estimate", "compare"]
@@ -122,10 +122,10 @@ class _Places:
         self.weight = run.weights / run.weights.max()
         self.low = run.energy_kt < run.max_data_energy_kt
         self.residues = []
-        for md, own in zip(run.data_torsions, run.sample_torsions, strict=True):
+        for (md, *_), own in zip(run.ramachandran, run.sample_torsions, strict=True):
             bins = run.bins
             cell = bin_index(own.phi, bins) * bins + bin_index(own.psi, bins)
-            self.residues.append((ramachandran_histogram(md.phi, md.psi, bins).ravel(), cell))
+            self.residues.append((md.ravel(), cell))
         labels = [state.label for state in run.states]
         self.names: list[Name] = [("ess_raw", ""), ("low_energy_fraction", "")]
         self.names += [("state_shares_samples", label) for label in labels]

@@ -7,10 +7,12 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from bgp4.report.plots import plot_energies, plot_ramachandran
+from bgp4.report.plots_energies import plot_energies
+from bgp4.report.plots_maps import plot_ramachandran
 from bgp4.report.plots_marginals import plot_geometry, plot_torsions
 from bgp4.report.plots_profiles import plot_profiles
-from bgp4.report.plots_training import plot_training, plot_weights
+from bgp4.report.plots_training import plot_training
+from bgp4.report.plots_weights import plot_weights
 from bgp4.report.result import RunResult
 
 __all__ = ["FIGURES", "FigureEntry"]
@@ -20,14 +22,14 @@ class FigureEntry(NamedTuple):
     """A figure of the report.
 
     Attributes:
-        file: Name of its PNG in the report folder.
+        name: Of its files in the report folder, without their endings.
         plot: Draws it for the runs; `None` where they have nothing to show.
         title: Its heading.
         caption: How to read it.
         alt: What it is, for readers who don't see it.
     """
 
-    file: str
+    name: str
     plot: Callable[[Sequence[RunResult]], Figure | None]
     title: str
     caption: str
@@ -36,11 +38,11 @@ class FigureEntry(NamedTuple):
 
 FIGURES = (
     FigureEntry(
-        file="energies.png",
+        name="energies",
         plot=plot_energies,
         title="Energies",
         caption="Each violin shows how potential energies u are distributed, in units of kT. The "
-        "white bar spans the middle half, the dot is the median and the line across the mean."
+        "bar spans the middle half, the dot is the median and the line across the mean."
         " The dashed line is the highest energy among the MD frames, and the share above each"
         " column is that of energies below it (the low-energy fraction). The noise column "
         "shows what a tiny random displacement of every coordinate does to MD frames: good "
@@ -50,19 +52,19 @@ FIGURES = (
         "samples",
     ),
     FigureEntry(
-        file="ramachandran.png",
+        name="ramachandran",
         plot=plot_ramachandran,
         title="Backbone torsions",
         caption="How often each pair of backbone torsions occurs, as −ln p, one row per residue. "
-        "Dark is common, bright is rare, and white means that no sample fell there. All panels "
-        "share one colour scale, so equal colours mean equal populations. Look for basins that MD "
-        "has and the samples lack, above all φ > 0 (right half), and for samples where MD has "
-        "none.",
+        "Dark is common, bright is rare, and blank means that no sample fell there. All panels "
+        "share one colour scale, so equal colours mean equal populations. Lines part the basins of "
+        "MD's smoothed histogram. Look for basins that MD has and the samples lack, above all "
+        "φ > 0 (right half), and for samples where MD has none.",
         alt="Maps of the joint distribution of phi and psi for MD data, samples and reweighted "
         "samples",
     ),
     FigureEntry(
-        file="profiles.png",
+        name="profiles",
         plot=plot_profiles,
         title="Free-energy profiles",
         caption="Free energy −ln p along φ and ψ of each residue, zero at MD's lowest bin. Bands "
@@ -72,7 +74,7 @@ FIGURES = (
         alt="Free-energy profiles along phi and psi with error bands",
     ),
     FigureEntry(
-        file="torsions.png",
+        name="torsions",
         plot=plot_torsions,
         title="All rotatable torsions",
         caption="The distribution of the torsion about each bond outside rings whose rotation "
@@ -85,7 +87,7 @@ FIGURES = (
         alt="Distributions of every rotatable torsion for MD data, samples and reweighted samples",
     ),
     FigureEntry(
-        file="geometry.png",
+        name="geometry",
         plot=plot_geometry,
         title="Worst bonds and angles",
         caption="The bonds and angles, up to twelve, whose distributions are the farthest from "
@@ -96,7 +98,7 @@ FIGURES = (
         alt="Distributions of the bonds and angles that differ most between MD data and samples",
     ),
     FigureEntry(
-        file="weights.png",
+        name="weights",
         plot=plot_weights,
         title="Weights",
         caption="Left: how the weights scatter around the ideal of equal weights (dashed). A "
@@ -107,13 +109,14 @@ FIGURES = (
         alt="Histogram of log-weights, and effective sample size over the number of samples",
     ),
     FigureEntry(
-        file="training.png",
+        name="training",
         plot=plot_training,
         title="Training",
         caption="Losses, the log-likelihood of MD frames kept out of the training, a rough "
-        "estimate of the effective sample size, and the share of generated samples with φ > 0 "
-        "(dotted: MD's). The dashed line marks where the energy loss joins the likelihood. "
-        "Held-out likelihood that falls while the loss still improves means overfitting.",
+        "estimate of the effective sample size, and the share of generated samples in the state "
+        "that MD is in most seldom (dotted: MD's), each over the steps at which it was evaluated. "
+        "Dashed lines mark where another phase begins. Held-out likelihood that falls while the "
+        "loss still improves means overfitting.",
         alt="Training curves over optimizer steps",
     ),
 )

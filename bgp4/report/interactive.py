@@ -1,4 +1,4 @@
-"""The data that a report's page draws from, as plain JSON; `assets/` holds what draws it.
+"""What a reader of a report's page can click at, as plain JSON: conformations, and maps to read.
 
 Arrays of many numbers are base64 of little-endian integers: -ln p in `STEP_KT` as uint16, the
 places of basins as uint8, coordinates as int16 of a unit that is given beside them.
@@ -15,20 +15,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bgp4.molecule.topology import atom_label
-from bgp4.report.basins import OUTSIDE, Basins, basin_populations, find_basins
+from bgp4.report.basins import OUTSIDE, Basins, basin_populations, md_basins
 from bgp4.report.conformations import BUDGET_BYTES, Choice, Site, choose, sites
-from bgp4.report.interactive_curves import (
-    energy_data,
-    marginal_data,
-    profile_data,
-    rounded,
-    training_data,
-    weight_data,
-)
-from bgp4.report.metrics import ramachandran_histograms
-from bgp4.report.plots import FULL_KT, minus_log
+from bgp4.report.plots_maps import SOURCES, fullest_bin_kt, map_id, minus_log
+from bgp4.report.plots_marginals import torsion_id
 from bgp4.report.result import RunResult
-from bgp4.statistics.distributions import histogram
+from bgp4.statistics.distributions import bin_centres, histogram
 
 __all__ = ["EMPTY", "STEP_KT", "page_data", "script_json"]
 
@@ -42,18 +34,13 @@ EMPTY = 65535
 
 
 def page_data(runs: Sequence[RunResult]) -> dict[str, Any]:
-    """Everything that the page draws, of all runs, without NaN or infinities."""
+    """Of all runs, without NaN or infinities."""
     budget = BUDGET_BYTES // len(runs)
     return {
-        "runs": [_run_data(run, budget) for run in runs],
-        "scale": _map_scale(runs),
+        "runs": [_run_data(runs, index, budget) for index in range(len(runs))],
+        "fullest": round(fullest_bin_kt(runs), 4),
         "step": STEP_KT,
         "empty": EMPTY,
-        "energies": energy_data(runs),
-        "profiles": profile_data(runs),
-        "training": [training_data(run) for run in runs],
-        "weights": [weight_data(run) for run in runs],
-        "marginals": [marginal_data(run) for run in runs],
     }
 
 
@@ -74,7 +61,8 @@ def packed(values: ArrayLike, dtype: str) -> str:
     return base64.b64encode(np.ascontiguousarray(values, dtype=dtype).tobytes()).decode("ascii")
 
 
-def _run_data(run: RunResult, budget: int) -> dict[str, Any]:
+def _run_data(runs: Sequence[RunResult], index: int, budget: int) -> dict[str, Any]:
+    run = runs[index]
     found = sites(run)
     chosen = choose(run, found, budget)
     numbers = {
@@ -88,8 +76,8 @@ def _run_data(run: RunResult, budget: int) -> dict[str, Any]:
         "mean_energy": float(np.mean(run.data_energy_kt)),
         **_conformations(run, numbers["samples"], numbers["data"]),
         "sites": [
-            {**_site_data(site, choice, numbers), **_pictured(run, site, index)}
-            for index, (site, choice) in enumerate(zip(found, chosen, strict=True))
+            {**_site_data(site, choice, numbers), **_pictured(runs, index, site, place)}
+            for place, (site, choice) in enumerate(zip(found, chosen, strict=True))
         ],
     }
 
@@ -147,36 +135,38 @@ def _site_data(site: Site, choice: Choice, numbers: dict[str, NDArray[np.int64]]
     }
 
 
-def _pictured(run: RunResult, site: Site, index: int) -> dict[str, Any]:
-    """The histograms that a reader clicks at."""
+def _pictured(runs: Sequence[RunResult], index: int, site: Site, place: int) -> dict[str, Any]:
+    """The ids of the panels that a reader clicks at, and the angles to start from, in degrees."""
+    run = runs[index]
     if site.kind == "map":
-        return _map_data(run, index)
+        panels = {name: f"ramachandran-{map_id(index, place, name)}" for name in SOURCES}
+        return {"panels": panels, **_map_data(run, place)}
     if site.kind == "torsion":
-        weights = run.sample_weights_in_space
-        of = {
-            "data": histogram(site.data[:, 0], run.bins),
-            "samples": histogram(site.samples[:, 0], run.bins),
-            "reweighted": histogram(site.samples[:, 0], run.bins, weights),
+        torsion = run.marginals["torsion"].labels.index(site.label)
+        fullest = np.argmax(histogram(site.data[:, 0], run.bins))
+        return {
+            "panels": {"all": f"torsions-{torsion_id(runs, index, torsion)}"},
+            "start": rounded(np.degrees(bin_centres(run.bins)[[fullest]]), 1),
         }
-        return {"shares": {name: rounded(shares, 6) for name, shares in of.items()}}
-    return {}
+    return {"panels": {}, "start": [0]}
 
 
 def _map_data(run: RunResult, residue: int) -> dict[str, Any]:
-    names = ("data", "samples", "reweighted")
-    maps = dict(zip(names, ramachandran_histograms(run)[residue], strict=True))
-    basins = find_basins(maps["data"], len(run.data_energy_kt))
+    maps = dict(zip(SOURCES, run.ramachandran[residue], strict=True))
+    basins = md_basins(run)[residue]
     steps = {name: np.minimum(minus_log(p) / STEP_KT, EMPTY - 1) for name, p in maps.items()}
     empty = {name: np.nan_to_num(p) <= 0 for name, p in maps.items()}
+    peaks = rounded(np.degrees(basins.peaks), 1)
     return {
         "map_bins": run.bins,
         "maps": {
             name: packed(np.rint(np.where(empty[name], EMPTY, steps[name])), "<u2")
-            for name in names
+            for name in SOURCES
         },
+        "start": peaks[0] if peaks else [0, 0],
         "basins": {
             "names": [*basins.names, OUTSIDE],
-            "peaks": rounded(np.degrees(basins.peaks), 1),
+            "peaks": peaks,
             "places": packed(basins.labels, "u1"),
             "populations": _populations(run, basins, residue),
         },
@@ -202,13 +192,9 @@ def _populations(run: RunResult, basins: Basins, residue: int) -> dict[str, Any]
     }
 
 
-def _map_scale(runs: Sequence[RunResult]) -> list[float]:
-    """-ln p of the fullest bin of all maps of MD and samples, and how far the colours go, kT."""
-    shown = [
-        minus_log(p) for run in runs for three in ramachandran_histograms(run) for p in three[:2]
-    ]
-    values = (
-        np.concatenate([panel[np.isfinite(panel)] for panel in shown]) if shown else np.zeros(1)
-    )
-    lowest = float(values.min(initial=np.inf))
-    return [round(lowest, 4), round(max(float(values.max()) - lowest, FULL_KT), 4)]
+def rounded(values: ArrayLike, digits: int) -> Any:
+    """Nested lists of numbers with so many decimals, None for NaN and infinities."""
+    array = np.asarray(values, dtype=float)
+    if array.ndim > 1:
+        return [rounded(row, digits) for row in array]
+    return [round(x, digits) if np.isfinite(x) else None for x in array.tolist()]

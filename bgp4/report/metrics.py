@@ -63,7 +63,6 @@ def compute_metrics(run: RunResult) -> Metrics:
         **coverage_metrics(run),
         "log_likelihood_heldout": _heldout_log_likelihood(run),
         **ramachandran_metrics(run),
-        **ramachandran_metrics_by_residue(run),
         **state_metrics(run),
         **phi_metrics(run),
         **marginal_metrics(run),
@@ -111,7 +110,7 @@ def coverage_metrics(run: RunResult) -> Metrics:
     and angles.
     """
     kinds = ("torsion",) if len(run.marginals["torsion"].labels) else ("bond", "angle")
-    histograms = [(md, own) for md, own, _ in ramachandran_histograms(run)] or [
+    histograms = [(md, own) for md, own, _ in run.ramachandran] or [
         (md, own)
         for kind in kinds
         for md, own in zip(run.marginals[kind].data, run.marginals[kind].samples, strict=True)
@@ -132,18 +131,21 @@ def _seen(p: Array, n: int) -> Array:
 
 
 def ramachandran_metrics(run: RunResult) -> Metrics:
-    """Distances of (phi, psi) histograms from MD's, averaged over residues, and their floors."""
-    values = {f"ramachandran_{k}": _mean(of_all) for k, of_all in _ramachandran_values(run).items()}
-    return {"ramachandran_bins": run.bins, **values}
+    """Distances of (phi, psi) histograms from MD's and their floors.
 
-
-def ramachandran_metrics_by_residue(run: RunResult) -> Metrics:
-    """Total variations and their floors by the residues' labels, {} where none has phi and psi."""
+    Means over residues, and total variations by the residues' labels, {} where none has phi and
+    psi.
+    """
     labels = [torsions.residue for torsions in run.data_torsions]
+    values = _ramachandran_values(run)
     return {
-        f"ramachandran_{name}_by_residue": dict(zip(labels, values, strict=True))
-        for name, values in _ramachandran_values(run).items()
-        if name.startswith("tv")
+        "ramachandran_bins": run.bins,
+        **{f"ramachandran_{name}": _mean(of_all) for name, of_all in values.items()},
+        **{
+            f"ramachandran_{name}_by_residue": dict(zip(labels, of_all, strict=True))
+            for name, of_all in values.items()
+            if name.startswith("tv")
+        },
     }
 
 
@@ -159,26 +161,10 @@ def _ramachandran_values(run: RunResult) -> dict[str, list[float]]:
         "tv_sampling_floor": lambda md, *_: _sampling_floor(md, run.n_samples, run),
         "tv_sampling_floor_reweighted": lambda md, *_: _sampling_floor(md, run.n_effective, run),
     }
-    histograms = ramachandran_histograms(run)
+    histograms = run.ramachandran
     values = {name: [measure(*three) for three in histograms] for name, measure in measures.items()}
     halves = [halves_total_variation(torsions, run.bins) for torsions in run.data_torsions]
     return {**values, "tv_noise_floor": halves}
-
-
-def ramachandran_histograms(run: RunResult) -> list[tuple[Array, Array, Array]]:
-    """For each residue, (phi, psi) probabilities of MD, samples and reweighted samples.
-
-    NaN where there are no samples, or none with weight.
-    """
-    weights = run.sample_weights_in_space
-    return [
-        (
-            ramachandran_histogram(md.phi, md.psi, run.bins),
-            _nan_if_empty(ramachandran_histogram(own.phi, own.psi, run.bins)),
-            _nan_if_empty(ramachandran_histogram(own.phi, own.psi, run.bins, weights)),
-        )
-        for md, own in zip(run.data_torsions, run.sample_torsions, strict=True)
-    ]
 
 
 def halves_total_variation(torsions: BackboneTorsions, bins: int) -> float:
@@ -323,7 +309,3 @@ def _share_by_weight(run: RunResult, mask: NDArray[np.bool_]) -> float:
 
 def _mean(values: list[float]) -> float:
     return float(np.mean(values)) if values else NAN
-
-
-def _nan_if_empty(probabilities: Array) -> Array:
-    return probabilities if probabilities.any() else np.full_like(probabilities, np.nan)

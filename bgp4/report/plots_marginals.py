@@ -13,11 +13,11 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from bgp4.report.marginals import sampling_floors
-from bgp4.report.plots_profiles import by_molecule, legend_above, looks, names_of
+from bgp4.report.plots import by_molecule, legend_above, looks, names_of
 from bgp4.report.result import RunResult
 from bgp4.report.style import DATA_COLOUR, FAINT, Grid, angle_axis, new_figure, styled
 
-__all__ = ["plot_geometry", "plot_torsions"]
+__all__ = ["plot_geometry", "plot_torsions", "torsion_id"]
 
 Array = NDArray[np.float64]
 
@@ -85,6 +85,12 @@ def _distances(run: RunResult, kind: str) -> list[_Distance]:
     return [_Distance(*map(float, row)) for row in zip(*columns, strict=True)]
 
 
+def torsion_id(runs: Sequence[RunResult], index: int, place: int) -> str:
+    """The id, in an SVG, of the ground of a torsion's panel, which the molecule's runs share."""
+    group = next(group for group in by_molecule(runs) if index in group)
+    return f"torsion-{group[0]}-{place}"
+
+
 def _figure(runs: Sequence[RunResult], panels: Sequence[_Panel]) -> Figure | None:
     if not panels:
         return None
@@ -111,6 +117,8 @@ def _draw_panel(ax: Axes, runs: Sequence[RunResult], panel: _Panel) -> None:
     for index, own in zip(panel.group, edges, strict=True):
         _draw_run(ax, runs, index, panel, own)
     _draw_axes(ax, panel.kind, edges)
+    if panel.kind == "torsion":
+        ax.patch.set_gid(torsion_id(runs, panel.group[0], panel.place))
     names = names_of(runs, panel.group)
     ax.set_title(f"{panel.label}  {names}".rstrip(), fontsize=9.5, pad=24)
     place: Any = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "center"}

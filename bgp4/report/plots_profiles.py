@@ -1,97 +1,27 @@
-"""Free-energy profiles of the backbone torsions, and how each kind of curve is drawn.
-
-Runs of one molecule share a panel, those of another have their own.
-"""
+"""Free-energy profiles of the backbone torsions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from bgp4.report.plots import FEW, same_data
+from bgp4.report.plots import FEW, Look, by_molecule, legend_above, looks, names_of
 from bgp4.report.result import RunResult
-from bgp4.report.style import (
-    DATA_COLOUR,
-    Grid,
-    angle_axis,
-    lighter,
-    new_figure,
-    run_colour,
-    short_name,
-    styled,
-)
+from bgp4.report.style import angle_axis, new_figure, styled
 from bgp4.statistics.distributions import (
     bin_centres,
     free_energy_profile,
     free_energy_profile_error,
 )
 
-__all__ = ["Look", "by_molecule", "legend_above", "looks", "names_of", "plot_profiles"]
+__all__ = ["plot_profiles"]
 
 Array = NDArray[np.float64]
-
-
-class Look(NamedTuple):
-    """A line's name in the legend, its colour and its style."""
-
-    label: str
-    colour: str | tuple[float, float, float]
-    linestyle: Any
-
-
-def by_molecule(runs: Sequence[RunResult]) -> list[list[int]]:
-    """Places of the runs, those of one molecule, with the same bonds to compare, together."""
-    groups: list[list[int]] = []
-    for index, run in enumerate(runs):
-        same = (group for group in groups if _alike(runs[group[0]], run))
-        group = next(same, None)
-        if group is None:
-            groups.append([index])
-        else:
-            group.append(index)
-    return groups
-
-
-def _alike(one: RunResult, other: RunResult) -> bool:
-    same_bonds = one.constrained_bonds == other.constrained_bonds
-    return same_bonds and bool(one.topology == other.topology)
-
-
-def names_of(runs: Sequence[RunResult], group: Sequence[int]) -> str:
-    """Short names of a molecule's runs, empty where there is no other molecule."""
-    return "" if len(group) == len(runs) else ", ".join(short_name(runs[i].name) for i in group)
-
-
-def looks(runs: Sequence[RunResult], index: int) -> dict[str, Look]:
-    """How a run's "data", "samples" and "reweighted" samples are drawn.
-
-    Without data that an earlier run shows, and without "reweighted" where no sample has weight.
-    """
-    run, colour = runs[index], run_colour(index)
-    prefix = f"{short_name(run.name)} " if len(runs) > 1 else ""
-    found = {}
-    if not any(same_data(run, earlier) for earlier in runs[:index]):
-        label, style = ("MD data", "-") if index == 0 else (f"{prefix}MD data", (0, (4, 2)))
-        found["data"] = Look(label, DATA_COLOUR, style)
-    found["samples"] = Look(f"{prefix}samples", lighter(colour, 0.35), ":")
-    if run.sample_weights_in_space.sum() > 0:
-        label = f"{prefix}reweighted" if prefix else "reweighted samples"
-        found["reweighted"] = Look(label, colour, "-")
-    return found
-
-
-def legend_above(figure: Figure, axes: Grid) -> None:
-    """One legend over all axes, with each label once."""
-    pairs = [pair for ax in axes.flat for pair in zip(*ax.get_legend_handles_labels(), strict=True)]
-    handles = {label: handle for handle, label in reversed(pairs)}
-    labels = list(dict.fromkeys(label for _, label in pairs))
-    figure.legend([handles[k] for k in labels], labels, loc="outside upper center", ncols=3)
 
 
 @styled

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -14,11 +13,11 @@ from markupsafe import Markup
 
 from bgp4.report.comparison import Compared, compare
 from bgp4.report.definitions import METRICS
-from bgp4.report.figures import FIGURES
+from bgp4.report.figures import FIGURES, FigureEntry
 from bgp4.report.interactive import page_data, script_json
 from bgp4.report.metrics import compute_metrics, json_ready
 from bgp4.report.result import RunResult
-from bgp4.report.style import png_bytes
+from bgp4.report.style import inline_svg, png_bytes, svg_bytes
 from bgp4.report.warnings import warnings
 from bgp4.report.wording import (
     collapse_check,
@@ -35,35 +34,37 @@ __all__ = ["RunResult", "write_report"]
 
 ASSETS = Path(__file__).parent / "assets"
 
-SCRIPTS = ("3Dmol-min.js", "charts.js", "figures.js", "maps.js", "viewer.js", "report.js")
+SCRIPTS = ("3Dmol-min.js", "panels.js", "viewer.js", "report.js")
 """Scripts of the page, in the order in which they run."""
 
 
-class Picture(NamedTuple):
-    """One figure of the report; `file` is its PNG's name in the report folder."""
+EXPLORED = ("ramachandran", "torsions")
+"""Figures that lead to conformations; the page has the first of them beside these."""
 
-    file: str
-    title: str
-    caption: str
-    alt: str
+
+class Picture(NamedTuple):
+    """One figure of the report: what `FIGURES` says of it, and its files."""
+
+    entry: FigureEntry
     png: bytes
+    svg: bytes
 
     @property
     def name(self) -> str:
-        """By which `assets/report.js` knows the figure."""
-        return self.file.removesuffix(".png")
+        return self.entry.name
 
     @property
-    def data_uri(self) -> str:
-        return "data:image/png;base64," + base64.b64encode(self.png).decode("ascii")
+    def inline(self) -> Markup:
+        """As an element of the page."""
+        return Markup(inline_svg(self.svg, self.name, self.entry.alt))
 
 
 def write_report(runs: Sequence[RunResult], out: Path) -> Path:
-    """Write `metrics.json`, the PNGs and `index.html` into a folder; returns the page's path.
+    """Write `metrics.json`, the figures and `index.html` into a folder; returns the page's path.
 
     `metrics.json` holds the metrics of a single run, or `{"runs": {name: metrics}, "comparison":
     {key: {name: ...}}}` of several. Runs of one name get a number after it. Each file appears
-    complete or not at all; a PNG that an earlier report left and this one does not have is removed.
+    complete or not at all; a figure that an earlier report left and this one lacks is removed.
     """
     runs = _distinct_names(runs)
     metrics = {run.name: json_ready(compute_metrics(run)) for run in runs}
@@ -72,10 +73,12 @@ def write_report(runs: Sequence[RunResult], out: Path) -> Path:
     page = _render(runs, metrics, pictures, compared)
     out.mkdir(parents=True, exist_ok=True)
     remove_leftovers(out)
-    for name in {entry.file for entry in FIGURES} - {picture.file for picture in pictures}:
-        (out / name).unlink(missing_ok=True)
+    for name in {entry.name for entry in FIGURES} - {picture.name for picture in pictures}:
+        for ending in ("png", "svg"):
+            (out / f"{name}.{ending}").unlink(missing_ok=True)
     for picture in pictures:
-        atomic_write_bytes(out / picture.file, picture.png)
+        atomic_write_bytes(out / f"{picture.name}.png", picture.png)
+        atomic_write_bytes(out / f"{picture.name}.svg", picture.svg)
     written = (
         metrics[runs[0].name]
         if len(runs) == 1
@@ -104,7 +107,9 @@ def _pictures(runs: Sequence[RunResult]) -> Iterator[Picture]:
     for entry in FIGURES:
         figure = entry.plot(runs)
         if figure is not None:
-            yield Picture(entry.file, entry.title, entry.caption, entry.alt, png_bytes(figure))
+            png = png_bytes(figure)
+            figure.set_layout_engine("none")  # the SVG has the PNG's
+            yield Picture(entry, png, svg_bytes(figure))
 
 
 def _comparison_json(
@@ -146,6 +151,7 @@ def _render(
         )
         for key, metric in METRICS.items()
     ]
+    explored = next((p for p in pictures if p.name in EXPLORED), None)
     return environment.get_template("template.html.j2").render(
         runs=runs,
         metrics=metrics,
@@ -153,7 +159,8 @@ def _render(
         further={name: further_headlines(values) for name, values in metrics.items()},
         warnings={name: warnings(values) for name, values in metrics.items()},
         collapse={name: collapse_check(values) for name, values in metrics.items()},
-        pictures=pictures,
+        explored=explored,
+        pictures=[picture for picture in pictures if picture is not explored],
         table=table,
         compared=compared,
         estimate=format_estimate,

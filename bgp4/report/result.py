@@ -19,6 +19,7 @@ from bgp4.report.torsions import (
     stereocentres,
     wrong_chirality,
 )
+from bgp4.statistics.distributions import ramachandran_histogram
 from bgp4.statistics.samples import Samples
 
 __all__ = ["DATA_BLOCKS", "RunResult"]
@@ -133,6 +134,22 @@ class RunResult:
         return members(self.states, self.sample_positions_nm[self.in_space], self.topology)
 
     @cached_property
+    def ramachandran(self) -> list[tuple[Array, Array, Array]]:
+        """For each residue, (φ, ψ) probabilities of MD, samples and reweighted samples.
+
+        Each is (bins, bins), NaN where there are no samples, or none with weight.
+        """
+        weights = self.sample_weights_in_space
+        return [
+            (
+                ramachandran_histogram(md.phi, md.psi, self.bins),
+                _nan_if_empty(ramachandran_histogram(own.phi, own.psi, self.bins)),
+                _nan_if_empty(ramachandran_histogram(own.phi, own.psi, self.bins, weights)),
+            )
+            for md, own in zip(self.data_torsions, self.sample_torsions, strict=True)
+        ]
+
+    @cached_property
     def sample_weights_in_space(self) -> Array:
         """`weights` of the samples in `in_space`."""
         return self.weights[self.in_space]
@@ -186,3 +203,7 @@ class RunResult:
     def data_blocks(self) -> int:
         """Blocks for the bootstrap over MD frames, whose neighbours in time are correlated."""
         return min(DATA_BLOCKS, len(self.data_energy_kt))
+
+
+def _nan_if_empty(probabilities: Array) -> Array:
+    return probabilities if probabilities.any() else np.full_like(probabilities, np.nan)

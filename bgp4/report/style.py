@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import wraps
 from io import BytesIO
@@ -9,6 +10,7 @@ from typing import Any, TypeVar, cast
 
 import matplotlib
 import numpy as np
+from markupsafe import escape
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
@@ -18,8 +20,10 @@ __all__ = [
     "DATA_COLOUR",
     "FAINT",
     "NOISE_COLOUR",
+    "PAGE_COLOURS",
     "Grid",
     "angle_axis",
+    "inline_svg",
     "lighter",
     "new_figure",
     "png_bytes",
@@ -31,12 +35,29 @@ __all__ = [
 
 DATA_COLOUR = "#3b4252"
 NOISE_COLOUR = "#E69F00"
-FAINT = "#8a919e"
+FAINT = "#5a6474"
+INK = "#1b2330"
 RUN_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#B8A200")
+
+PAGE_COLOURS = {
+    "#ffffff": "panel",
+    INK: "ink",
+    FAINT: "soft",
+    DATA_COLOUR: "data",
+    NOISE_COLOUR: "noise",
+    **{colour: f"run{i}" for i, colour in enumerate(RUN_COLOURS)},
+}
+"""Colours that a page, light or dark, draws in its own, and the names that `report.css` has."""
 
 DPI = 150
 STYLE: Any = {
     "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "svg.fonttype": "none",
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
     "font.size": 10,
     "axes.titlesize": 10.5,
     "axes.titleweight": "bold",
@@ -89,11 +110,28 @@ def png_bytes(figure: Figure) -> bytes:
 
 @styled
 def svg_bytes(figure: Figure) -> bytes:
-    """The figure as SVG; the same figure gives the same bytes."""
+    """The figure as SVG, its words as text; the same figure gives the same bytes."""
     buffer = BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "bgp4"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return buffer.getvalue()
+    return re.sub(rb' d="[^"]*"', lambda path: SUPERFLUOUS.sub(rb"\1", path[0]), buffer.getvalue())
+
+
+SUPERFLUOUS = re.compile(rb"(\.\d\d)\d+")
+"""Digits of a path's coordinates beyond 0.01 pt."""
+
+
+def inline_svg(svg: bytes, name: str, words: str) -> str:
+    """An SVG as an element of a page, in the page's colours; `words` say what it is.
+
+    Its ids begin with `name`, so that no two figures of a page have one in common.
+    """
+    text = svg.decode()
+    text = re.sub(r"<metadata>.*?</metadata>|<style .*?</style>", "", text, flags=re.DOTALL)
+    text = re.sub(r'( id="|url\(#|href="#)', rf"\g<1>{name}-", text[text.index("<svg") :])
+    for colour, variable in PAGE_COLOURS.items():
+        text = text.replace(colour.lower(), f"var(--{variable})")
+    return text.replace("<svg", f'<svg role="img" aria-label="{escape(words)}"', 1).strip()
 
 
 def run_colour(index: int) -> str:

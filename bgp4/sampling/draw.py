@@ -7,19 +7,22 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from scipy.special import logsumexp
 
 from bgp4.energies.base import Energy
 from bgp4.energies.select import CheckedEnergy, weighing_energy
 from bgp4.errors import UserInputError
-from bgp4.parallel.progress import progress
+from bgp4.parallel.progress import Report, progress
 from bgp4.parallel.ranks import ALONE, Ranks, joined
 from bgp4.sampling.files import check_format, write_samples
 from bgp4.sampling.generate import TrainedRun, generate, load_trained
+from bgp4.sampling.refined import RefinedChains, RefinedStatistics
 from bgp4.sampling.request import SampleRequest
 from bgp4.sampling.unbiased import START, ChainStatistics, MetropolisChain
 from bgp4.statistics.samples import Samples
@@ -37,17 +40,19 @@ class Drawn(NamedTuple):
 
     Attributes:
         files: What it wrote.
+        n: Conformations in them.
         ess: Effective sample size, a fraction of 1, NaN without weights.
         n_rejected: Conformations that could not be evaluated.
         energy_difference_kt: Largest between OpenMM's and the batched energies, NaN unchecked.
-        chain: Of an unbiased ensemble; `ess` and `n_rejected` are then its proposals'.
+        chain: Of an unbiased or refined ensemble; `ess` is then that of its proposals, or NaN.
     """
 
     files: list[Path]
+    n: int
     ess: float
     n_rejected: int
     energy_difference_kt: float
-    chain: ChainStatistics | None = None
+    chain: ChainStatistics | RefinedStatistics | None = None
 
 
 def draw_samples(run: RunFolder, output: Path, request: SampleRequest) -> Drawn:
@@ -63,18 +68,9 @@ def draw_samples(run: RunFolder, output: Path, request: SampleRequest) -> Drawn:
     """
     check_format(output)
     started = time.perf_counter()
-    log_weights: list[np.ndarray] = []
-
-    def kept(chunks: Iterator[Samples]) -> Iterator[Samples]:
-        for chunk in chunks:
-            log_weights.append(chunk.safe_log_weight)
-            report(sum(map(len, log_weights)), "")
-            yield chunk
-        if request.weights and kelvin != trained.config.temperature_k:
-            refuse_without_overlap(np.concatenate(log_weights), kelvin)
-
     with ExitStack() as stack:
         ranks = stack.enter_context(joined(request.device))
+        _refuse_several(ranks, request)
         trained = load_trained(run, ranks.device)
         kelvin = (
             trained.config.temperature_k if request.temperature_k is None else request.temperature_k
@@ -84,30 +80,96 @@ def draw_samples(run: RunFolder, output: Path, request: SampleRequest) -> Drawn:
             if request.weights
             else None
         )
-        chain = MetropolisChain(np.random.default_rng(request.seed)) if request.unbiased else None
-        n_proposals = request.n + START if chain else request.n
-        report = stack.enter_context(progress("sampling", n_proposals, ranks.is_writer))
-        chunks = generate(trained.model, n_proposals, request.seed, energy, ranks)
+        total = request.effective or request.n + (START if request.unbiased else 0)
+        report = stack.enter_context(progress("sampling", total, ranks.is_writer))
+        source = _Source(request, trained, energy, ranks, report)
         energies = type(energy).__name__ if energy else "none"
         if ranks.is_writer:
-            drawn = chain.states(kept(chunks)) if chain else kept(chunks)
             attributes = {"run": run.path.name, "temperature_k": kelvin, "energies": energies}
-            attributes |= {"seed": request.seed, "unbiased": request.unbiased}
-            files = write_samples(output, drawn, trained.molecule.topology, attributes)
+            attributes |= {"seed": request.seed, "unbiased": source.chain is not None}
+            files = write_samples(output, source.samples(), trained.molecule.topology, attributes)
         else:
             files = []
-            deque(chunks, maxlen=0)  # which the writer receives
+            deque(source.flow_samples(), maxlen=0)  # which the writer receives
         (n_rejected,) = ranks.total(energy.n_rejected if energy else 0)
         if files and output == run.samples_path:
             run.update_info(
                 sample_energy=energies,
                 wall_time_s={"sample": round(time.perf_counter() - started, 1)},
             )
-    weighted = request.weights and ranks.is_writer
-    ess = effective_sample_size(np.concatenate(log_weights)) if weighted else float("nan")
     difference = energy.largest_difference_kt if isinstance(energy, CheckedEnergy) else math.nan
-    statistics = chain.statistics if chain and files else None
-    return Drawn(files, ess, int(n_rejected), difference, statistics)
+    statistics = source.chain.statistics if source.chain and files else None
+    return Drawn(files, source.n, source.ess, int(n_rejected), difference, statistics)
+
+
+@dataclass
+class _Source:
+    """The samples of a request as they are made, and what their weights come to.
+
+    Attributes:
+        chain: What gives them equal weights, or None.
+        n: How many have been made.
+    """
+
+    request: SampleRequest
+    trained: TrainedRun
+    energy: Energy | None
+    ranks: Ranks
+    report: Report
+    n: int = 0
+    _log_weights: list[np.ndarray] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.chain: MetropolisChain | RefinedChains | None = None
+        if self.request.unbiased:
+            self.chain = MetropolisChain(np.random.default_rng(self.request.seed))
+        elif self.request.refine and self.energy is not None:
+            self.chain = RefinedChains(self.trained, self.energy, self.request.seed)
+
+    @property
+    def ess(self) -> float:
+        """Of the flow's samples, a fraction of 1; NaN without weights."""
+        weighted = self.request.weights and self._log_weights
+        return effective_sample_size(np.concatenate(self._log_weights)) if weighted else math.nan
+
+    def samples(self) -> Iterator[Samples]:
+        """All of them."""
+        if isinstance(self.chain, RefinedChains):
+            made = self.chain.states(self.request.n, self.report)
+        elif self.chain is not None:
+            made = self.chain.states(self._weighed())
+        else:
+            made = self._weighed()
+        for chunk in made:
+            self.n += len(chunk.energy_kt)
+            yield chunk
+
+    def flow_samples(self) -> Iterator[Samples]:
+        """Of the flow, as many as are asked for, and those that a chain starts with."""
+        n = self.request.n + (START if self.request.unbiased else 0)
+        return generate(self.trained.model, n, self.request.seed, self.energy, self.ranks)
+
+    def _weighed(self) -> Iterator[Samples]:
+        wanted, kelvin = self.request.effective, self.request.temperature_k
+        total = squares = -np.inf
+        for chunk in self.flow_samples():
+            self._log_weights.append(chunk.safe_log_weight)
+            total = np.logaddexp(total, logsumexp(self._log_weights[-1]))
+            squares = np.logaddexp(squares, logsumexp(2 * self._log_weights[-1]))
+            effective = np.exp(2 * total - squares) if np.isfinite(total) else 0.0
+            drawn = sum(map(len, self._log_weights))
+            self.report(int(effective) if wanted else drawn, "")
+            yield chunk
+            if wanted and effective >= wanted:
+                break
+        if self.request.weights and kelvin not in (None, self.trained.config.temperature_k):
+            refuse_without_overlap(np.concatenate(self._log_weights), kelvin)
+
+
+def _refuse_several(ranks: Ranks, request: SampleRequest) -> None:
+    asked = {"--refine": request.refine, "--effective": request.effective is not None}
+    for option in (option for option, is_asked in asked.items() if is_asked and ranks.size > 1):
+        raise UserInputError(f"{option}: expected one process, found {ranks.size} of torchrun")
 
 
 def energy_of_weights(

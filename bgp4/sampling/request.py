@@ -15,7 +15,7 @@ class SampleRequest:
     """A sampling of a trained model.
 
     Attributes:
-        n: Conformations.
+        n: Conformations; with `effective`, at most so many.
         weights: Whether to compute energies and log-weights.
         seed: Of the samples.
         temperature_k: Of the weights, K; the run's if None.
@@ -23,6 +23,9 @@ class SampleRequest:
         check_energies: Whether OpenMM weighs, and the batched energies are compared with it.
         unbiased: Whether the conformations are states of a Metropolis chain, of equal weights (see
             `bgp4.sampling.unbiased`), instead of the flow's samples.
+        refine: Whether they are states of many chains that also move by MD, of equal weights (see
+            `bgp4.sampling.refined`).
+        effective: Effective samples after which to stop; n conformations if None.
 
     Raises:
         UserInputError: If the temperature is none, or options contradict each other.
@@ -35,6 +38,8 @@ class SampleRequest:
     device: str = "auto"
     check_energies: bool = False
     unbiased: bool = False
+    refine: bool = False
+    effective: int | None = None
 
     def __post_init__(self) -> None:
         kelvin = self.temperature_k
@@ -44,9 +49,14 @@ class SampleRequest:
             "--temperature": kelvin is not None,
             "--check-energies": self.check_energies,
             "--unbiased": self.unbiased,
+            "--refine": self.refine,
+            "--effective": self.effective is not None,
         }
         for option, asked in weighing.items():
             if asked and not self.weights:
                 raise UserInputError(
                     f"{option}: --no-weights gives no energies; leave one of the two out"
                 )
+        chosen = [o for o in ("--unbiased", "--refine", "--effective") if weighing[o]]
+        if len(chosen) > 1:
+            raise UserInputError(f"{chosen[1]}: it does not go with {chosen[0]}; leave one out")

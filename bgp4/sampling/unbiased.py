@@ -39,6 +39,15 @@ class ChainStatistics(NamedTuple):
     n_distinct: int
     inefficiency: float
 
+    @property
+    def words(self) -> str:
+        """What a user is told of them."""
+        return (
+            f"unbiased: {self.acceptance:.1%} of the proposals accepted, "
+            f"{self.n_distinct} distinct conformations, "
+            f"statistical inefficiency {self.inefficiency:.1f}"
+        )
+
 
 def independence_chain(
     log_weight: NDArray[np.float64],  # (1 + n,), of the first state and of n proposals

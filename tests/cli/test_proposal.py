@@ -13,13 +13,14 @@ from openmmtools.testsystems import get_data_filename
 from bgp4.cli.initialise import init_command
 from bgp4.cli.proposal import config_text, description, ladder, proposed_config
 from bgp4.config import load_config
+from bgp4.energies.reference import relaxed
 from bgp4.errors import UserInputError
 from bgp4.molecule.molecule import Molecule, load_molecule
 from bgp4.storage.bundled import find_data
 
 
 def initialised(source: str, output: str = "my.yaml", **options: object) -> None:
-    defaults = {"forcefield": (), "xml": None, "inpcrd": None, "temperature_k": 300.0}
+    defaults = {"forcefield": (), "xml": None, "positions": None, "temperature_k": 300.0}
     defaults["max_atoms"] = 200
     init_command(source, Path(output), **(defaults | options))
 
@@ -67,7 +68,8 @@ def test_the_zmatrix_in_the_config_can_be_taken(pdb) -> None:
 
 def test_the_table_says_what_the_coordinates_are(alanine) -> None:
     """Each torsion's value is mdtraj's of these atoms; rows are as many as atoms."""
-    lines = [line.split() for line in description(alanine) if line.startswith("  ")]
+    said = description(alanine, relaxed(alanine))
+    lines = [line.split() for line in said if line.startswith("  ")]
     assert len(lines) == 22
     by_name = {str(a): a.index for a in alanine.topology.atoms}
     trajectory = mdtraj.Trajectory(alanine.positions_nm, alanine.topology)
@@ -90,11 +92,11 @@ def test_amber_files_with_positions_beside(in_tmp) -> None:
         (in_tmp / f"guest{suffix}").write_bytes(source.read_bytes())
     initialised("guest.prmtop")
     system = load_config("my.yaml").system
-    assert (str(system.inpcrd), system.implicit_solvent) == ("guest.inpcrd", "OBC2")
+    assert (str(system.positions), system.implicit_solvent) == ("guest.inpcrd", "OBC2")
     Path("guest.inpcrd").rename("elsewhere.crd")
-    with pytest.raises(UserInputError, match=r"positions next to it, in guest.inpcrd .*--inpcrd"):
+    with pytest.raises(UserInputError, match=r"next to it, in guest.inpcrd .*--positions"):
         initialised("guest.prmtop", "other.yaml")
-    initialised("guest.prmtop", "other.yaml", inpcrd=Path("elsewhere.crd"))
+    initialised("guest.prmtop", "other.yaml", positions=Path("elsewhere.crd"))
     assert not (in_tmp / "third.yaml").exists()
 
 
@@ -107,8 +109,20 @@ def test_a_test_system_and_another_temperature(in_tmp) -> None:
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_force_field_that_only_openmm_knows(pdb, capsys) -> None:
-    initialised(pdb, forcefield=("amber14-all.xml", "implicit/gbn2.xml"))
-    words = "by OpenMM, which is slower: batches do not support a CustomGBForce"
+    """All that batches do not support is named."""
+    script = (
+        "bond = openmm.CustomBondForce('(r-1)^4')\nbond.addBond(0, 9)\n"
+        "walls = openmm.CustomExternalForce('max(0, x-9)')\nwalls.addParticle(0)\n"
+        "sys.addForce(bond)\nsys.addForce(walls)"
+    )
+    Path("more.xml").write_text(
+        f"<ForceField><Script>import openmm\n{script}</Script></ForceField>"
+    )
+    initialised(pdb, forcefield=("amber14-all.xml", "implicit/gbn2.xml", "more.xml"))
+    words = (
+        "by OpenMM, which is slower: batches do not support CustomBondForce with the energy "
+        "(r-1)^4, CustomExternalForce"
+    )
     assert words in capsys.readouterr().out
     settings = load_config("my.yaml").simulate
     assert settings.platform in ("Reference", "CPU")
@@ -127,7 +141,7 @@ def test_the_ladder() -> None:
     ("source", "words"),
     {
         "lost.pdb": "no such file: lost.pdb",
-        "notes.txt": "expected a .pdb, .cif, .prmtop or .sdf file",
+        "notes.txt": "expected a .pdb, .cif, .prmtop, .top, .psf or .sdf file",
         "NoSuchSystem": "openmmtools test system, found 'NoSuchSystem'",
     }.items(),
 )

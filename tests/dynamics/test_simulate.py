@@ -306,5 +306,6 @@ def test_the_engine_that_knows_every_force(alanine) -> None:
     assert _engine("auto", alanine) == "batched"
     assert _engine("openmm", alanine) == "openmm"
     assert _engine("auto", odd) == "openmm"
-    with pytest.raises(UserInputError, match=r"simulate.engine: .* CustomBondForce; use openmm"):
+    words = r"simulate.engine: batched .* CustomBondForce with the energy r\^2; use openmm"
+    with pytest.raises(UserInputError, match=words):
         _engine("batched", odd)

@@ -22,7 +22,7 @@ from pydantic import BaseModel
 from bgp4.config import Config, DataConfig, SystemConfig, load_config, validate_config
 from bgp4.data.frames import load_frames
 from bgp4.errors import UserInputError
-from bgp4.molecule.molecule import load_molecule
+from bgp4.molecule.molecule import Molecule, load_molecule
 from bgp4.report.collect import read_history
 from bgp4.sampling.draw import draw_samples
 from bgp4.sampling.files import read_attributes, read_samples
@@ -31,6 +31,7 @@ from bgp4.sampling.request import SampleRequest
 from bgp4.storage.bundled import find_data
 from bgp4.training.run import RunFolder
 from tests.for_each import for_each
+from tests.molecule.foreign import write_charmm, write_crd, write_gromacs
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -208,7 +209,7 @@ def files(alanine, smoke_frames, smoke_run, tmp_path_factory) -> dict[str, tuple
     for suffix in (".h5", ".xtc", ".trr", ".dcd", ".nc", ".pdb"):
         trajectory.save(str(folder / f"frames{suffix}"))
         found[f"frames{suffix}"] = ((folder / f"frames{suffix}").read_bytes(), frames)
-    found |= structures(folder)
+    found |= structures(folder) | foreign(folder, alanine)
     copy = RunFolder(folder / "run")
     shutil.copytree(smoke_run.path, copy.path)
     draw_samples(copy, copy.samples_path, SampleRequest(50))
@@ -245,6 +246,37 @@ def structures(folder: Path) -> dict[str, tuple[bytes, Read]]:
     }
 
 
+def foreign(folder: Path, alanine: Molecule) -> dict[str, tuple[bytes, Read]]:
+    """Those of GROMACS and of CHARMM."""
+    system = app.ForceField("amber14-all.xml").createSystem(alanine.topology.to_openmm())
+    write_gromacs(system, alanine.topology, folder)
+    write_charmm(system, alanine.topology, folder)
+    mdtraj.Trajectory(alanine.positions_nm, alanine.topology).save_gro(str(folder / "conf.gro"))
+    write_crd(alanine.positions_nm, alanine.topology, folder / "charmm.crd")
+    gromacs = {"top": folder / "topol.top", "positions": folder / "conf.gro"}
+    charmm = {
+        "psf": folder / "my.psf",
+        "parameters": [folder / "par_my.prm", folder / "top_my.rtf"],
+        "positions": folder / "charmm.crd",
+    }
+
+    def reading(sources: dict[str, Any], key: str) -> Read:
+        return lambda path: load_molecule(SystemConfig(**{**sources, key: path}))
+
+    def parameters(path: Path) -> object:
+        files = [path, folder / "top_my.rtf"]
+        return load_molecule(SystemConfig(**{**charmm, "parameters": files}))
+
+    read = {
+        "topol.top": reading(gromacs | {"include_dir": folder}, "top"),
+        "conf.gro": reading(gromacs, "positions"),
+        "my.psf": reading(charmm, "psf"),
+        "par_my.prm": parameters,
+        "charmm.crd": reading(charmm, "positions"),
+    }
+    return {name: ((folder / name).read_bytes(), one) for name, one in read.items()}
+
+
 def in_run(run: RunFolder, name: str) -> Read:
     """Reads all of a run whose file of that name is another."""
 
@@ -262,6 +294,7 @@ def in_run(run: RunFolder, name: str) -> Read:
 KINDS = (
     *(f"frames.{suffix}" for suffix in ("h5", "xtc", "trr", "dcd", "nc", "pdb")),
     *(f"my.{suffix}" for suffix in ("pdb", "cif", "xml", "prmtop", "crd")),
+    *("topol.top", "conf.gro", "my.psf", "par_my.prm", "charmm.crd"),
     *("config.yaml", "molecule.json", "checkpoint.safetensors", "run.json", "history.csv"),
     "samples.h5",
 )

@@ -13,6 +13,7 @@ from openmm import app, unit
 
 from bgp4.cli.proposal import description
 from bgp4.config import SystemConfig
+from bgp4.energies.reference import relaxed
 from bgp4.errors import UserInputError
 from bgp4.molecule.checks import check_topology
 from bgp4.molecule.forces import check_bond_terms, check_charges, check_forces
@@ -170,9 +171,10 @@ def test_an_energy_far_above_the_minimum_is_said(alanine, caplog) -> None:
     from dataclasses import replace
 
     caplog.set_level(logging.WARNING)
-    list(description(alanine))
+    list(description(alanine, relaxed(alanine)))
     assert not caplog.text
     clash = alanine.positions_nm.copy()
     clash[-1] = clash[0] + 0.03
-    list(description(replace(alanine, positions_nm=clash)))
-    assert "above the nearest minimum: positions that clash" in caplog.text
+    clashing = replace(alanine, positions_nm=clash)
+    list(description(clashing, relaxed(clashing)))
+    assert "above relaxed positions: positions that clash" in caplog.text

@@ -206,7 +206,7 @@ def test_positions_beside_a_prmtop(ending, prmtop, ala, alanine, caplog) -> None
     """Of every kind of file, those of its first frame."""
     caplog.set_level(logging.INFO, logger="bgp4")
     (ala if ending in (".pdb", ".nc") else ala[0]).save(f"a{ending}")
-    config = proposed_config("a.prmtop", "a", inpcrd=Path(f"a{ending}"))
+    config = proposed_config("a.prmtop", "a", positions=Path(f"a{ending}"))
     found = load_molecule(config.system)
     apart = [
         np.linalg.norm(x[:, None] - x[None], axis=-1) for x in (found.positions_nm, ala.xyz[0])
@@ -217,10 +217,8 @@ def test_positions_beside_a_prmtop(ending, prmtop, ala, alanine, caplog) -> None
 
 def test_positions_of_other_atoms_are_refused(prmtop, ala) -> None:
     ala.atom_slice(range(21)).save("short.pdb")
-    with pytest.raises(
-        UserInputError, match="expected positions of the prmtop's 22 atoms, found 21"
-    ):
-        load_molecule(proposed_config("a.prmtop", "a", inpcrd=Path("short.pdb")).system)
+    with pytest.raises(UserInputError, match=r"positions of the 22 atoms of a\.prmtop, found 21"):
+        load_molecule(proposed_config("a.prmtop", "a", positions=Path("short.pdb")).system)
 
 
 def test_prmtops_that_are_not_whole(prmtop, ala) -> None:
@@ -243,9 +241,9 @@ def test_a_prmtop_by_another_name(prmtop, ala) -> None:
 @for_each(
     ("name", "words"),
     [
-        ("x.psf", "app.CharmmPsfFile"),
-        ("x.top", "app.GromacsTopFile"),
-        ("x.gro", "no bonds"),
+        ("x.gro", "bgp4 init topol.top --positions x.gro"),
+        ("x.itp", "give the .top that includes it"),
+        ("x.crd", "bgp4 init x.psf --positions x.crd"),
         ("x.mol2", "obabel x.mol2 -O x.sdf"),
         ("x.xml", "bgp4 init STRUCTURE.pdb --xml x.xml"),
     ],

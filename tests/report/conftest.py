@@ -26,6 +26,7 @@ N_FRAMES, N_SAMPLES = 600, 300
 def blank_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures are drawn but not rendered, which takes most of a report's time."""
     monkeypatch.setattr("bgp4.report.report.png_bytes", lambda figure: b"\x89PNG")
+    monkeypatch.setattr("bgp4.report.report.svg_bytes", lambda figure: b"<svg></svg>")
 
 
 @pytest.fixture(scope="session")

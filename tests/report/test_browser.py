@@ -51,8 +51,8 @@ class Opened:
         return self.tab.evaluate(code)
 
     def click_map(self, place: int, phi: float, psi: float) -> None:
-        """At angles in degrees, in the place-th map from the left."""
-        target = self.tab.locator(".maps .target").nth(place)
+        """At angles in degrees, in the place-th map."""
+        target = self.tab.locator(".ramachandran .target").nth(place)
         target.scroll_into_view_if_needed()
         box = target.bounding_box()
         x, y = box["width"] * (phi + 180) / 360, box["height"] * (180 - psi) / 360
@@ -120,8 +120,11 @@ def test_pages_are_quiet_and_fit(
     ]
     assert page("document.documentElement.scrollWidth") <= size["width"]
     assert page("getComputedStyle(document.documentElement).colorScheme") == scheme
-    hosts = page("[...document.querySelectorAll('[data-figure]')].map((h) => !!h.children.length)")
-    assert all(hosts)
+    figures = page.tab.locator(".plot svg")
+    assert figures.count() >= 4
+    assert all(figure.bounding_box()["height"] > 100 for figure in figures.all())
+    targets = {"map": 3, "residues": 9, "torsion": 4, "list": 0, "hostile": 3, "several": 6}
+    assert page.tab.locator(".target").count() == targets[name]
     assert page.colours() > 100
     assert page("document.title") != "owned"
     page.context.close()
@@ -155,7 +158,7 @@ def test_the_pointer_reads_the_maps(
     browser: Any, pages: dict[str, Path], good_run: RunResult
 ) -> None:
     page = Opened(browser, pages["map"], DESK, "light")
-    target = page.tab.locator(".maps .target").first
+    target = page.tab.locator(".target").first
     box = target.bounding_box()
     target.hover(position={"x": box["width"] * 0.26, "y": box["height"] * 0.34})
     words = page.tab.locator(".words").inner_text()
@@ -167,15 +170,19 @@ def test_the_pointer_reads_the_maps(
 
 def test_residues_can_be_chosen(browser: Any, pages: dict[str, Path]) -> None:
     page = Opened(browser, pages["residues"], DESK, "light")
-    page.tab.get_by_label("Residue").select_option("ALA4")
-    assert page("bgp4Report.explorer.picked.label") == "ALA4"
+    page.tab.get_by_label("Shown").select_option("ALA4")
+    assert page("bgp4Report.explorer.picked.site.label") == "ALA4"
     assert len(page.atoms(1)) == 42
+    page.click_map(3, -170, 170)
+    assert page("bgp4Report.explorer.picked.site.label") == "ALA3"
+    assert page.tab.get_by_label("Shown").locator("option:checked").inner_text() == "ALA3"
+    assert page.tab.locator(".caption").inner_text() == "ALA3"
     page.context.close()
 
 
 def test_torsions_and_lists_lead_to_conformations(browser: Any, pages: dict[str, Path]) -> None:
     page = Opened(browser, pages["torsion"], DESK, "light")
-    target = page.tab.locator(".maps .target").first
+    target = page.tab.locator(".target").first
     box = target.bounding_box()
     before = page("bgp4Report.explorer.picked.sample")
     target.click(position={"x": 0.65 * box["width"], "y": box["height"] / 2})
@@ -213,10 +220,28 @@ def test_without_3d_graphics_the_rest_is_there(runner: Any, pages: dict[str, Pat
     browser.close()
 
 
-def test_paper_has_the_still_pictures(browser: Any, pages: dict[str, Path]) -> None:
+def test_paper_has_the_pictures_on_white(browser: Any, pages: dict[str, Path]) -> None:
     page = Opened(browser, pages["map"], DESK, "dark")
+    dark = page(PAINT)
     page.tab.emulate_media(media="print")
-    assert page.tab.locator(".still").first.is_visible()
+    assert page.tab.locator(".plot svg").first.is_visible()
     assert not page.tab.locator(".viewer").is_visible()
     assert page("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page(PAINT) == ["rgb(255, 255, 255)", "rgb(59, 66, 82)"]
+    assert not set(page(PAINT)) & set(dark)
     page.context.close()
+
+
+PAINT = """["#energies-patch_1 > path", "#energies-FillBetweenPolyCollection_1 use"].map((found) =>
+  getComputedStyle(document.querySelector(found)).fill)"""
+"""Colours of the ground and of MD's violin."""
+
+
+def test_pictures_are_there_without_scripts(browser: Any, pages: dict[str, Path]) -> None:
+    context = browser.new_context(viewport=DESK, java_script_enabled=False)
+    tab = context.new_page()
+    tab.goto(pages["map"].as_uri())
+    assert [figure.is_visible() for figure in tab.locator(".plot svg").all()] == [True] * 7
+    assert tab.locator("svg text").filter(has_text="optimizer step").first.is_visible()
+    assert not tab.locator("#theme").is_visible()
+    context.close()

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from bgp4.report.interactive import EMPTY, STEP_KT, page_data, script_json
-from bgp4.report.metrics import ramachandran_histograms
+from bgp4.report.plots_maps import plot_ramachandran
+from bgp4.report.plots_marginals import plot_torsions
 from bgp4.report.report import write_report
 from bgp4.report.result import RunResult
+from bgp4.report.style import inline_svg, svg_bytes
 from bgp4.studies.bench.peptides import alanine_peptide
 from tests.report.conftest import frames_of
 from tests.report.made import with_samples
@@ -21,7 +23,7 @@ MOST_BYTES = 8_000_000
 
 def test_maps_are_those_of_the_metrics(good_run: RunResult) -> None:
     [site] = page_data([good_run])["runs"][0]["sites"]
-    for name, p in zip(site["maps"], ramachandran_histograms(good_run)[0], strict=True):
+    for name, p in zip(site["maps"], good_run.ramachandran[0], strict=True):
         steps = np.frombuffer(base64.b64decode(site["maps"][name]), "<u2").reshape(p.shape)
         assert ((steps == EMPTY) == (p == 0)).all()
         there = p > 0
@@ -39,40 +41,29 @@ def test_basins_add_up(good_run: RunResult) -> None:
         assert all(0 <= e < 0.2 for e in error)
 
 
-def test_training_marks_phases_and_merges(good_run: RunResult) -> None:
-    merges = np.arange(1, 21) * 30
-    run = replace(
-        good_run,
-        history={**good_run.history, "p4_merges": merges},
-        config_yaml="training: {merge_every: 10}",
+def test_panels_are_those_of_the_figures(
+    good_run: RunResult, peptide_run: RunResult, toluene_run: RunResult
+) -> None:
+    """Each that a reader can click at is there, once; runs of one molecule share torsions."""
+    topology = good_run.topology.copy()
+    for atom in topology.atoms:
+        atom.name = f"{atom.element.symbol}{atom.index}"
+    unnamed = replace(good_run, topology=topology)
+    runs = [peptide_run, unnamed, toluene_run, replace(unnamed, name="again")]
+    svgs = {plot.__name__: svg_bytes(plot(runs)) for plot in (plot_ramachandran, plot_torsions)}
+    page = inline_svg(svgs["plot_ramachandran"], "ramachandran", "") + inline_svg(
+        svgs["plot_torsions"], "torsions", ""
     )
-    [training] = page_data([run])["training"]
-    assert training["phases"] == [{"phase": "ml", "step": 0.0}, {"phase": "kl", "step": 1000.0}]
-    assert training["merges"] == merges.tolist()
-    assert training["merge_every"] == 10
-    assert training["curves"]["kl"][0] is None
-
-
-@pytest.mark.parametrize("config", ["a: [", "text", "training: 3", ""])
-def test_configs_that_say_nothing_of_merges(good_run: RunResult, config: str) -> None:
-    [training] = page_data([replace(good_run, config_yaml=config, history={})])["training"]
-    assert training["merge_every"] is None
-    assert training["step"] == []
-
-
-def test_marginals_begin_with_the_worst(peptide_run: RunResult) -> None:
-    [found] = page_data([peptide_run])["marginals"]
-    assert found["torsion"][0]["label"] == "ψ ALA4"
-    for items in found.values():
-        values = [item["tv"][0] for item in items]
-        assert values == sorted(values, reverse=True)
-        assert sum(items[0]["data"]) == pytest.approx(1e5, rel=1e-3)
-
-
-def test_runs_of_the_same_data_show_it_once(good_run: RunResult) -> None:
-    page = page_data([good_run, replace(good_run, name="other")])
-    assert [c["kind"] for c in page["energies"]["columns"]].count("data") == 1
-    assert "data" not in page["profiles"][1][0]["phi"]
+    sites = [run["sites"] for run in page_data(runs)["runs"]]
+    kinds = [of_run[0]["kind"] for of_run in sites]
+    assert kinds == ["map", "torsion", "list", "torsion"]
+    for site in (site for of_run in sites for site in of_run):
+        assert len(site["panels"]) == {"map": 3, "torsion": 1, "list": 0}[site["kind"]]
+        assert len(site["start"]) == {"map": 2, "torsion": 1, "list": 1}[site["kind"]]
+        for panel in site["panels"].values():
+            assert page.count(f'id="{panel}"') == 1
+    panels = [[site["panels"] for site in of_run] for of_run in sites]
+    assert panels[1] == panels[3]
 
 
 def test_json_in_a_script_has_no_markup() -> None:

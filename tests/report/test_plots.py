@@ -1,6 +1,8 @@
 """What the pictures show, read back from matplotlib's artists."""
 
+import re
 from dataclasses import replace
+from xml.etree import ElementTree
 
 import matplotlib
 import numpy as np
@@ -8,13 +10,20 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bgp4.report.plots import plot_energies, plot_ramachandran, same_data
+from bgp4.report.figures import FIGURES
+from bgp4.report.plots import by_molecule, looks, same_data
+from bgp4.report.plots_energies import plot_energies
+from bgp4.report.plots_maps import plot_ramachandran
 from bgp4.report.plots_marginals import plot_geometry, plot_torsions
-from bgp4.report.plots_profiles import by_molecule, looks, plot_profiles
-from bgp4.report.plots_training import plot_training, plot_weights, switch_step
+from bgp4.report.plots_profiles import plot_profiles
+from bgp4.report.plots_training import phase_starts, plot_training
+from bgp4.report.plots_weights import plot_weights
+from bgp4.report.report import ASSETS
 from bgp4.report.result import RunResult
-from bgp4.report.style import png_bytes
+from bgp4.report.style import PAGE_COLOURS, inline_svg, png_bytes, svg_bytes
 from tests.report.made import with_samples
+
+SVG_TEXT = "{http://www.w3.org/2000/svg}text"
 
 
 def texts(figure: Figure) -> list[str]:
@@ -73,6 +82,17 @@ def test_phi_is_drawn_along_x(good_run: RunResult, frames_with) -> None:
     assert figure is not None
     row, column = np.argwhere(~np.ma.getmaskarray(figure.axes[0].images[0].get_array()))[0]
     assert (column, row) == (int((1.0 + np.pi) / (np.pi / 8)), int((-2.0 + np.pi) / (np.pi / 8)))
+
+
+def test_maps_name_and_part_the_basins(good_run: RunResult) -> None:
+    """φ is around -1.5 or 1.0, ψ around 0.5: a border at φ = 0 or nearby, and none at ψ = ±π."""
+    figure = plot_ramachandran([good_run])
+    maps = figure.axes[:3]
+    assert {text.get_text() for text in maps[0].texts} >= {"C7eq", "αL"}
+    for ax in maps:
+        across = np.concatenate([lines.get_segments() for lines in ax.collections[:1]])
+        assert (across[:, 0, 0] == across[:, 1, 0]).all()
+        assert (np.abs(across[:, 0, 0]) < 1.0).any()
 
 
 def test_profiles_have_bands_for_md_and_weights(good_run: RunResult) -> None:
@@ -176,12 +196,34 @@ def test_samples_out_of_space_have_no_curve(good_run: RunResult) -> None:
     assert png_bytes(plot_torsions([lost])).startswith(b"\x89PNG")
 
 
-def test_training_marks_the_switch(good_run: RunResult) -> None:
-    assert switch_step(good_run) == 1000
-    figure = plot_training([good_run])
-    assert figure is not None
-    assert len(figure.axes) == 4
-    assert "energies" in texts(figure)
+def test_training_marks_where_the_energies_join(good_run: RunResult) -> None:
+    assert phase_starts(good_run) == [("ml", 0.0), ("kl", 1000.0)]
+    shown = shown_axes(plot_training([good_run]))
+    assert len(shown) == 5
+    for ax in shown:
+        low, high = ax.get_xlim()
+        rules = [line.get_xdata()[0] for line in ax.lines if line.get_linestyle() == "--"]
+        assert rules == ([1000] if low < 1000 < high else [])
+    assert [text.get_text() for text in shown[2].texts] == ["likelihood", "energies"]
+
+
+def test_each_curve_of_the_training_is_in_its_panel(good_run: RunResult) -> None:
+    """Losses 90 nats apart have axes of their own; a first descent may leave a picture."""
+    rows = len(good_run.history["step"])
+    history = {**good_run.history, "nll": np.linspace(90, 80, rows)}
+    history["p4_residual"] = np.geomspace(1e-6, 1e-5, rows)
+    steep = {**history, "nll": np.r_[1e4, history["nll"][1:]]}
+    for shown, out in ((history, 0), (steep, 1)):
+        panels = {
+            ax.get_title(): ax for ax in plot_training([replace(good_run, history=shown)]).axes
+        }
+        assert len(panels) == 6
+        for title, ax in panels.items():
+            values = ax.lines[0].get_ydata()
+            low, high = ax.get_ylim()
+            beyond = ((values < low) | (values > high)).sum()
+            assert beyond == (out if title == "likelihood loss" else 0)
+            assert np.ptp(values[1:]) == 0 or np.ptp(values[1:]) > 0.2 * (high - low)
 
 
 def test_training_shows_a_temperature_that_changes(good_run: RunResult) -> None:
@@ -191,8 +233,8 @@ def test_training_shows_a_temperature_that_changes(good_run: RunResult) -> None:
         history = {**good_run.history, "temperature_k": kelvin}
         return len(plot_training([replace(good_run, history=history)]).axes)
 
-    assert panels(np.full(rows, 300.0)) == 4
-    assert panels(np.linspace(1000, 300, rows)) == 5
+    assert panels(np.full(rows, 300.0)) == 5
+    assert panels(np.linspace(1000, 300, rows)) == 6
 
 
 def test_training_copes_with_missing_columns(good_run: RunResult) -> None:
@@ -214,3 +256,31 @@ def test_pictures_leave_matplotlib_as_it_was(good_run: RunResult) -> None:
     before = dict(matplotlib.rcParams)
     assert png_bytes(plot_energies([good_run])).startswith(b"\x89PNG")
     assert dict(matplotlib.rcParams) == before
+
+
+def test_svgs_have_their_words_and_colours_of_the_page(
+    good_run: RunResult, peptide_run: RunResult
+) -> None:
+    """Every title and label of an axis is text, and what a page may repaint has no colour left."""
+    for entry in FIGURES:
+        figure = entry.plot([good_run, peptide_run])
+        svg = svg_bytes(figure)
+        page = ElementTree.fromstring(inline_svg(svg, entry.name, entry.alt))
+        assert page.get("aria-label") == entry.alt
+        own = [word for ax in figure.axes for word in (ax.get_title(), ax.get_xlabel())]
+        text = [" ".join("".join(element.itertext()).split()) for element in page.iter(SVG_TEXT)]
+        assert {" ".join(word.split()) for word in own if word} <= set(text)
+        ids = [element.get("id") for element in page.iter() if element.get("id")]
+        assert len(set(ids)) == len(ids)
+        assert all(name.startswith(f"{entry.name}-") for name in ids)
+        styles = " ".join(element.get("style", "") for element in page.iter())
+        assert "var(--ink)" in styles
+        assert not [colour for colour in PAGE_COLOURS if colour.lower() in styles]
+
+
+def test_pages_begin_with_the_colours_of_the_pictures() -> None:
+    css = (ASSETS / "report.css").read_text(encoding="utf-8")
+    light = dict(re.findall(r"--(\w+): (?:light-dark\()?(#\w{6})", css))
+    assert {colour.lower(): light[name] for colour, name in PAGE_COLOURS.items()} == {
+        colour.lower(): colour.lower() for colour in PAGE_COLOURS
+    }

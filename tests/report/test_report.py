@@ -21,10 +21,10 @@ from bgp4.report.wording import collapse_check, format_value, percent
 from tests.for_each import for_each
 from tests.report.made import with_samples
 
-ANY_MOLECULE = {"energies.png", "geometry.png", "weights.png", "training.png"}
-PNGS = ANY_MOLECULE | {"ramachandran.png", "profiles.png", "torsions.png"}
+ANY_MOLECULE = {"energies", "geometry", "weights", "training"}
+FIGURES = ANY_MOLECULE | {"ramachandran", "profiles", "torsions"}
 HOSTILE = "</script><!-- <script>alert('x')</script> & \"quoted\""
-SCRIPTS = 7
+SCRIPTS = 5
 """The data, 3Dmol, and our own."""
 
 
@@ -52,6 +52,11 @@ class Page(HTMLParser):
         assert script
         return json.loads(script[1])
 
+    @property
+    def figures(self) -> list[dict[str, str | None]]:
+        """The SVG elements."""
+        return self.all("svg")
+
     def all(self, tag: str) -> list[dict[str, str | None]]:
         return [attrs for name, attrs in self.tags if name == tag]
 
@@ -73,17 +78,24 @@ def report(hostile_run: RunResult, tmp_path_factory: pytest.TempPathFactory) -> 
 
 def test_files(report: Path) -> None:
     names = {path.name for path in report.parent.iterdir()}
-    assert names == PNGS | {"index.html", "metrics.json"}
-    assert all((report.parent / name).read_bytes().startswith(b"\x89PNG") for name in PNGS)
+    files = {f"{name}.{ending}" for name in FIGURES for ending in ("png", "svg")}
+    assert names == files | {"index.html", "metrics.json"}
+    for name in FIGURES:
+        assert (report.parent / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert b"<svg" in (report.parent / f"{name}.svg").read_bytes()
     assert json.loads((report.parent / "metrics.json").read_text())["n_samples"] == 300
 
 
 def test_page_needs_nothing_beside_itself(report: Path) -> None:
     page = Page(report)
-    links = [v for _, attrs in page.tags for k, v in attrs.items() if k in ("src", "href")]
-    assert all(link and link.startswith("data:") for link in links)
-    assert len(page.all("img")) == len(PNGS)
-    assert all(attrs.get("alt") for attrs in page.all("img"))
+    keys = ("src", "href", "xlink:href")
+    links = [v for _, attrs in page.tags for k, v in attrs.items() if k in keys]
+    assert all(link and link.startswith(("data:", "#")) for link in links)
+    assert len(page.figures) == len(FIGURES)
+    assert all(attrs.get("aria-label") and attrs["role"] == "img" for attrs in page.figures)
+    assert "url(http" not in page.source
+    ids = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
+    assert len(set(ids)) == len(ids)
     assert [attrs["rel"] for attrs in page.all("link")] == ["icon"]
     assert len(page.all("script")) == SCRIPTS
     [policy] = [
@@ -162,7 +174,7 @@ def test_several_runs_side_by_side(good_run: RunResult, tmp_path: Path) -> None:
     assert page.source.count('class="card"') == 3 * 4
     assert set(written["comparison"]) >= {"ess_raw", "coverage", "delta_f_phi_kt"}
     assert page.text.count("minus ala2") == 2
-    assert len(page.all("img")) == len(PNGS)
+    assert len(page.figures) == len(FIGURES)
 
 
 def test_same_run_same_bytes(report: Path, hostile_run: RunResult, tmp_path: Path) -> None:
@@ -196,9 +208,14 @@ def test_damaged_runs_have_a_report(
     assert "Warnings" in page.text
 
 
+def pngs(names: set[str]) -> set[str]:
+    return {f"{name}.png" for name in names}
+
+
 @pytest.mark.usefixtures("blank_pictures")
 def test_molecule_without_torsions(good_run: RunResult, tmp_path: Path) -> None:
-    (tmp_path / "ramachandran.png").write_bytes(b"of an earlier report")
+    for ending in ("png", "svg"):
+        (tmp_path / f"ramachandran.{ending}").write_bytes(b"of an earlier report")
     topology = mdtraj.Topology()
     residue = topology.add_residue("ARG", topology.add_chain())
     for _ in range(2):
@@ -212,8 +229,8 @@ def test_molecule_without_torsions(good_run: RunResult, tmp_path: Path) -> None:
         states=(),
     )
     page = Page(write_report([dimer], tmp_path))
-    assert len(page.all("img")) == 3
-    assert not (tmp_path / "ramachandran.png").exists()
+    assert len(page.figures) == 3
+    assert not list(tmp_path.glob("ramachandran.*"))
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["ramachandran_tv"] is metrics["delta_f_phi_kt"] is None
     assert metrics["wrong_chirality_fraction"] is None
@@ -229,7 +246,7 @@ def test_molecule_without_torsions(good_run: RunResult, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("blank_pictures")
 def test_molecule_without_rotatable_torsions(toluene_run: RunResult, tmp_path: Path) -> None:
     page = Page(write_report([toluene_run], tmp_path))
-    assert {path.name for path in tmp_path.glob("*.png")} == ANY_MOLECULE
+    assert {path.name for path in tmp_path.glob("*.png")} == pngs(ANY_MOLECULE)
     text = " ".join(page.text.split())
     assert (
         "no residue with φ and ψ and no rotatable torsion; its bonds and angles are shown" in text
@@ -247,7 +264,7 @@ def test_molecule_with_torsions_but_no_backbone(good_run: RunResult, tmp_path: P
     for atom in topology.atoms:
         atom.name = f"{atom.element.symbol}{atom.index}"
     page = Page(write_report([replace(good_run, topology=topology)], tmp_path))
-    assert {path.name for path in tmp_path.glob("*.png")} == ANY_MOLECULE | {"torsions.png"}
+    assert {path.name for path in tmp_path.glob("*.png")} == pngs(ANY_MOLECULE | {"torsions"})
     assert "no residue with φ and ψ; all its rotatable torsions are shown" in page.text
     assert "Total variation of torsions" in page.text
 

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from bgp4.energies.batched import check_against_openmm
-from bgp4.studies.bench.energy import bench_energy
+from bgp4.studies.bench.energy import IN_GBN2, bench_energy
 from bgp4.studies.bench.machine import describe_machine, in_words
-from bgp4.studies.bench.peptides import alanine_peptide
+from bgp4.studies.bench.peptides import FF96, alanine_peptide
 from bgp4.studies.bench.simulation import bench_simulation
+
+CHARMM = IN_GBN2["CHARMM36, GBn2"]
 
 
 def test_every_method_runs() -> None:
@@ -23,7 +25,13 @@ def test_every_method_runs() -> None:
     rates = {row["method"]: row["evaluations_per_s"] for row in made["results"]}
     (ratios,) = (r for r in made["ratios"] if (r["atoms"], r["batch"]) == (22, 4))
     assert ratios["batched/openmm_pool"] == rates["batched"] / rates["openmm_pool"]
-    assert len(made["ratios"]) == 3
+    assert len(made["ratios"]) == 5
+    gbn2 = [r for r in made["ratios"] if "GBn2" in r["force_field"]]
+    assert [(r["force_field"], r["atoms"], r["batch"]) for r in gbn2] == [
+        ("ff19SB, GBn2", 32, 4),
+        ("CHARMM36, GBn2", 32, 4),
+    ]
+    assert all(r["batched/openmm_pool"] > 0 for r in gbn2)
 
 
 def test_the_machine_is_named_with_its_peaks() -> None:
@@ -43,10 +51,12 @@ def test_both_engines_simulate() -> None:
     assert all(row["replica_steps_per_s"] > 0 for row in made["results"])
 
 
-@pytest.mark.parametrize("residues", [1, 3, 5])
-def test_peptides_are_sound_molecules(residues: int) -> None:
+@pytest.mark.parametrize(
+    ("residues", "force_field"), [(1, FF96), (3, FF96), (5, FF96), (2, CHARMM)]
+)
+def test_peptides_are_sound_molecules(residues: int, force_field: tuple[str, ...]) -> None:
     """No atoms on top of each other, bonds of their length, and energies as OpenMM has them."""
-    molecule = alanine_peptide(residues)
+    molecule = alanine_peptide(residues, force_field)
     assert molecule.n_atoms == 12 + 10 * residues
     x = molecule.positions_nm
     distance = np.linalg.norm(x[:, None] - x, axis=-1)

@@ -132,9 +132,8 @@ class Viewer {
   draw(zoom = false) {
     if (!this.view || !this.shown) return;
     this.view.removeAllModels();
-    this.view.setBackgroundColor(getComputedStyle(document.documentElement).getPropertyValue("--ground").trim());
-    const { runIndex, placed } = this.shown, style = getComputedStyle(document.documentElement);
-    const carbon = style.getPropertyValue(`--run${runIndex % 6}`).trim(), grey = style.getPropertyValue("--frame").trim();
+    this.view.setBackgroundColor(this.#colour("ground"));
+    const { runIndex, placed } = this.shown, carbon = this.#colour(`run${runIndex % 6}`), grey = this.#colour("frame");
     if (placed.data && this.options.data) this.#model(placed.data, { stick: { radius: 0.07, color: grey } });
     if (placed.samples) {
       const map = { ...ELEMENTS, C: carbon }, scheme = { prop: "elem", map };
@@ -146,6 +145,12 @@ class Viewer {
       this.view.zoom(1.2);
     }
     this.view.render();
+  }
+
+  /** Of the theme, as a browser resolves it and 3Dmol reads it. */
+  #colour(name) {
+    this.host.style.color = `var(--${name})`;
+    return $3Dmol.CC.getHex(getComputedStyle(this.host).color);
   }
 
   #model(points, style) {

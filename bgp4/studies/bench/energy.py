@@ -26,6 +26,11 @@ __all__ = ["bench_energy"]
 TEMPERATURE_K = 300.0
 BATCHES = (512, 64, 4096)
 RESIDUES = (3, 5)
+OBC1, OBC2 = "ff96, OBC1", "ff96, OBC2"
+IN_GBN2 = {
+    "ff19SB, GBn2": ("amber19-all.xml", "implicit/gbn2.xml"),
+    "CHARMM36, GBn2": ("charmm36.xml", "implicit/gbn2.xml"),
+}
 
 
 def bench_energy(
@@ -34,22 +39,31 @@ def bench_energy(
     batches: Sequence[int] = BATCHES,
     residues: Sequence[int] = RESIDUES,
 ) -> dict[str, Any]:
-    """Energies and forces of alanine dipeptide in OBC1, and of longer peptides in OBC2.
+    """Energies and forces of alanine dipeptide in OBC1, and of longer peptides in OBC2 and GBn2.
 
     Every method for the first batch size, the pool and the batched ones for the other batch sizes
     and for longer peptides; methods in turn, `rounds` times.
 
+    Args:
+        seconds: For each method, in all rounds.
+        rounds: How often each method has its turn.
+        batches: Conformations in a call; the first is that of the longer peptides.
+        residues: Alanines in the peptides in OBC2; the first also in each of `IN_GBN2`.
+
     Returns:
-        {"results": [{"method", "atoms", "batch", "evaluations_per_s", ...}], "scaling": [the same
-        for other batches and molecules], "ratios", "settings": {...}}; the median over rounds, with
-        the slowest and the fastest; ratios are over the pool's median of the same batch.
+        {"results": [{"method", "force_field", "atoms", "batch", "evaluations_per_s", ...}],
+        "scaling": [the same for other batches and molecules], "ratios", "settings": {...}}; the
+        median over rounds, with the slowest and the fastest; ratios are over the pool's median of
+        the same molecule and batch.
     """
     dipeptide = load_molecule(SystemConfig(testsystem="AlanineDipeptideImplicit"))
     first, *others = batches
-    results = _measure(dipeptide, [first], _all_methods, seconds, rounds)
-    scaling = _measure(dipeptide, others, _main_methods, seconds, rounds)
-    for n in residues:
-        scaling += _measure(alanine_peptide(n), [first], _main_methods, seconds, rounds)
+    results = _measure(dipeptide, OBC1, [first], _all_methods, seconds, rounds)
+    scaling = _measure(dipeptide, OBC1, others, _main_methods, seconds, rounds)
+    peptides = [(OBC2, alanine_peptide(n)) for n in residues]
+    peptides += [(name, alanine_peptide(residues[0], xml)) for name, xml in IN_GBN2.items()]
+    for name, peptide in peptides:
+        scaling += _measure(peptide, name, [first], _main_methods, seconds, rounds)
     settings = {
         "rounds": rounds,
         "cores": available_cores(),
@@ -61,17 +75,18 @@ def bench_energy(
 
 
 def _over_the_pool(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    found: dict[tuple[int, int], dict[str, float]] = {}
+    found: dict[tuple[str, int, int], dict[str, float]] = {}
     for r in rows:
-        found.setdefault((r["atoms"], r["batch"]), {})[r["method"]] = r["evaluations_per_s"]
+        of = r["force_field"], r["atoms"], r["batch"]
+        found.setdefault(of, {})[r["method"]] = r["evaluations_per_s"]
     return [
-        {"atoms": atoms, "batch": batch}
+        {"force_field": force_field, "atoms": atoms, "batch": batch}
         | {
             f"{name}/openmm_pool": rate / rates["openmm_pool"]
             for name, rate in rates.items()
             if name != "openmm_pool"
         }
-        for (atoms, batch), rates in found.items()
+        for (force_field, atoms, batch), rates in found.items()
     ]
 
 
@@ -80,7 +95,12 @@ Methods = Callable[[Molecule, ExitStack], dict[str, Evaluate]]
 
 
 def _measure(
-    molecule: Molecule, batches: Sequence[int], methods: Methods, seconds: float, rounds: int
+    molecule: Molecule,
+    force_field: str,
+    batches: Sequence[int],
+    methods: Methods,
+    seconds: float,
+    rounds: int,
 ) -> list[dict[str, Any]]:
     rates: dict[tuple[str, int], list[float]] = {}
     with ExitStack() as stack:
@@ -94,6 +114,7 @@ def _measure(
     return [
         {
             "method": name,
+            "force_field": force_field,
             "atoms": molecule.n_atoms,
             "batch": batch,
             "evaluations_per_s": float(np.median(values)),

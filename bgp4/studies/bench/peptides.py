@@ -10,19 +10,44 @@ from numpy.typing import NDArray
 from bgp4.coordinates import zmatrix_from_topology
 from bgp4.molecule.molecule import Molecule
 
-__all__ = ["alanine_peptide"]
+__all__ = ["FF96", "alanine_peptide"]
 
 Array = NDArray[np.float64]
 
 
-def alanine_peptide(residues: int) -> Molecule:
-    """Ace-(Ala)n-NMe, 12 + 10 n atoms, in Amber ff96 with OBC2.
+FF96 = ("amber96.xml", "amber96_obc.xml")
+
+
+def alanine_peptide(residues: int, forcefield: tuple[str, ...] = FF96) -> Molecule:
+    """Ace-(Ala)n-NMe, 12 + 10 n atoms.
 
     A helix of one shape: each residue lies to the next as alanine dipeptide's own alanine lies to
     its N-methyl cap.
+
+    Args:
+        residues: n.
+        forcefield: OpenMM's XML names; Amber ff96 with OBC2 if not given. CHARMM's caps belong to
+            the residues beside them.
     """
     import mdtraj
     import openmm
+    from openmm import app
+
+    topology, positions = _helix(residues)
+    if forcefield[0].startswith("charmm"):
+        topology = _caps_within(topology)
+    system = app.ForceField(*forcefield).createSystem(topology)
+    return Molecule(
+        f"Ace-(Ala){residues}-NMe",
+        openmm.XmlSerializer.serialize(system),
+        mdtraj.Topology.from_openmm(topology),
+        positions,
+        zmatrix_from_topology(mdtraj.Topology.from_openmm(topology)),
+    )
+
+
+def _helix(residues: int) -> tuple[Any, Array]:
+    """OpenMM topology and positions in nm."""
     from openmm import app, unit
     from openmmtools import testsystems
 
@@ -46,14 +71,26 @@ def alanine_peptide(residues: int) -> Molecule:
                 position = rotation @ position + shift
             positions.append(position)
     topology.createStandardBonds()
-    system = app.ForceField("amber96.xml", "amber96_obc.xml").createSystem(topology)
-    return Molecule(
-        f"Ace-(Ala){residues}-NMe",
-        openmm.XmlSerializer.serialize(system),
-        mdtraj.Topology.from_openmm(topology),
-        np.array(positions),
-        zmatrix_from_topology(mdtraj.Topology.from_openmm(topology)),
-    )
+    return topology, np.array(positions)
+
+
+def _caps_within(topology: Any) -> Any:
+    """The same atoms in the same order, each cap's in the residue beside it."""
+    from openmm import app
+
+    merged, atoms = app.Topology(), {}
+    chain = merged.addChain()
+    caps = {"ACE": "Y", "NME": "T"}
+    for residue in topology.residues():
+        if residue.index != 1 and residue.name != "NME":
+            copy = merged.addResidue("ALA", chain)
+        for atom in residue.atoms():
+            cap = caps.get(residue.name)
+            name = atom.name.replace("HH3", "H") + cap if cap else atom.name
+            atoms[atom] = merged.addAtom(name, atom.element, copy)
+    for first, second in topology.bonds():
+        merged.addBond(atoms[first], atoms[second])
+    return merged
 
 
 def _next_residue(positions: Array, first: Any, alanine: Any, last: Any) -> tuple[Array, Array]:

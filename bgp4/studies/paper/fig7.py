@@ -15,11 +15,11 @@ from bgp4.report.collect import collect_run
 from bgp4.report.metrics import (
     energy_metrics,
     low_energy_fraction,
-    ramachandran_histograms,
     ramachandran_metrics,
 )
 from bgp4.report.metrics_states import state_shares
-from bgp4.report.plots import FULL_KT, draw_energies, draw_histogram, minus_log
+from bgp4.report.plots_energies import draw_energies
+from bgp4.report.plots_maps import FULL_KT, draw_histogram, minus_log
 from bgp4.report.result import RunResult
 from bgp4.report.style import angle_axis, new_figure, styled
 from bgp4.studies.paper.figure import Check, Outcome
@@ -135,7 +135,7 @@ def draw(results: Mapping[str, Sequence[RunResult]]) -> Figure:
     first = {name: runs[0] for name, runs in results.items()}
     figure, axes = new_figure(1, 4, 18, 4.6, gridspec_kw={"width_ratios": [2.2, 1, 1, 1]})
     draw_energies(axes[0, 0], list(first.values()))
-    histograms = {name: ramachandran_histograms(run)[0] for name, run in first.items()}
+    histograms = {name: run.ramachandran[0] for name, run in first.items()}
     panels = {"MD data": minus_log(histograms["RNVP"][0])}
     panels |= {name: minus_log(three[1]) for name, three in histograms.items()}
     finite = np.concatenate([panel[np.isfinite(panel)] for panel in panels.values()])
