@@ -19,6 +19,7 @@ from bgp4.data.from_energies import turning
 from bgp4.energies.batched import BatchedEnergy
 from bgp4.energies.forcefield import read_force_field
 from bgp4.energies.potential import Potential
+from bgp4.energies.reference import relaxed
 from bgp4.errors import UserInputError
 from bgp4.molecule.lines import linear_atoms, off_the_line
 from bgp4.molecule.molecule import Molecule, load_molecule, read_molecule
@@ -201,7 +202,7 @@ def test_names_of_bends(butyne) -> None:
 
 
 def test_what_init_says(butyne) -> None:
-    said = list(description(butyne))
+    said = list(description(butyne, relaxed(butyne)))
     assert sum(line.endswith("  bends") for line in said) == 2
     assert "rotatable: nothing but methyl groups" in said
 
