@@ -23,6 +23,7 @@ from bgp4.coordinates import InternalCoordinates
 from bgp4.molecule.molecule import Molecule, load_molecule
 from bgp4.storage.bundled import find_data
 from bgp4.studies.bench.peptides import FF96, alanine_peptide
+from tests import linear
 
 SHORT = {
     "simulate.frames": 400,
@@ -96,6 +97,11 @@ def restrained() -> str:
     return polyalanine(3)()
 
 
+def in_a_line(name: str) -> Callable[[], str]:
+    """A molecule with a triple bond, and its System beside it."""
+    return lambda: str(linear.written(name, Path()).pdb)
+
+
 def named(*forcefield: str) -> tuple[str, ...]:
     return tuple(word for name in forcefield for word in ("--forcefield", name))
 
@@ -128,6 +134,8 @@ MOLECULES: dict[str, tuple[Callable[[], str], tuple[str, ...], int]] = {
     "xylene": (copied("T4-lysozyme-L99A-implicit/ligand.prmtop"), (), 18),
     "a bicyclic diamine": (copied("cb7-b2/ligand.prmtop"), (), 30),
     "viologen": (copied("cb7-viologen/leap/ligand.prmtop"), (), 58),
+    "hex-1-yne": (in_a_line("hex-1-yne"), ("--xml", "linear.xml"), 16),
+    "but-2-yne": (in_a_line("but-2-yne"), ("--xml", "linear.xml"), 10),
 }
 
 
@@ -141,8 +149,10 @@ def bgp4(*args: str) -> str:
 
 def loaded(name: str) -> Molecule:
     make, options, _ = MOLECULES[name]
-    forcefield = tuple(option for option in options if option.endswith(".xml"))
-    return load_molecule(proposed_config(make(), "my", forcefield).system)
+    given = list(zip(options[::2], options[1::2], strict=True))
+    forcefield = tuple(value for key, value in given if key == "--forcefield")
+    xml = next((Path(value) for key, value in given if key == "--xml"), None)
+    return load_molecule(proposed_config(make(), "my", forcefield, xml).system)
 
 
 @pytest.mark.filterwarnings("ignore")
