@@ -186,19 +186,24 @@ def simulate(
 @app.command()
 def init(
     molecule: Annotated[
-        str,
+        str | None,
         typer.Argument(
-            metavar="MOLECULE",
-            help=".pdb, .cif, .prmtop or .sdf file, or an openmmtools test system.",
+            metavar="[MOLECULE]",
+            help=".pdb, .cif, .prmtop, .sdf or .mol2 file, or an openmmtools test system.",
         ),
-    ],
+    ] = None,
+    smiles: Annotated[
+        str | None,
+        typer.Option(help="A ligand's SMILES, instead of a file; in quotes."),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", help="Config to write; default MOLECULE.yaml here.")
     ] = None,
     forcefield: Annotated[
         list[str] | None,
         typer.Option(
-            help="OpenMM force field XML; repeatable; default amber14-all.xml, implicit/obc2.xml."
+            help="OpenMM force field XML; repeatable; default amber14-all.xml, implicit/obc2.xml; "
+            "for a ligand GAFF2 and OBC2, or an OpenFF one's name."
         ),
     ] = None,
     xml: Annotated[
@@ -215,7 +220,8 @@ def init(
     """Describe a molecule of your own, and write a config for it."""
     from bgp4.cli.initialise import init_command
 
-    init_command(molecule, output, tuple(forcefield or ()), xml, inpcrd, temperature, max_atoms)
+    chosen = tuple(forcefield or ())
+    init_command(molecule, output, chosen, xml, inpcrd, temperature, max_atoms, smiles)
 
 
 @app.command()

@@ -92,7 +92,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _is_molecule(path: Path) -> bool:
-    return path.suffix.lower() in (".pdb", ".cif", ".mmcif", ".prmtop", ".parm7", ".sdf", ".mol")
+    return path.suffix.lower() in (".pdb", ".cif", ".mmcif", ".prmtop", ".parm7", ".sdf", ".mol", ".mol2")
 
 
 def _assign(raw: dict[str, Any], override: str) -> None:

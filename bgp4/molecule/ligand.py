@@ -1,0 +1,347 @@
+"""A small molecule by RDKit: from a SMILES, an SDF or a MOL2 file to all atoms and a conformation.
+
+Whatever a file leaves open (hydrogens, positions, stereo) is added and said, or refused by name.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import mdtraj
+import numpy as np
+from numpy.typing import NDArray
+
+from bgp4.errors import UserInputError
+from bgp4.molecule.checks import check_geometry
+from bgp4.molecule.ligand_files import mol_from_file, mol_from_smiles
+from bgp4.molecule.topology import atom_label
+from bgp4.molecule.zmatrix import refuse_lines, zmatrix_from_topology
+
+__all__ = ["Ligand", "ligand_from_file", "ligand_from_smiles", "with_start_positions"]
+
+log = logging.getLogger(__name__)
+
+RESIDUE = "LIG"
+NM_PER_ANGSTROM = 0.1
+
+ELEMENTS = {"H", "C", "N", "O", "F", "P", "S", "Cl", "Br", "I"}
+"""Those that GAFF2 has parameters for."""
+
+CONFORMATIONS = 50
+SEED = 1
+
+
+class Ligand(NamedTuple):
+    """One molecule with all hydrogens.
+
+    Attributes:
+        mol: RDKit's; it has a conformation once `with_start_positions` made or kept one.
+        source: What messages call it: the file, or the option with the SMILES.
+        notes: What was added to what the source says, or chosen, in words.
+    """
+
+    mol: Any
+    source: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """Of the atoms, as antechamber gives them: element and number, C1, C2, O1, H1."""
+        return _names(self.mol)
+
+    @property
+    def charge(self) -> int:
+        from rdkit import Chem
+
+        return int(Chem.GetFormalCharge(self.mol))
+
+    @property
+    def positions_nm(self) -> NDArray[np.float64]:  # (atoms, 3)
+        return np.asarray(self.mol.GetConformer().GetPositions()) * NM_PER_ANGSTROM
+
+    @property
+    def bonds(self) -> list[tuple[int, int]]:
+        return [(b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in self.mol.GetBonds()]
+
+    @property
+    def sdf(self) -> str:
+        """Atoms, bonds, charges and positions, as an SDF file."""
+        from rdkit import Chem
+
+        return f"{Chem.MolToMolBlock(self.mol)}$$$$\n"
+
+    @property
+    def smiles(self) -> str:
+        """Canonical, with stereo, without hydrogens."""
+        from rdkit import Chem
+
+        return str(Chem.MolToSmiles(Chem.RemoveHs(self.mol)))
+
+    def describe(self) -> list[str]:
+        """Lines that say which molecule it is, and what was chosen."""
+        from rdkit.Chem import rdMolDescriptors
+
+        heavy = [n for n, a in zip(self.names, self.mol.GetAtoms(), strict=True) if _is_heavy(a)]
+        lines = [
+            f"{self.smiles}: {rdMolDescriptors.CalcMolFormula(self.mol)}, "
+            f"{self.mol.GetNumAtoms()} atoms, net charge {self.charge:+d}".replace("+0", "0"),
+            f"atoms in the order of {self.source.split()[0]}: {' '.join(heavy)}, then hydrogens"
+            if self.source.startswith("--smiles")
+            else f"heavy atoms in the order of the file: {' '.join(heavy)}",
+        ]
+        stereo = _labels(self.mol)
+        return [*lines, *([f"stereo: {', '.join(stereo)}"] if stereo else []), *self.notes]
+
+
+def ligand_from_smiles(smiles: str) -> Ligand:
+    """The molecule of a SMILES, without positions.
+
+    Raises:
+        UserInputError: If RDKit is missing, or it is not one molecule that GAFF2 knows, with one
+            meaning.
+    """
+    source = f"--smiles {smiles.strip()}"
+    return _complete(mol_from_smiles(smiles, source), source)
+
+
+def ligand_from_file(path: Path) -> Ligand:
+    """The molecule of an SDF or MOL2 file, with positions if the file's are not of a drawing.
+
+    Raises:
+        UserInputError: As for `ligand_from_smiles`, or if the file has several molecules.
+    """
+    return _complete(mol_from_file(path), str(path))
+
+
+def _complete(mol: Any, source: str) -> Ligand:
+    """Refuse what is no ligand, and add the hydrogens."""
+    from rdkit import Chem
+
+    _refuse_several(mol, source)
+    _refuse_atoms(mol, source)
+    notes = _without_labels(mol)
+    flat = _is_flat(mol)
+    if flat:
+        mol.RemoveAllConformers()
+    _refuse_open_stereo(mol, source)
+    missing = sum(atom.GetTotalNumHs() for atom in mol.GetAtoms())
+    given = mol.GetNumAtoms() > mol.GetNumHeavyAtoms() or not source.startswith("--smiles")
+    if missing and given:
+        notes.append(f"{missing} hydrogens were added, to the charges as drawn")
+    if flat and not source.startswith("--smiles"):
+        notes.append("its coordinates are those of a drawing: positions are made anew")
+    whole = Chem.AddHs(mol, addCoords=not flat)
+    return Ligand(whole, source, tuple(notes))
+
+
+def with_start_positions(ligand: Ligand) -> Ligand:
+    """With the source's positions or, without any, the lowest conformation that MMFF94 knows.
+
+    Raises:
+        UserInputError: If there is none, or it is a shape that bgp4 cannot model.
+    """
+    from rdkit import Chem
+
+    placed = ligand if ligand.mol.GetNumConformers() else _embedded(ligand)
+    Chem.AssignStereochemistryFrom3D(placed.mol)
+    _refuse_shape(placed)
+    return placed
+
+
+def _embedded(ligand: Ligand) -> Ligand:
+    from rdkit import Chem
+    from rdkit.Chem import AllChem
+
+    mol = Chem.Mol(ligand.mol)
+    parameters = AllChem.ETKDGv3()
+    parameters.randomSeed = SEED
+    made = list(AllChem.EmbedMultipleConfs(mol, CONFORMATIONS, parameters))
+    if not made:
+        raise UserInputError(
+            f"{ligand.source}: no conformation of it could be made; check its stereo and its "
+            "bonds, or give an SDF file with positions"
+        )
+    by_mmff = AllChem.MMFFHasAllMoleculeParams(mol)
+    optimise = AllChem.MMFFOptimizeMoleculeConfs if by_mmff else AllChem.UFFOptimizeMoleculeConfs
+    energies = [energy for _, energy in optimise(mol, maxIters=2000)]
+    chosen = Chem.Mol(mol, confId=made[int(np.argmin(energies))])
+    _warn_of_chance(ligand, chosen)
+    words = f"start: the lowest of {len(made)} conformations by {'MMFF94' if by_mmff else 'UFF'}"
+    return ligand._replace(mol=chosen, notes=(*ligand.notes, f"{words}, in vacuum"))
+
+
+def _warn_of_chance(ligand: Ligand, chosen: Any) -> None:
+    """Of two mirror images, which was made where the source does not say."""
+    from rdkit import Chem
+
+    open_atoms = [item.centeredOn for item in _open_stereo(ligand.mol)]
+    Chem.AssignStereochemistryFrom3D(chosen)
+    labels = dict(label.rsplit(" ", 1) for label in _labels(chosen))
+    names = _names(chosen)
+    for i in open_atoms:
+        log.warning(
+            "%s leaves the stereocentre %s open; %s was taken, whose mirror image has the same "
+            "energies (to choose, write @ or @@)",
+            *(ligand.source, names[i], labels.get(names[i], "one hand")),
+        )
+
+
+def _refuse_several(mol: Any, source: str) -> None:
+    from rdkit import Chem
+    from rdkit.Chem import rdMolDescriptors
+
+    parts = Chem.GetMolFrags(mol, asMols=True, sanitizeFrags=False)
+    if not mol.GetNumAtoms():
+        raise UserInputError(f"{source}: expected a molecule, found no atoms")
+    if len(parts) > 1:
+        formulas = " and ".join(rdMolDescriptors.CalcMolFormula(part) for part in parts)
+        largest = max(parts, key=lambda part: part.GetNumHeavyAtoms())
+        raise UserInputError(
+            f"{source}: expected one molecule, found {len(parts)} ({formulas}: a salt or mixture); "
+            f'give one of them: bgp4 init --smiles "{Chem.MolToSmiles(Chem.RemoveHs(largest))}"'
+        )
+
+
+def _refuse_atoms(mol: Any, source: str) -> None:
+    """Elements that GAFF2 does not have, and radicals."""
+    names = _names(mol)
+    for name, atom in zip(names, mol.GetAtoms(), strict=True):
+        if atom.GetAtomicNum() == 0:
+            raise UserInputError(
+                f"{source}: {atom.GetSymbol()} stands for any atom; expected a molecule in which "
+                "each atom has an element"
+            )
+        if atom.GetSymbol() not in ELEMENTS:
+            raise UserInputError(
+                f"{source}: {name}: GAFF2 has no parameters for the element {atom.GetSymbol()}; "
+                "make a System of it by other tools, and give it by --xml with a PDB file"
+            )
+        if atom.GetNumRadicalElectrons():
+            raise UserInputError(
+                f"{source}: {name} is a radical: it has {atom.GetNumRadicalElectrons()} electrons "
+                "without a partner; expected all hydrogens, or a charge, on it"
+            )
+
+
+def _without_labels(mol: Any) -> list[str]:
+    """Isotopes and atom maps are removed; no force field knows them."""
+    labelled = [atom for atom in mol.GetAtoms() if atom.GetIsotope()]
+    for atom in mol.GetAtoms():
+        atom.SetIsotope(0)
+        atom.SetAtomMapNum(0)
+    return ["isotopes are left out: each atom has its element's usual mass"] if labelled else []
+
+
+def _is_flat(mol: Any) -> bool:
+    """No positions, or those of a drawing."""
+    if not mol.GetNumConformers():
+        return True
+    conformer = mol.GetConformer()
+    height = np.ptp(np.asarray(conformer.GetPositions())[:, 2])
+    return bool(height < 1e-3 and not conformer.Is3D())
+
+
+def _open_stereo(mol: Any) -> list[Any]:
+    """Stereocentres and double bonds that a source leaves open; C=N-H turns by a proton."""
+    from rdkit import Chem
+
+    return [
+        item
+        for item in Chem.FindPotentialStereo(mol)
+        if item.specified == Chem.StereoSpecified.Unspecified and not _is_imine(mol, item)
+    ]
+
+
+def _is_imine(mol: Any, item: Any) -> bool:
+    from rdkit import Chem
+
+    if item.type != Chem.StereoType.Bond_Double:
+        return False
+    bond = mol.GetBondWithIdx(item.centeredOn)
+    ends = (bond.GetBeginAtom(), bond.GetEndAtom())
+    return any(
+        atom.GetSymbol() == "N" and sum(map(_is_heavy, atom.GetNeighbors())) == 1 for atom in ends
+    )
+
+
+def _refuse_open_stereo(mol: Any, source: str) -> None:
+    """Where isomers differ by more than a mirror, they are different molecules."""
+    from rdkit import Chem
+    from rdkit.Chem.EnumerateStereoisomers import (
+        EnumerateStereoisomers,
+        StereoEnumerationOptions,
+    )
+
+    if mol.GetNumConformers():
+        Chem.AssignStereochemistryFrom3D(mol)
+    found = _open_stereo(mol)
+    centres = [item for item in found if item.type == Chem.StereoType.Atom_Tetrahedral]
+    specified = len(Chem.FindPotentialStereo(mol)) - len(found)
+    if not found or (len(found) == len(centres) == 1 and not specified):
+        return
+    names = _names(mol)
+    words = [names[item.centeredOn] for item in centres]
+    words += ["=".join(_ends(mol, item.centeredOn)) for item in found if item not in centres]
+    one = next(iter(EnumerateStereoisomers(mol, StereoEnumerationOptions(maxIsomers=1))))
+    raise UserInputError(
+        f"{source}: the stereo of {', '.join(words)} is open, and the isomers are different "
+        f"molecules; write it (@, @@, and / or \\ beside a double bond), for example "
+        f"bgp4 init --smiles '{Chem.MolToSmiles(Chem.RemoveHs(one))}'"
+    )
+
+
+def _ends(mol: Any, bond: int) -> list[str]:
+    names = _names(mol)
+    found = mol.GetBondWithIdx(bond)
+    return [names[found.GetBeginAtomIdx()], names[found.GetEndAtomIdx()]]
+
+
+def _labels(mol: Any) -> list[str]:
+    """R and S, E and Z, by atom or bond: C2 R, C5=C6 E."""
+    from rdkit import Chem
+    from rdkit.Chem import rdCIPLabeler
+
+    labelled = Chem.Mol(mol)
+    rdCIPLabeler.AssignCIPLabels(labelled)
+    names = _names(mol)
+    found = [
+        f"{names[atom.GetIdx()]} {atom.GetProp('_CIPCode')}"
+        for atom in labelled.GetAtoms()
+        if atom.HasProp("_CIPCode")
+    ]
+    return found + [
+        f"{'='.join(_ends(mol, bond.GetIdx()))} {bond.GetProp('_CIPCode')}"
+        for bond in labelled.GetBonds()
+        if bond.HasProp("_CIPCode")
+    ]
+
+
+def _refuse_shape(ligand: Ligand) -> None:
+    """What no later step takes: large rings, atoms in a line, too few atoms."""
+    topology = mdtraj.Topology()
+    residue = topology.add_residue(RESIDUE, topology.add_chain(), 1)
+    for name, atom in zip(ligand.names, ligand.mol.GetAtoms(), strict=True):
+        topology.add_atom(name, mdtraj.element.Element.getBySymbol(atom.GetSymbol()), residue)
+    for a, b in ligand.bonds:
+        topology.add_bond(topology.atom(a), topology.atom(b))
+    zmatrix = zmatrix_from_topology(topology)
+    refuse_lines(zmatrix, ligand.positions_nm, lambda atom: atom_label(topology, atom))
+    check_geometry(topology, ligand.positions_nm, ligand.source)
+
+
+def _names(mol: Any) -> list[str]:
+    count: Counter[str] = Counter()
+    names = []
+    for atom in mol.GetAtoms():
+        symbol = re.sub(r"\W", "X", atom.GetSymbol())
+        count[symbol] += 1
+        names.append(f"{symbol}{count[symbol]}")
+    return names
+
+
+def _is_heavy(atom: Any) -> bool:
+    return bool(atom.GetAtomicNum() > 1)
