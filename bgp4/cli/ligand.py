@@ -54,7 +54,7 @@ def is_ligand(
         raise UserInputError(
             f"init {source or '--smiles'}: it gets GAFF2 and AM1-BCC charges, with which "
             "--forcefield, --xml and --inpcrd do not go; OpenFF takes an SDF file with "
-            "--forcefield openff-2.2.1"
+            "--forcefield openff-2.2.1 --forcefield implicit/obc2.xml"
         )
     return True
 
@@ -87,7 +87,8 @@ def make_ligand(source: str | None, smiles: str | None, output: Path, max_atoms:
         print(line)
     print("antechamber: GAFF2 types and AM1-BCC charges, which take a while ...", flush=True)
     made = parametrise_by_gaff2(ligand, log)
-    print(made.charges, "please cite:", *CITATIONS, sep="\n  ")
+    print(made.charges)
+    print("please cite:", *CITATIONS, sep="\n  ")
     for path, text in zip(paths, (made.prmtop, made.inpcrd, ligand.sdf), strict=True):
         with written_by_others(path):
             atomic_write_text(path, text)

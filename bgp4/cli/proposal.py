@@ -36,7 +36,6 @@ __all__ = ["config_text", "description", "proposed_config"]
 log = logging.getLogger(__name__)
 
 FORCEFIELD = ("amber14-all.xml", "implicit/obc2.xml")
-SMALL_MOLECULE_SOLVENT = ("implicit/obc2.xml",)
 COORDINATES = (".inpcrd", ".crd", ".rst7", ".rst", ".ncrst", ".pdb", ".gro", ".nc")
 """Endings of the file beside a prmtop that has its positions."""
 
@@ -114,10 +113,10 @@ def _system(
             return {"pdb": source, "xml": str(xml)}
         return {"pdb": source, "forcefield": list(forcefield or FORCEFIELD)}
     if suffix in (".sdf", ".mol"):
-        return {"sdf": source, "forcefield": list(forcefield or SMALL_MOLECULE_SOLVENT)}
+        return {"sdf": source, "forcefield": list(forcefield)}
     if suffix:
         raise UserInputError(
-            f"init {source}: expected a .pdb, .cif, .prmtop or .sdf file, or the name of an "
+            f"init {source}: expected a .pdb, .cif, .prmtop, .sdf or .mol2 file, or the name of an "
             f"openmmtools test system, found {suffix}{_way_on(source, suffix)}"
         )
     return {"testsystem": source}
@@ -140,10 +139,9 @@ def _way_on(source: str, suffix: str) -> str:
         f"{save}; {system}",
         ".gro": f"it has no bonds; write a PDB file (gmx editconf -f {source} -o {stem}.pdb), or "
         f"make a System of its .top by OpenMM (app.GromacsTopFile), {save}; {system}",
-        ".mol2": f"convert it: obabel {source} -O {stem}.sdf, or by AmberTools (antechamber, "
-        "tleap) to a prmtop",
         ".xml": f"a System has no structure: bgp4 init STRUCTURE.pdb --xml {source}",
-        ".xyz": f"it has no bonds; convert it: obabel {source} -O {stem}.sdf",
+        ".xyz": f"it has no bonds; convert it: obabel {source} -O {stem}.sdf, or give a ligand's "
+        "SMILES: bgp4 init --smiles",
         ".pqr": "it has no bonds or elements; start from the PDB file that it was made of",
     }
     return f"; {ways[suffix]}" if suffix in ways else ""

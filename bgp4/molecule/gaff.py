@@ -138,7 +138,7 @@ def _check_analogies(frcmod: str, source: str) -> None:
     far = sorted(((float(score), name) for name, score in found), reverse=True)
     if far and far[0][0] >= PENALTY:
         log.warning(
-            "%s: %d terms of its force field are taken from ones that are not very like them "
+            "%s: terms of its force field that are taken from ones not very like them: %d "
             "(parmchk2's penalty up to %g, for %s)",
             *(source, sum(score >= PENALTY for score, _ in far), *far[0]),
         )

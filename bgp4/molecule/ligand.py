@@ -26,6 +26,9 @@ __all__ = ["Ligand", "ligand_from_file", "ligand_from_smiles", "with_start_posit
 log = logging.getLogger(__name__)
 
 RESIDUE = "LIG"
+SMILES = "--smiles"
+"""What a source begins with that is no file."""
+
 NM_PER_ANGSTROM = 0.1
 
 ELEMENTS = {"H", "C", "N", "O", "F", "P", "S", "Cl", "Br", "I"}
@@ -89,9 +92,7 @@ class Ligand(NamedTuple):
         lines = [
             f"{self.smiles}: {rdMolDescriptors.CalcMolFormula(self.mol)}, "
             f"{self.mol.GetNumAtoms()} atoms, net charge {self.charge:+d}".replace("+0", "0"),
-            f"atoms in the order of {self.source.split()[0]}: {' '.join(heavy)}, then hydrogens"
-            if self.source.startswith("--smiles")
-            else f"heavy atoms in the order of the file: {' '.join(heavy)}",
+            f"heavy atoms, in the order of the source: {' '.join(heavy)}",
         ]
         stereo = _labels(self.mol)
         return [*lines, *([f"stereo: {', '.join(stereo)}"] if stereo else []), *self.notes]
@@ -104,7 +105,7 @@ def ligand_from_smiles(smiles: str) -> Ligand:
         UserInputError: If RDKit is missing, or it is not one molecule that GAFF2 knows, with one
             meaning.
     """
-    source = f"--smiles {smiles.strip()}"
+    source = f"{SMILES} {smiles.strip()}"
     return _complete(mol_from_smiles(smiles, source), source)
 
 
@@ -129,10 +130,10 @@ def _complete(mol: Any, source: str) -> Ligand:
         mol.RemoveAllConformers()
     _refuse_open_stereo(mol, source)
     missing = sum(atom.GetTotalNumHs() for atom in mol.GetAtoms())
-    given = mol.GetNumAtoms() > mol.GetNumHeavyAtoms() or not source.startswith("--smiles")
-    if missing and given:
-        notes.append(f"{missing} hydrogens were added, to the charges as drawn")
-    if flat and not source.startswith("--smiles"):
+    of_file = not source.startswith(SMILES)
+    if missing and of_file:
+        notes.append(f"hydrogens that were added, to the charges as drawn: {missing}")
+    if flat and of_file:
         notes.append("its coordinates are those of a drawing: positions are made anew")
     whole = Chem.AddHs(mol, addCoords=not flat)
     return Ligand(whole, source, tuple(notes))
@@ -222,8 +223,8 @@ def _refuse_atoms(mol: Any, source: str) -> None:
             )
         if atom.GetNumRadicalElectrons():
             raise UserInputError(
-                f"{source}: {name} is a radical: it has {atom.GetNumRadicalElectrons()} electrons "
-                "without a partner; expected all hydrogens, or a charge, on it"
+                f"{source}: {name} is a radical, with an electron that has no partner; expected "
+                "all its hydrogens, or a charge"
             )
 
 
@@ -246,25 +247,28 @@ def _is_flat(mol: Any) -> bool:
 
 
 def _open_stereo(mol: Any) -> list[Any]:
-    """Stereocentres and double bonds that a source leaves open; C=N-H turns by a proton."""
+    """Stereocentres and double bonds that a source leaves open.
+
+    Double bonds of rings, which are small here, are cis; C=N-H changes by its proton.
+    """
     from rdkit import Chem
 
     return [
         item
         for item in Chem.FindPotentialStereo(mol)
-        if item.specified == Chem.StereoSpecified.Unspecified and not _is_imine(mol, item)
+        if item.specified == Chem.StereoSpecified.Unspecified and not _is_usual(mol, item)
     ]
 
 
-def _is_imine(mol: Any, item: Any) -> bool:
+def _is_usual(mol: Any, item: Any) -> bool:
     from rdkit import Chem
 
     if item.type != Chem.StereoType.Bond_Double:
         return False
     bond = mol.GetBondWithIdx(item.centeredOn)
-    ends = (bond.GetBeginAtom(), bond.GetEndAtom())
-    return any(
-        atom.GetSymbol() == "N" and sum(map(_is_heavy, atom.GetNeighbors())) == 1 for atom in ends
+    return bond.IsInRing() or any(
+        atom.GetSymbol() == "N" and sum(map(_is_heavy, atom.GetNeighbors())) == 1
+        for atom in (bond.GetBeginAtom(), bond.GetEndAtom())
     )
 
 
@@ -328,9 +332,13 @@ def _refuse_shape(ligand: Ligand) -> None:
         topology.add_atom(name, mdtraj.element.Element.getBySymbol(atom.GetSymbol()), residue)
     for a, b in ligand.bonds:
         topology.add_bond(topology.atom(a), topology.atom(b))
-    zmatrix = zmatrix_from_topology(topology)
-    refuse_lines(zmatrix, ligand.positions_nm, lambda atom: atom_label(topology, atom))
-    check_geometry(topology, ligand.positions_nm, ligand.source)
+    try:
+        zmatrix = zmatrix_from_topology(topology)
+        refuse_lines(zmatrix, ligand.positions_nm, lambda atom: atom_label(topology, atom))
+        check_geometry(topology, ligand.positions_nm, ligand.source)
+    except UserInputError as error:  # there is no config yet
+        words = str(error).removeprefix("config key system: ").removeprefix(f"{ligand.source}: ")
+        raise UserInputError(f"{ligand.source}: {words}") from error
 
 
 def _names(mol: Any) -> list[str]:

@@ -109,13 +109,19 @@ def _refuse_problems(Chem: Any, mol: Any, source: str) -> None:
         raise UserInputError(f"{source}: {' '.join(problem.Message().split())[:200]}")
 
 
+def _refuse_several(molecules: int, path: Path) -> None:
+    if molecules == 0:
+        raise UserInputError(f"{path}: expected a molecule, found none in it")
+    if molecules > 1:
+        raise UserInputError(
+            f"{path}: expected one molecule, found {molecules}; keep one: obabel {path} -O "
+            f"{path.stem}_{path.suffix} -m writes each into a file of its own"
+        )
+
+
 def _sdf(Chem: Any, text: str, path: Path) -> Any:
     records = [record for record in text.split("$$$$") if record.strip()]
-    if len(records) != 1:
-        raise UserInputError(
-            f"{path}: expected one molecule, found {len(records)}; keep one (obabel {path} -O "
-            f"{path.stem}_.sdf -m writes each into a file of its own)"
-        )
+    _refuse_several(len(records), path)
     with _rdkits_words() as said:
         drawn = Chem.MolFromMolBlock(records[0], sanitize=False, removeHs=False)
     if drawn is None:
@@ -127,15 +133,14 @@ def _sdf(Chem: Any, text: str, path: Path) -> Any:
 def _mol2(Chem: Any, text: str, path: Path) -> Any:
     """By its SYBYL atom types, from which RDKit also takes the charges."""
     way = f"convert it: obabel {path} -O {path.stem}.sdf -h"
-    molecules = len(re.findall(r"^@<TRIPOS>MOLECULE", text, re.MULTILINE))
-    if molecules != 1:
-        raise UserInputError(f"{path}: expected one molecule, found {molecules}; keep one")
+    _refuse_several(len(re.findall(r"^@<TRIPOS>MOLECULE", text, re.MULTILINE)), path)
     columns = mol2_rows(text)
     other = next((row[5] for row in columns if len(row) > 5 and not SYBYL.match(row[5])), None)
     if other is not None:
         raise UserInputError(
             f"{path}: expected SYBYL's atom types, such as C.3, found {other!r}, as GAFF has them; "
-            f"{way}"
+            f"convert it: antechamber -i {path} -fi mol2 -o {path.stem}_sybyl.mol2 -fo mol2 "
+            "-at sybyl -dr no"
         )
     with _rdkits_words() as said:
         drawn = Chem.MolFromMol2Block(text, sanitize=False, removeHs=False)

@@ -246,7 +246,7 @@ def test_a_prmtop_by_another_name(prmtop, ala) -> None:
         ("x.psf", "app.CharmmPsfFile"),
         ("x.top", "app.GromacsTopFile"),
         ("x.gro", "no bonds"),
-        ("x.mol2", "obabel x.mol2 -O x.sdf"),
+        ("x.xyz", "bgp4 init --smiles"),
         ("x.xml", "bgp4 init STRUCTURE.pdb --xml x.xml"),
     ],
 )
