@@ -89,9 +89,10 @@ class Ligand(NamedTuple):
         from rdkit.Chem import rdMolDescriptors
 
         heavy = [n for n, a in zip(self.names, self.mol.GetAtoms(), strict=True) if _is_heavy(a)]
+        charge = f"{self.charge:+d}" if self.charge else "0"
         lines = [
             f"{self.smiles}: {rdMolDescriptors.CalcMolFormula(self.mol)}, "
-            f"{self.mol.GetNumAtoms()} atoms, net charge {self.charge:+d}".replace("+0", "0"),
+            f"{self.mol.GetNumAtoms()} atoms, net charge {charge}",
             f"heavy atoms, in the order of the source: {' '.join(heavy)}",
         ]
         stereo = _labels(self.mol)
@@ -155,19 +156,20 @@ def with_start_positions(ligand: Ligand) -> Ligand:
 
 def _embedded(ligand: Ligand) -> Ligand:
     from rdkit import Chem
-    from rdkit.Chem import AllChem
+    from rdkit.Chem import rdDistGeom
+    from rdkit.Chem import rdForceFieldHelpers as fields
 
     mol = Chem.Mol(ligand.mol)
-    parameters = AllChem.ETKDGv3()
+    parameters: Any = rdDistGeom.ETKDGv3()
     parameters.randomSeed = SEED
-    made = list(AllChem.EmbedMultipleConfs(mol, CONFORMATIONS, parameters))
+    made = list(rdDistGeom.EmbedMultipleConfs(mol, CONFORMATIONS, parameters))
     if not made:
         raise UserInputError(
             f"{ligand.source}: no conformation of it could be made; check its stereo and its "
             "bonds, or give an SDF file with positions"
         )
-    by_mmff = AllChem.MMFFHasAllMoleculeParams(mol)
-    optimise = AllChem.MMFFOptimizeMoleculeConfs if by_mmff else AllChem.UFFOptimizeMoleculeConfs
+    by_mmff = fields.MMFFHasAllMoleculeParams(mol)
+    optimise = fields.MMFFOptimizeMoleculeConfs if by_mmff else fields.UFFOptimizeMoleculeConfs
     energies = [energy for _, energy in optimise(mol, maxIters=2000)]
     chosen = Chem.Mol(mol, confId=made[int(np.argmin(energies))])
     _warn_of_chance(ligand, chosen)
