@@ -6,8 +6,6 @@ Whatever a file leaves open (hydrogens, positions, stereo) is added and said, or
 from __future__ import annotations
 
 import logging
-import re
-from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +16,13 @@ from numpy.typing import NDArray
 from bgp4.errors import UserInputError
 from bgp4.molecule.checks import check_geometry
 from bgp4.molecule.ligand_files import mol_from_file, mol_from_smiles
+from bgp4.molecule.stereo import (
+    atom_names,
+    is_heavy,
+    open_stereo,
+    refuse_open_stereo,
+    stereo_labels,
+)
 from bgp4.molecule.topology import atom_label
 from bgp4.molecule.zmatrix import refuse_lines, zmatrix_from_topology
 
@@ -54,7 +59,7 @@ class Ligand(NamedTuple):
     @property
     def names(self) -> list[str]:
         """Of the atoms, as antechamber gives them: element and number, C1, C2, O1, H1."""
-        return _names(self.mol)
+        return atom_names(self.mol)
 
     @property
     def charge(self) -> int:
@@ -88,14 +93,14 @@ class Ligand(NamedTuple):
         """Lines that say which molecule it is, and what was chosen."""
         from rdkit.Chem import rdMolDescriptors
 
-        heavy = [n for n, a in zip(self.names, self.mol.GetAtoms(), strict=True) if _is_heavy(a)]
+        heavy = [n for n, a in zip(self.names, self.mol.GetAtoms(), strict=True) if is_heavy(a)]
         charge = f"{self.charge:+d}" if self.charge else "0"
         lines = [
             f"{self.smiles}: {rdMolDescriptors.CalcMolFormula(self.mol)}, "
             f"{self.mol.GetNumAtoms()} atoms, net charge {charge}",
             f"heavy atoms, in the order of the source: {' '.join(heavy)}",
         ]
-        stereo = _labels(self.mol)
+        stereo = stereo_labels(self.mol)
         return [*lines, *([f"stereo: {', '.join(stereo)}"] if stereo else []), *self.notes]
 
 
@@ -129,7 +134,7 @@ def _complete(mol: Any, source: str) -> Ligand:
     flat = _is_flat(mol)
     if flat:
         mol.RemoveAllConformers()
-    _refuse_open_stereo(mol, source)
+    refuse_open_stereo(mol, source)
     missing = sum(atom.GetTotalNumHs() for atom in mol.GetAtoms())
     of_file = not source.startswith(SMILES)
     if missing and of_file:
@@ -181,10 +186,10 @@ def _warn_of_chance(ligand: Ligand, chosen: Any) -> None:
     """Of two mirror images, which was made where the source does not say."""
     from rdkit import Chem
 
-    open_atoms = [item.centeredOn for item in _open_stereo(ligand.mol)]
+    open_atoms = [item.centeredOn for item in open_stereo(ligand.mol)]
     Chem.AssignStereochemistryFrom3D(chosen)
-    labels = dict(label.rsplit(" ", 1) for label in _labels(chosen))
-    names = _names(chosen)
+    labels = dict(label.rsplit(" ", 1) for label in stereo_labels(chosen))
+    names = atom_names(chosen)
     for i in open_atoms:
         log.warning(
             "%s leaves the stereocentre %s open; %s was taken, whose mirror image has the same "
@@ -211,7 +216,7 @@ def _refuse_several(mol: Any, source: str) -> None:
 
 def _refuse_atoms(mol: Any, source: str) -> None:
     """Elements that GAFF2 does not have, and radicals."""
-    names = _names(mol)
+    names = atom_names(mol)
     for name, atom in zip(names, mol.GetAtoms(), strict=True):
         if atom.GetAtomicNum() == 0:
             raise UserInputError(
@@ -248,84 +253,6 @@ def _is_flat(mol: Any) -> bool:
     return bool(height < 1e-3 and not conformer.Is3D())
 
 
-def _open_stereo(mol: Any) -> list[Any]:
-    """Stereocentres and double bonds that a source leaves open.
-
-    Double bonds of rings, which are small here, are cis; C=N-H changes by its proton.
-    """
-    from rdkit import Chem
-
-    return [
-        item
-        for item in Chem.FindPotentialStereo(mol)
-        if item.specified == Chem.StereoSpecified.Unspecified and not _is_usual(mol, item)
-    ]
-
-
-def _is_usual(mol: Any, item: Any) -> bool:
-    from rdkit import Chem
-
-    if item.type != Chem.StereoType.Bond_Double:
-        return False
-    bond = mol.GetBondWithIdx(item.centeredOn)
-    return bond.IsInRing() or any(
-        atom.GetSymbol() == "N" and sum(map(_is_heavy, atom.GetNeighbors())) == 1
-        for atom in (bond.GetBeginAtom(), bond.GetEndAtom())
-    )
-
-
-def _refuse_open_stereo(mol: Any, source: str) -> None:
-    """Where isomers differ by more than a mirror, they are different molecules."""
-    from rdkit import Chem
-    from rdkit.Chem.EnumerateStereoisomers import (
-        EnumerateStereoisomers,
-        StereoEnumerationOptions,
-    )
-
-    if mol.GetNumConformers():
-        Chem.AssignStereochemistryFrom3D(mol)
-    found = _open_stereo(mol)
-    centres = [item for item in found if item.type == Chem.StereoType.Atom_Tetrahedral]
-    specified = len(Chem.FindPotentialStereo(mol)) - len(found)
-    if not found or (len(found) == len(centres) == 1 and not specified):
-        return
-    names = _names(mol)
-    words = [names[item.centeredOn] for item in centres]
-    words += ["=".join(_ends(mol, item.centeredOn)) for item in found if item not in centres]
-    one = next(iter(EnumerateStereoisomers(mol, StereoEnumerationOptions(maxIsomers=1))))
-    raise UserInputError(
-        f"{source}: the stereo of {', '.join(words)} is open, and the isomers are different "
-        f"molecules; write it (@, @@, and / or \\ beside a double bond), for example "
-        f"bgp4 init --smiles '{Chem.MolToSmiles(Chem.RemoveHs(one))}'"
-    )
-
-
-def _ends(mol: Any, bond: int) -> list[str]:
-    names = _names(mol)
-    found = mol.GetBondWithIdx(bond)
-    return [names[found.GetBeginAtomIdx()], names[found.GetEndAtomIdx()]]
-
-
-def _labels(mol: Any) -> list[str]:
-    """R and S, E and Z, by atom or bond: C2 R, C5=C6 E."""
-    from rdkit import Chem
-    from rdkit.Chem import rdCIPLabeler
-
-    labelled = Chem.Mol(mol)
-    rdCIPLabeler.AssignCIPLabels(labelled)
-    names = _names(mol)
-    found = [
-        f"{names[atom.GetIdx()]} {atom.GetProp('_CIPCode')}"
-        for atom in labelled.GetAtoms()
-        if atom.HasProp("_CIPCode")
-    ]
-    return found + [
-        f"{'='.join(_ends(mol, bond.GetIdx()))} {bond.GetProp('_CIPCode')}"
-        for bond in labelled.GetBonds()
-        if bond.HasProp("_CIPCode")
-    ]
-
-
 def _refuse_shape(ligand: Ligand) -> None:
     """What no later step takes: large rings, atoms in a line, too few atoms."""
     topology = mdtraj.Topology()
@@ -341,17 +268,3 @@ def _refuse_shape(ligand: Ligand) -> None:
     except UserInputError as error:  # there is no config yet
         words = str(error).removeprefix("config key system: ").removeprefix(f"{ligand.source}: ")
         raise UserInputError(f"{ligand.source}: {words}") from error
-
-
-def _names(mol: Any) -> list[str]:
-    count: Counter[str] = Counter()
-    names = []
-    for atom in mol.GetAtoms():
-        symbol = re.sub(r"\W", "X", atom.GetSymbol())
-        count[symbol] += 1
-        names.append(f"{symbol}{count[symbol]}")
-    return names
-
-
-def _is_heavy(atom: Any) -> bool:
-    return bool(atom.GetAtomicNum() > 1)

@@ -131,44 +131,100 @@ def _sdf(Chem: Any, text: str, path: Path) -> Any:
 
 
 def _mol2(Chem: Any, text: str, path: Path) -> Any:
-    """By its SYBYL atom types, from which RDKit also takes the charges."""
-    way = f"convert it: obabel {path} -O {path.stem}.sdf -h"
+    """By elements, neighbours and net charge, from which RDKit finds the orders of the bonds.
+
+    Programs disagree on the orders that they write: of aromatic rings, carboxylates, amidines.
+    """
+    from rdkit.Chem import rdDetermineBonds
+
     _refuse_several(len(re.findall(r"^@<TRIPOS>MOLECULE", text, re.MULTILINE)), path)
-    columns = mol2_rows(text)
-    other = next((row[5] for row in columns if len(row) > 5 and not SYBYL.match(row[5])), None)
+    rows, bonds = mol2_rows(text), _section(text, "BOND")
+    way = f"obabel {path} -O {path.stem}.sdf -h"
+    try:
+        _check_counts(text, len(rows), len(bonds))
+        mol = _atoms_and_neighbours(Chem, rows, bonds, path)
+    except (IndexError, ValueError, RuntimeError) as error:  # RuntimeError: RDKit's, of elements
+        if isinstance(error, UserInputError):
+            raise
+        raise UserInputError(
+            f"{path}: cannot be read: its ATOM and BOND sections are cut or not a MOL2's; write it "
+            "anew, or give an SDF file"
+        ) from error
+    _refuse_missing_hydrogens(mol, rows, path, way)
+    charge = _net_charge(rows)
+    try:
+        with _rdkits_words():
+            rdDetermineBonds.DetermineBondOrders(mol, charge=charge)
+            Chem.SanitizeMol(mol)
+    except ValueError as error:
+        raise UserInputError(
+            f"{path}: no orders of its bonds give its net charge of {charge:+d}, the sum of its "
+            f"charges; check its hydrogens and charges, or convert it: {way}"
+        ) from error
+    return mol.GetMol()
+
+
+def _check_counts(text: str, atoms: int, bonds: int) -> None:
+    """Raise ValueError unless a MOL2 has as many as it says at its beginning."""
+    said = re.search(r"@<TRIPOS>MOLECULE[^\n]*\n[^\n]*\n\s*(\d+)\s+(\d+)", text)
+    if said is not None and (int(said[1]), int(said[2])) != (atoms, bonds):
+        raise ValueError("counts")
+
+
+def _atoms_and_neighbours(
+    Chem: Any, rows: list[list[str]], bonds: list[list[str]], path: Path
+) -> Any:
+    other = next((row[5] for row in rows if not SYBYL.match(row[5])), None)
     if other is not None:
         raise UserInputError(
             f"{path}: expected SYBYL's atom types, such as C.3, found {other!r}, as GAFF has them; "
             f"convert it: antechamber -i {path} -fi mol2 -o {path.stem}_sybyl.mol2 -fo mol2 "
             "-at sybyl -dr no"
         )
-    with _rdkits_words() as said:
-        drawn = Chem.MolFromMol2Block(text, sanitize=False, removeHs=False)
-        mol = None if drawn is None else Chem.MolFromMol2Block(text, removeHs=False)
-    if drawn is None:
-        raise UserInputError(f"{path}: cannot be read: {_one_line(said)}; {way}")
-    if mol is None:
-        _refuse_problems(Chem, drawn, str(path))
-        raise UserInputError(f"{path}: cannot be read: {_one_line(said)}; {way}")
-    _refuse_other_charge(Chem, mol, columns, path)
+    mol = Chem.RWMol()
+    conformer = Chem.Conformer(len(rows))
+    for i, row in enumerate(rows):
+        with _rdkits_words():
+            atom = Chem.Atom(row[5].partition(".")[0])
+        atom.SetNoImplicit(True)
+        conformer.SetAtomPosition(mol.AddAtom(atom), [float(x) for x in row[2:5]])
+        if int(row[0]) != i + 1:
+            raise ValueError("numbers")
+    for bond in bonds:
+        if bond[3] != "nc":  # not connected
+            mol.AddBond(int(bond[1]) - 1, int(bond[2]) - 1, Chem.BondType.SINGLE)
+    conformer.Set3D(True)
+    mol.AddConformer(conformer)
     return mol
+
+
+def _refuse_missing_hydrogens(mol: Any, rows: list[list[str]], path: Path, way: str) -> None:
+    """Which would be taken for double bonds; a carbon of type C.3 has four neighbours."""
+    for row, atom in zip(rows, mol.GetAtoms(), strict=True):
+        if row[5] == "C.3" and atom.GetDegree() < 4:
+            raise UserInputError(
+                f"{path}: {row[1]} is a C.3 with {atom.GetDegree()} neighbours: hydrogens are "
+                f"missing; add them: {way}"
+            )
+
+
+def _net_charge(rows: list[list[str]]) -> int:
+    """The sum of the partial charges or, without any, of those that SYBYL's types have."""
+    charges = [float(row[8]) for row in rows if len(row) > 8]
+    if any(charges):
+        return round(sum(charges))
+    types = [row[5] for row in rows]
+    return types.count("N.4") + types.count("C.cat") - types.count("O.co2") // 2
 
 
 def mol2_rows(text: str) -> list[list[str]]:
     """The columns of a MOL2's atoms: number, name, x, y, z in Å, type, residue twice, charge."""
-    found = text.partition("@<TRIPOS>ATOM")[2].partition("@<TRIPOS>")[0]
+    return _section(text, "ATOM")
+
+
+def _section(text: str, name: str) -> list[list[str]]:
+    found = text.partition(f"@<TRIPOS>{name}")[2].partition("@<TRIPOS>")[0]
     return [line.split() for line in found.splitlines() if line.strip()]
-
-
-def _refuse_other_charge(Chem: Any, mol: Any, columns: list[list[str]], path: Path) -> None:
-    """Partial charges that add up to another ion's than atom types and bonds say."""
-    own = [float(row[8]) for row in columns if len(row) > 8]
-    formal = Chem.GetFormalCharge(mol)
-    if any(own) and abs(sum(own) - formal) > 0.5:
-        raise UserInputError(
-            f"{path}: its charges add up to {sum(own):+.2f}, its atom types and bonds to "
-            f"{formal:+d}; check the hydrogens, or give an SDF file with formal charges"
-        )
 
 
 def _one_line(said: list[str]) -> str:

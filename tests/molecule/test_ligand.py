@@ -175,22 +175,42 @@ def mol2(types: str, bonds: str, charge: float) -> str:
     return "\n".join([*head, *rows]) + "\n"
 
 
-def test_mol2_files(in_tmp) -> None:
-    path = Path("x.mol2")
-    path.write_text(mol2("C.3 C.2 O.co2 O.co2 H H H", "ar ar", -0.5))
-    made = with_start_positions(ligand_from_file(path))
-    assert made.smiles == "CC(=O)[O-]"
+@for_each(
+    ("types", "bonds", "charge", "smiles"),
+    [
+        ("C.3 C.2 O.co2 O.co2 H H H", "ar ar", -0.5, "CC(=O)[O-]"),
+        ("C.3 C.2 O.co2 O.co2 H H H", "ar ar", 0.0, "CC(=O)[O-]"),
+        ("C.3 C.2 O.2 O.3 H H H", "2 1", -0.48, "CC(=O)[O-]"),
+    ],
+)
+def test_mol2_files(types: str, bonds: str, charge: float, smiles: str, in_tmp) -> None:
+    """Whatever orders of bonds a program writes."""
+    Path("x.mol2").write_text(mol2(types, bonds, charge))
+    made = with_start_positions(ligand_from_file(Path("x.mol2")))
+    assert made.smiles == smiles
     assert made.charge == -1
+    assert made.names == ["C1", "C2", "O1", "O2", "H1", "H2", "H3"]
+    np.testing.assert_allclose(made.positions_nm[2], [0.21, 0.11, 0], atol=1e-12)
+
+
+def test_mol2_files_that_will_not_do(in_tmp) -> None:
+    whole = mol2("C.3 C.2 O.co2 O.co2 H H H", "ar ar", -0.5)
     for content, words in {
         mol2("c3 c o o hc hc hc", "ar ar", -0.5): "found 'c3', as GAFF has them; convert it: ante",
-        mol2("C.3 C.2 O.2 O.2 H H H", "2 2", 0): "atom 2, C, has a valence of 5",
-        mol2("C.3 C.2 O.co2 O.co2 H H H", "ar ar", 0.4): "charges add up to +0.80, its atom types",
-        mol2("C.3 C.2 O.co2 O.co2 H H H", "ar ar", 0)[:200]: "convert it: obabel x.mol2 -O x.sdf",
+        mol2("C.3 C.2 O.2 O.3 H H H", "2 1", 1.5): "no orders of its bonds give its net charge of"
+        " +3",
+        whole.replace("6 1 7 1\n", "").replace(
+            "7 6 1", "7 5 1"
+        ): "A1 is a C.3 with 3 neighbours: hydrogens are missing; add "
+        "them: obabel x.mol2 -O x.sdf -h",
+        mol2("Xx C.2 O.2 O.3 H H H", "2 1", 0): "its ATOM and BOND sections are cut",
+        whole[:200]: "its ATOM and BOND sections are cut",
+        whole * 2: "expected one molecule, found 2",
         "text": "expected a molecule, found none in it",
     }.items():
-        path.write_text(content)
+        Path("x.mol2").write_text(content)
         with pytest.raises(UserInputError, match=rf"x\.mol2: .*{re.escape(words)}"):
-            ligand_from_file(path)
+            ligand_from_file(Path("x.mol2"))
 
 
 def test_isotopes_are_left_out() -> None:
