@@ -157,6 +157,14 @@ def test_why_a_program_failed(scripts, words, programs) -> None:
 HANGS = "sleep 600 & echo $$ > {0}/pid.part; mv {0}/pid.part {0}/pid; wait"
 
 
+def ended(leader: int) -> bool:
+    """Whether a group of killed processes is gone; that takes a moment where cores are busy."""
+    patience = time.monotonic() + 60
+    while group(leader) and time.monotonic() < patience:
+        time.sleep(0.05)
+    return not group(leader)
+
+
 def group(leader: int) -> list[int]:
     """Processes of its group that live."""
     found = []
@@ -179,7 +187,7 @@ def test_a_program_that_hangs_is_ended_with_its_children(programs, monkeypatch, 
     monkeypatch.setattr(gaff, "LIMIT_S", 3.0)
     with pytest.raises(UserInputError, match=r"antechamber failed: it took more than 0\.05 minut"):
         initialised(smiles=ALANINE)
-    assert group(int(Path("pid").read_text())) == []
+    assert ended(int(Path("pid").read_text()))
 
 
 @linux
@@ -194,7 +202,7 @@ def test_ctrl_c_ends_it_with_its_children(programs, in_tmp) -> None:
     threading.Thread(target=press, daemon=True).start()
     with pytest.raises(KeyboardInterrupt):
         initialised(smiles=ALANINE)
-    assert group(int(Path("pid").read_text())) == []
+    assert ended(int(Path("pid").read_text()))
     assert made_files() == set()
 
 
