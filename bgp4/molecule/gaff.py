@@ -171,11 +171,12 @@ class _Programs(NamedTuple):
     log: Path
     source: str
 
-    def run(self, name: str, *arguments: str, makes: str | None = None) -> None:
-        output = self.folder / f"{name}.out"
+    def run(self, name: str, *arguments: str, makes: str) -> None:
+        output, made = self.folder / f"{name}.out", self.folder / makes
+        made.unlink(missing_ok=True)
         with output.open("wb") as file:
             ended = _run([self.paths[name], *arguments], self.folder, file)
-        if ended == 0 and (makes is None or (self.folder / makes).is_file()):
+        if ended == 0 and made.is_file():
             return
         text = output.read_text(errors="replace")
         quantum = self.folder / "sqm.out"

@@ -32,7 +32,8 @@ def is_heavy(atom: Any) -> bool:
 def open_stereo(mol: Any) -> list[Any]:
     """Stereocentres and double bonds that a source leaves open.
 
-    Double bonds of rings, which are small here, are cis; C=N-H changes by its proton.
+    Double bonds of rings, which are small here, are cis; C=N-H changes by its proton; atoms in a
+    line have none.
     """
     from rdkit import Chem
 
@@ -50,7 +51,8 @@ def _is_usual(mol: Any, item: Any) -> bool:
         return False
     bond = mol.GetBondWithIdx(item.centeredOn)
     return bond.IsInRing() or any(
-        atom.GetSymbol() == "N" and sum(map(is_heavy, atom.GetNeighbors())) == 1
+        atom.GetHybridization() == Chem.HybridizationType.SP
+        or (atom.GetSymbol() == "N" and sum(map(is_heavy, atom.GetNeighbors())) == 1)
         for atom in (bond.GetBeginAtom(), bond.GetEndAtom())
     )
 

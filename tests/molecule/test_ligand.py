@@ -47,6 +47,7 @@ def placed(smiles: str) -> Ligand:
         ("C[C@H](O)C(N)C", "the stereo of C3 is open"),
         ("O=C1CCCCCCCCCCO1", "it has a ring of 12 atoms (LIG1-C1, LIG1-C2,"),
         ("CC#CC", "atoms in a line"),
+        ("CN=[N+]=[N-]", "atoms in a line"),
         ("O", "expected at least 4 atoms, found 3"),
     ],
 )  # fmt: skip
