@@ -1,6 +1,6 @@
 """Energies per second of CPU time, for docs/results.md: batched on one thread, and OpenMM's.
 
-`bgp4 bench energy` goes by the clock on the wall, which on a busy machine measures the others' work.
+`bgp4 bench energy` goes by the clock on the wall, which on a busy machine measures other work.
 Here all methods run in this process, in turn, and its CPU time counts; the best of all rounds.
 """
 
