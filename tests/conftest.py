@@ -16,6 +16,7 @@ import numpy as np
 import openmm
 import pytest
 import torch
+from hypothesis import settings
 from numpy.typing import NDArray
 from openmm import unit
 
@@ -35,6 +36,8 @@ Plain = Callable[[str, NDArray], tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    settings.register_profile("untimed", deadline=None)
+    settings.load_profile("untimed")
     config.addinivalue_line("filterwarnings", r"error:::bgp4(\..*)?")
 
 

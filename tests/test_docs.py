@@ -33,7 +33,8 @@ def hooks() -> ModuleType:
 
 @for_each("path", TEXTS)
 def test_links_lead_somewhere(path: Path) -> None:
-    targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8"))
+    text = re.sub(r"`[^`\n]*`", "", path.read_text(encoding="utf-8"))  # a SMILES has ](O), too
+    targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text)
     made = {path.parent / MADE} if path.parent == DOCS else set()
     assert all((path.parent / t).exists() or path.parent / t in made for t in targets)
 

@@ -202,19 +202,25 @@ def simulate(
 @app.command()
 def init(
     molecule: Annotated[
-        str,
+        str | None,
         typer.Argument(
-            metavar="MOLECULE",
-            help=".pdb, .cif, .prmtop, .top, .psf or .sdf file, or an openmmtools test system.",
+            metavar="[MOLECULE]",
+            help=".pdb, .cif, .prmtop, .top, .psf, .sdf or .mol2 file, or an openmmtools test "
+            "system.",
         ),
-    ],
+    ] = None,
+    smiles: Annotated[
+        str | None,
+        typer.Option(help="A ligand's SMILES, instead of a file; in quotes."),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", help="Config to write; default MOLECULE.yaml here.")
     ] = None,
     forcefield: Annotated[
         list[str] | None,
         typer.Option(
-            help="OpenMM force field XML; repeatable; default amber14-all.xml, implicit/obc2.xml."
+            help="OpenMM force field XML; repeatable; default amber14-all.xml, implicit/obc2.xml; "
+            "for a ligand GAFF2 and OBC2, or an OpenFF one's name."
         ),
     ] = None,
     xml: Annotated[
@@ -245,7 +251,7 @@ def init(
 
     init_command(
         *(molecule, output, tuple(forcefield or ()), xml, positions, temperature, max_atoms),
-        *(tuple(parameters or ()), include_dir),
+        *(tuple(parameters or ()), include_dir, smiles),
     )
 
 

@@ -37,7 +37,6 @@ __all__ = ["config_text", "description", "proposed_config"]
 log = logging.getLogger(__name__)
 
 FORCEFIELD = ("amber14-all.xml", "implicit/obc2.xml")
-SMALL_MOLECULE_SOLVENT = ("implicit/obc2.xml",)
 COORDINATES = (".inpcrd", ".crd", ".cor", ".rst7", ".rst", ".ncrst", ".pdb", ".gro", ".nc")
 """Endings of the file beside a prmtop, top or psf that has its positions."""
 GROMACS_POSITIONS = "conf.gro"
@@ -139,9 +138,8 @@ def _system(source: str, options: dict[str, Any]) -> dict[str, Any]:
             )
         beside = {} if "positions" in options else {"positions": str(_beside(Path(source), kind))}
         return {kind: source} | named | beside | {"implicit_solvent": "OBC2"}
-    if kind == "sdf" or (kind == "pdb" and "xml" not in options):
-        default = FORCEFIELD if kind == "pdb" else SMALL_MOLECULE_SOLVENT
-        named.setdefault("forcefield", list(default))
+    if kind == "pdb" and "xml" not in options:
+        named.setdefault("forcefield", list(FORCEFIELD))
     return {kind: source} | named
 
 
@@ -162,8 +160,8 @@ def _kind(source: str) -> str:
         return suffix[1:]
     if suffix:
         raise UserInputError(
-            f"init {source}: expected a .pdb, .cif, .prmtop, .top, .psf or .sdf file, or the name "
-            f"of an openmmtools test system, found {suffix}{_way_on(source, suffix)}"
+            f"init {source}: expected a .pdb, .cif, .prmtop, .top, .psf, .sdf or .mol2 file, or "
+            f"the name of an openmmtools test system, found {suffix}{_way_on(source, suffix)}"
         )
     return "testsystem"
 
@@ -180,10 +178,9 @@ def _way_on(source: str, suffix: str) -> str:
         ".gro": f"it has no bonds; its .top has: bgp4 init topol.top --positions {source}",
         ".itp": "it is a part of a .top; give the .top that includes it",
         ".crd": f"it has positions alone; bgp4 init {stem}.psf --positions {source}",
-        ".mol2": f"convert it: obabel {source} -O {stem}.sdf, or by AmberTools (antechamber, "
-        "tleap) to a prmtop",
         ".xml": f"a System has no structure: bgp4 init STRUCTURE.pdb --xml {source}",
-        ".xyz": f"it has no bonds; convert it: obabel {source} -O {stem}.sdf",
+        ".xyz": f"it has no bonds; convert it: obabel {source} -O {stem}.sdf, or give a ligand's "
+        "SMILES: bgp4 init --smiles",
         ".pqr": "it has no bonds or elements; start from the PDB file that it was made of",
     }
     return f"; {ways[suffix]}" if suffix in ways else ""

@@ -92,7 +92,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _is_molecule(path: Path) -> bool:
-    return path.suffix.lower() in (".pdb", ".cif", ".mmcif", ".prmtop", ".parm7", ".sdf", ".mol")
+    endings = (".pdb", ".cif", ".mmcif", ".prmtop", ".parm7", ".sdf", ".mol", ".mol2")
+    return path.suffix.lower() in endings
 
 
 def _assign(raw: dict[str, Any], override: str) -> None:

@@ -116,8 +116,16 @@ def custom_torsions(force: Any, terms: ForceField) -> None:
 def _harmonic(force: Any, x: str, atoms: Indices, known: Mapping[str, Any]) -> Array:
     """Centre, stiffness k of k/2 d², and period of each term, (terms, 3)."""
     form = harmonic(force.getEnergyFunction(), x)
-    centre, stiffness = (
-        known[value] if value in known else float(value) for value in (form.centre, form.stiffness)
-    )
+    centre, stiffness = (_number(value, known) for value in (form.centre, form.stiffness))
     columns = (centre, 2 * form.factor * stiffness, form.period)
     return np.stack([np.broadcast_to(column, len(atoms)) for column in columns], 1)
+
+
+def _number(value: str, known: Mapping[str, Any]) -> Any:
+    """What a parameter's name or a literal stands for."""
+    if value in known:
+        return known[value]
+    try:
+        return float(value)
+    except ValueError as error:
+        raise UnknownExpression(value) from error

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "check_bond_lengths",
     "check_geometry",
+    "check_size",
     "check_solvent",
     "check_system",
     "check_topology",
@@ -32,6 +33,16 @@ LARGEST_RING = 8
 BOND_NM = (0.06, 0.35)
 CLASH_NM = 0.06
 """Atoms that are not bonded, nor to the same third, are never nearer than this."""
+
+
+def check_size(n_atoms: int, name: str, most: int) -> None:
+    """Refuse more atoms than the command line allows."""
+    if n_atoms > most:
+        raise UserInputError(
+            f"{name}: {n_atoms} atoms, expected at most {most}: the cost of a step "
+            "grows with the square of the atoms, and molecules of more than 100 have not been "
+            f"tried; --max-atoms {n_atoms} lifts the limit"
+        )
 
 
 def check_system(system: Any, name: str, kind: str = "pdb") -> None:

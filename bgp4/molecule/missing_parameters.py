@@ -231,8 +231,8 @@ def _unknown(unknown: list[Any], files: str, names: set[str]) -> str:
         )
     return (
         f"{which}; a modified residue or a ligand needs parameters of its own: a force field file "
-        "that has it (--forcefield), a prmtop (AmberTools: antechamber, tleap), a serialised "
-        "System (--xml) or, for a small molecule alone, an SDF file"
+        "that has it (--forcefield), a prmtop, a serialised System (--xml) or, for a small "
+        "molecule alone, its SMILES (bgp4 init --smiles) or its SDF or MOL2 file"
     )
 
 

@@ -185,7 +185,8 @@ def _read_sdf(config: SystemConfig) -> Parametrised:
     except ImportError as error:
         raise UserInputError(
             "config key system.sdf: OpenFF is not installed; install it with `conda install -c "
-            "conda-forge openmmforcefields openff-toolkit`, or give a prmtop as system.prmtop"
+            "conda-forge openmmforcefields openff-toolkit`, or make a prmtop, of GAFF2, by `bgp4 "
+            f"init {config.sdf}`"
         ) from error
     path = _existing_path(config.sdf, "system.sdf")
     molecule = _parsed(Molecule.from_file, config.sdf, "system.sdf")

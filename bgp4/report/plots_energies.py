@@ -181,7 +181,7 @@ def _smoothed_density(
     bandwidth = 0.9 * (q3 - q1) / 1.34 * effective**-0.2
     smooth = gaussian_filter1d(counts, max(bandwidth / (edges[1] - edges[0]), 2.0))
     centres = (edges[:-1] + edges[1:]) / 2
-    own = (centres >= values.min()) & (centres <= values.max())
+    own = (edges[1:] >= values.min()) & (edges[:-1] <= values.max())
     return centres[own], smooth[own]
 
 

@@ -136,9 +136,11 @@ def _mirrored(metrics: Metrics) -> str | None:
     if metrics["chirality_verdict"] != Verdict.MIRRORED:
         return None
     raw, weighted = mirrored_shares(metrics)
+    several = len(metrics.get("wrong_chirality_by_centre") or {}) > 1
+    mixed = "isomers of it" if several else "both mirror images, which have the same energies"
     return (
         f"{raw} of the samples have the wrong chirality, {weighted} by weight: reweighted numbers "
-        "mix both mirror images, which have the same energies."
+        f"mix {mixed}."
     )
 
 

@@ -141,7 +141,7 @@ def test_the_ladder() -> None:
     ("source", "words"),
     {
         "lost.pdb": "no such file: lost.pdb",
-        "notes.txt": "expected a .pdb, .cif, .prmtop, .top, .psf or .sdf file",
+        "notes.txt": "expected a .pdb, .cif, .prmtop, .top, .psf, .sdf or .mol2 file",
         "NoSuchSystem": "openmmtools test system, found 'NoSuchSystem'",
     }.items(),
 )

@@ -61,7 +61,7 @@ def test_trans_peptide_bonds_alone(smoke_config, smoke_frames, alanine) -> None:
     np.testing.assert_array_equal(trans.energy_kjmol, smoke_frames.energy_kjmol[keep])
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 @given(n=st.integers(2, 3000), fraction=st.floats(0.01, 0.9), seed=st.integers(0, 100))
 def test_a_split_has_every_frame_once(n: int, fraction: float, seed: int) -> None:
     try:

@@ -448,6 +448,7 @@ UNSUPPORTED: dict[str, Callable[[], Any]] = {
     "CustomNonbondedForce with the energy min(1/r,1/r^6)": lambda: pairs("min(1/r,1/r^6)"),
     "CustomNonbondedForce with interaction groups": in_groups,
     "CustomBondForce with the energy 2*(r-0.1)^4": lambda: custom("Bond", 2, "2*(r-0.1)^4"),
+    "CustomBondForce with the energy r*(r-0.1)^2": lambda: custom("Bond", 2, "r*(r-0.1)^2"),
     "CustomAngleForce with the energy (cos(theta)-0.5)^2": lambda: custom(
         "Angle", 3, "(cos(theta)-0.5)^2"
     ),

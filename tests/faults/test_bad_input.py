@@ -130,7 +130,7 @@ YAML = st.recursive(
 KEYS = st.sampled_from([key for key in keys(Config) if "." not in key]) | st.text(max_size=6)
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300, derandomize=True)
 @given(st.dictionaries(KEYS, YAML, max_size=5))
 def test_no_yaml_is_too_odd(tmp_path_factory, raw: dict) -> None:
     path = tmp_path_factory.getbasetemp() / "odd.yaml"
@@ -138,7 +138,7 @@ def test_no_yaml_is_too_odd(tmp_path_factory, raw: dict) -> None:
     assert refused(lambda: load_config(str(path)))
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300, derandomize=True)
 @given(st.binary(max_size=60))
 def test_no_bytes_are_too_odd(tmp_path_factory, content: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "bytes.yaml"
@@ -146,7 +146,7 @@ def test_no_bytes_are_too_odd(tmp_path_factory, content: bytes) -> None:
     assert refused(lambda: load_config(str(path)))
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300, derandomize=True)
 @given(st.text(max_size=30))
 def test_no_assignment_is_too_odd(assignment: str) -> None:
     """Few are no refusal: those whose key there is, with a value that it takes."""

@@ -106,7 +106,7 @@ def test_the_circle_closes_with_its_derivative() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150, derandomize=True)
 @given(data=st.data())
 def test_extreme_parameters(dtype: torch.dtype, data: st.DataObject) -> None:
     """nflows' inverse asserts a positive discriminant, and fails where rounding makes it less."""

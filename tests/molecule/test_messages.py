@@ -244,7 +244,7 @@ def test_a_prmtop_by_another_name(prmtop, ala) -> None:
         ("x.gro", "bgp4 init topol.top --positions x.gro"),
         ("x.itp", "give the .top that includes it"),
         ("x.crd", "bgp4 init x.psf --positions x.crd"),
-        ("x.mol2", "obabel x.mol2 -O x.sdf"),
+        ("x.xyz", "bgp4 init --smiles"),
         ("x.xml", "bgp4 init STRUCTURE.pdb --xml x.xml"),
     ],
 )

@@ -54,7 +54,7 @@ def test_molecules_of_openmmtools(name: str) -> None:
     check(zmatrix_from_topology(topology), bonds, topology.n_atoms)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(4, 20), st.integers(0, 10**6))
 def test_random_trees(n: int, seed: int) -> None:
     tree = nx.random_labeled_tree(n, seed=seed)

@@ -39,7 +39,7 @@ def inputs(batch: int, n: int, seed: int = 1, dtype: torch.dtype = torch.float64
     return torch.randn(batch, n, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(n=sizes, seed=seeds, batch=st.integers(0, 5))
 def test_round_trip(random_layer, n: int, seed: int, batch: int) -> None:
     layer, x = random_layer(n, seed), inputs(batch, n, seed)
@@ -50,7 +50,7 @@ def test_round_trip(random_layer, n: int, seed: int, batch: int) -> None:
     torch.testing.assert_close(inverse, -forward)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(n=sizes, seed=seeds, direction=st.sampled_from(DIRECTIONS))
 def test_logabsdet_is_that_of_the_jacobian(random_layer, n: int, seed: int, direction: str) -> None:
     layer, x = random_layer(n, seed), inputs(1, n, seed)
@@ -137,7 +137,7 @@ def test_a_batch_is_its_rows(random_layer) -> None:
         torch.testing.assert_close(logabsdet, torch.cat([r[1] for r in rows]))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(n=sizes, seed=seeds)
 def test_a_merge_leaves_the_function_unchanged(random_layer, n: int, seed: int) -> None:
     layer, x = random_layer(n, seed), inputs(3, n, seed)

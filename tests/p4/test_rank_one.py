@@ -18,7 +18,7 @@ def problem(n: int, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return A, A.inverse(), draw[n], draw[n + 1]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(n=st.integers(1, 12), seed=st.integers(0, 10**6), batch=st.integers(0, 4))
 def test_products_and_determinant(n: int, seed: int, batch: int) -> None:
     A, A_inv, u, v = problem(n, seed)

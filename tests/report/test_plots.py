@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from bgp4.report.figures import FIGURES
 from bgp4.report.plots import by_molecule, looks, same_data
-from bgp4.report.plots_energies import plot_energies
+from bgp4.report.plots_energies import plot_energies, smoothed_density
 from bgp4.report.plots_maps import plot_ramachandran
 from bgp4.report.plots_marginals import plot_geometry, plot_torsions
 from bgp4.report.plots_profiles import plot_profiles
@@ -53,6 +53,14 @@ def test_outliers_leave_the_energy_axis_alone(good_run: RunResult) -> None:
     figure = plot_energies([with_samples(good_run, energy_kt=wild)])
     assert figure.axes[0].get_ylim()[1] < 100
     assert any("10.0 % off scale" in text for text in texts(figure))
+
+
+def test_a_density_of_one_value() -> None:
+    """Of samples that are nearly all off scale: a bin about it, wherever in the bin it lies."""
+    for value in (0.0, 0.3, 17.04, 60.0):
+        grid, density = smoothed_density(np.array([value]), np.ones(1), 0.0, 60.0)
+        assert abs(grid - value).min() <= 0.05 + 1e-9
+        assert (density > 0).all()
 
 
 def test_runs_of_the_same_data_share_its_columns(good_run: RunResult) -> None:
