@@ -23,8 +23,7 @@ from bgp4.molecule.stereo import (
     refuse_open_stereo,
     stereo_labels,
 )
-from bgp4.molecule.topology import atom_label
-from bgp4.molecule.zmatrix import refuse_lines, zmatrix_from_topology
+from bgp4.molecule.zmatrix import lines_of, zmatrix_from_topology
 
 __all__ = ["Ligand", "ligand_from_file", "ligand_from_smiles", "with_start_positions"]
 
@@ -254,7 +253,7 @@ def _is_flat(mol: Any) -> bool:
 
 
 def _refuse_shape(ligand: Ligand) -> None:
-    """What no later step takes: large rings, atoms in a line, too few atoms."""
+    """What no later step takes: large rings, all atoms in a line, too few atoms."""
     topology = mdtraj.Topology()
     residue = topology.add_residue(RESIDUE, topology.add_chain(), 1)
     for name, atom in zip(ligand.names, ligand.mol.GetAtoms(), strict=True):
@@ -262,8 +261,7 @@ def _refuse_shape(ligand: Ligand) -> None:
     for a, b in ligand.bonds:
         topology.add_bond(topology.atom(a), topology.atom(b))
     try:
-        zmatrix = zmatrix_from_topology(topology)
-        refuse_lines(zmatrix, ligand.positions_nm, lambda atom: atom_label(topology, atom))
+        zmatrix_from_topology(topology, lines_of(topology, ligand.positions_nm))
         check_geometry(topology, ligand.positions_nm, ligand.source)
     except UserInputError as error:  # there is no config yet
         words = str(error).removeprefix("config key system: ").removeprefix(f"{ligand.source}: ")
