@@ -27,10 +27,16 @@ class InternalCoordinates(Transform):
 
     Columns of q: (atoms - 1) bonds, (atoms - 2) angles, (atoms - 3) torsions, in the order of
     the Z-matrix.
+
+    Attributes:
+        fixed: (features,), bool, the columns that have one value each; None if there are none.
     """
+
+    fixed: Tensor | None
 
     def __init__(self, zmatrix: ZMatrix) -> None:
         super().__init__()
+        self.register_buffer("fixed", None)
         self.zmatrix = zmatrix
         placed = [*zmatrix.root, *(row.atom for level in zmatrix.levels for row in level)]
         slot = {atom: i for i, atom in enumerate(placed)}

@@ -35,22 +35,12 @@ CLASH_NM = 0.06
 
 
 def check_system(system: Any, name: str, kind: str = "pdb") -> None:
-    """Refuse what has no density in all 3N coordinates: constraints, a box, atoms without mass.
+    """Refuse what has no density in an atom's coordinates: a box, atoms without mass.
 
     Args:
         kind: Of the source, as `SystemConfig.kind` has it; advice goes with it.
     """
     made_elsewhere = kind == "xml"
-    if system.getNumConstraints():
-        advice = (
-            "make the System anew with constraints=None and rigidWater=False"
-            if made_elsewhere
-            else "set system.constraints to null"
-        )
-        raise UserInputError(
-            f"config key system: {name} has {system.getNumConstraints()} constrained "
-            "bonds, and a constrained system has no density in all coordinates; " + advice
-        )
     if system.usesPeriodicBoundaryConditions():
         advice = "; make the System anew with nonbondedMethod=NoCutoff" * made_elsewhere
         raise UserInputError(

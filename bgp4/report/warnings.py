@@ -132,6 +132,16 @@ def _constrained(metrics: Metrics) -> str | None:
     )
 
 
+def _lengths_set(metrics: Metrics) -> str | None:
+    """What the comparison with MD of free bonds lacks in a run with constrained ones."""
+    if not metrics.get("lengths_set"):
+        return None
+    return (
+        f"The System constrains bonds ({metrics['system_constraints']}), and the MD did not: its "
+        "frames were given the System's lengths, and are not quite of the run's ensemble."
+    )
+
+
 def _mirrored(metrics: Metrics) -> str | None:
     if metrics["chirality_verdict"] != Verdict.MIRRORED:
         return None
@@ -171,5 +181,6 @@ _WARNINGS = (
     _high_energies,
     _unjudged_states,
     _constrained,
+    _lengths_set,
     _no_backbone,
 )
