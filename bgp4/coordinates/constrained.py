@@ -81,7 +81,7 @@ class ConstrainedCoordinates(InternalCoordinates):
         self,
         flat_nm: Tensor,  # (batch, 3 atoms)
     ) -> Tensor:  # (batch,)
-        """½ ln det Z, relative to the diagonal of Z: 0 where no two constrained bonds share an atom."""
+        """½ ln det Z relative to the diagonal of Z; 0 where constrained bonds share no atom."""
         x = flat_nm.reshape(len(flat_nm), self.n_atoms, 3)
         along = torch.nn.functional.normalize(x[:, self._second] - x[:, self._first], dim=-1)
         z = self._correlation.to(along) * (along @ along.mT)

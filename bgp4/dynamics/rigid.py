@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bgp4.kernels.constraints import ConstraintKernel, load_constraint_kernel
+from bgp4.kernels.constraints import ConstraintKernel, load_kernel
 from bgp4.molecule.constraints import Constraints
 
 __all__ = ["RigidBonds", "TorchRigidBonds", "rigid_bonds"]
@@ -102,7 +102,7 @@ class TorchRigidBonds:
 
 def rigid_bonds(constraints: Constraints, timestep_ps: float) -> RigidBonds | TorchRigidBonds:
     """The compiled kernel's, or torch's where there is no C++ compiler."""
-    library = load_constraint_kernel()
+    library = load_kernel()
     if library is None:
         return TorchRigidBonds(constraints)
     pairs, lengths_nm, masses = constraints.pairs, constraints.lengths_nm, constraints.masses

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bgp4.kernels.compiled import load_compiled
 
-__all__ = ["ConstraintKernel", "load_constraint_kernel"]
+__all__ = ["ConstraintKernel", "load_kernel"]
 
 Array = NDArray[np.float64]
 
@@ -23,7 +23,7 @@ class ConstraintKernel:
     """Shifts of positions and velocities of many replicas, in place, on one thread.
 
     Args:
-        library: What `load_constraint_kernel` gave.
+        library: What `load_kernel` gave.
         pairs: (bonds, 2), atoms of each constrained bond.
         lengths_nm: (bonds,), nm.
         masses: (atoms,), Da.
@@ -78,7 +78,7 @@ class ConstraintKernel:
 
 
 @cache
-def load_constraint_kernel() -> ctypes.CDLL | None:
+def load_kernel() -> ctypes.CDLL | None:
     """The compiled library, or None without a C++ compiler."""
     otherwise = "constraints of batched MD run in torch, slower"
     return load_compiled(SOURCE, ctypes.CDLL, otherwise, depends=[HEADER])

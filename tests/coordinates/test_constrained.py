@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import mdtraj
 import numpy as np
@@ -43,7 +44,7 @@ def chain() -> Molecule:
     topology = mdtraj.Topology()
     residue = topology.add_residue("MOL", topology.add_chain())
     atoms = [topology.add_atom(f"C{i}", mdtraj.element.carbon, residue) for i in range(4)]
-    for one, other in zip(atoms, atoms[1:], strict=False):
+    for one, other in pairwise(atoms):
         topology.add_bond(one, other)
     zmatrix = zmatrix_from_bonds(["C"] * 4, [(0, 1), (1, 2), (2, 3)])
     coordinates = InternalCoordinates(zmatrix)
