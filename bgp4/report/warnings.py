@@ -132,13 +132,17 @@ def _constrained(metrics: Metrics) -> str | None:
     )
 
 
-def _lengths_set(metrics: Metrics) -> str | None:
-    """What the comparison with MD of free bonds lacks in a run with constrained ones."""
-    if not metrics.get("lengths_set"):
+def _system_constraints(metrics: Metrics) -> str | None:
+    """Which bonds have one length, and what MD of free bonds cannot say of such a run."""
+    bonds = metrics.get("system_constraints")
+    if bonds is None:
         return None
+    words = f"The System constrains bonds ({bonds}): their lengths are the same in all samples"
+    if not metrics.get("lengths_set"):
+        return f"{words}, and are not compared."
     return (
-        f"The System constrains bonds ({metrics['system_constraints']}), and the MD did not: its "
-        "frames were given the System's lengths, and are not quite of the run's ensemble."
+        f"{words}. The MD did not constrain them: its frames were given the System's lengths, and "
+        "are not quite of the run's ensemble."
     )
 
 
@@ -181,6 +185,6 @@ _WARNINGS = (
     _high_energies,
     _unjudged_states,
     _constrained,
-    _lengths_set,
+    _system_constraints,
     _no_backbone,
 )

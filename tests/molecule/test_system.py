@@ -105,9 +105,7 @@ def test_constraints_that_are_no_bonds_are_refused() -> None:
         SystemConfig(testsystem="AlanineDipeptideImplicit", constraints="HAngles"),
         prmtop(constraints="HAngles"),
     ):
-        words = (
-            r"9 of 30 constraints .*not bonded \(first ACE1-H1-ACE1-H2\).* constraints to HBonds"
-        )
+        words = r"9 of 30 constraints .*not bonded \(first ACE1-H1-ACE1-H2\).*constraints to HBonds"
         with pytest.raises(UserInputError, match=words):
             load_molecule(config)
 
