@@ -55,7 +55,9 @@ class SystemConfig(Section):
 
     These are an openmmtools test system; an Amber prmtop; a PDB or mmCIF file with a force field;
     the same with a serialised OpenMM System; or an SDF file, which OpenFF parametrises if it is
-    installed. `zmatrix` replaces the Z-matrix that follows from the bonds.
+    installed. `constraints` holds bonds at the System's lengths, which then leave the flow: HBonds,
+    or AllBonds of a molecule without rings. `zmatrix` replaces the Z-matrix that follows from the
+    bonds.
     """
 
     testsystem: str | None = None
