@@ -23,6 +23,7 @@ from bgp4.energies.base import Energy
 from bgp4.errors import UserInputError
 from bgp4.flows.generator import BoltzmannGenerator
 from bgp4.molecule.molecule import Molecule
+from bgp4.molecule.topology import bond_names
 from bgp4.parallel.device import check_device
 from bgp4.parallel.ranks import joined
 from bgp4.sampling.draw import energy_of_weights, refuse_without_overlap
@@ -45,6 +46,9 @@ __all__ = ["Ensemble", "Model", "load", "train"]
 
 REPEATS = 200
 """Bootstrap replicates behind an error."""
+
+LENGTH_NM = 2e-3
+"""A constrained bond's length may be so far off: XTC's rounding makes 0.0009 at most."""
 
 
 def load(run: str | Path, device: str = "auto") -> Model:
@@ -165,7 +169,14 @@ class Model:
         self,
         positions_nm: Any,  # (batch, atoms, 3)
     ) -> Any:  # (batch,)
-        """Log-density of conformations, rigid motion factored out, in nm^-(3 atoms - 6)."""
+        """Log-density of conformations, rigid motion factored out, in nm^-(3 atoms - 6).
+
+        With constrained bonds, it is with respect to the measure that constrained MD samples.
+
+        Raises:
+            UserInputError: If constrained bonds do not have the System's lengths.
+        """
+        self._check_lengths(positions_nm)
         return self._of_positions(self.flow.log_prob_xyz, positions_nm)
 
     def energy(
@@ -181,13 +192,32 @@ class Model:
         if potential is not None:
             potential.close()
 
-    def _of_positions(self, function: Callable[[Tensor], Tensor], positions_nm: Any) -> Any:
+    def _check_lengths(self, positions_nm: Any) -> None:
+        """There is no density beside the manifold of constrained bonds; files round."""
+        self._check_shape(positions_nm)
+        x = torch.as_tensor(positions_nm).detach().double()
+        held = self.molecule.constraints
+        for (i, j), length in zip(held.pairs, held.lengths_nm, strict=True):
+            apart = torch.linalg.vector_norm(x[:, i] - x[:, j], dim=-1)
+            off = (apart - length).abs()
+            if (off > LENGTH_NM).any():
+                names = bond_names(self.molecule.topology, [(int(i), int(j))])
+                raise UserInputError(
+                    f"positions: the constrained bond {names} is "
+                    f"{float(apart[off.argmax()]):.4f} nm long, expected {length:.4f}, as in MD "
+                    "of the same System"
+                )
+
+    def _check_shape(self, positions_nm: Any) -> None:
         expected = (self.molecule.n_atoms, 3)
         if np.ndim(positions_nm) != 3 or tuple(positions_nm.shape[1:]) != expected:
             raise UserInputError(
                 f"positions: expected shape (batch, {expected[0]}, 3), in nm, found "
                 f"{tuple(np.shape(positions_nm))}"
             )
+
+    def _of_positions(self, function: Callable[[Tensor], Tensor], positions_nm: Any) -> Any:
+        self._check_shape(positions_nm)
         if isinstance(positions_nm, Tensor):
             values = function(positions_nm.to(self.flow.device, torch.float64))
             return values.to(positions_nm.device)

@@ -105,7 +105,9 @@ def a_trainer(config: Config) -> Trainer:
     molecule = load_molecule(config.system)
     frames = load_frames(config.data, molecule)
     split = split_blocks(len(frames.positions_nm), config.data.heldout_fraction, 0)
-    model = fitted_generator(config, molecule.zmatrix, frames.positions_nm[split.train])
+    model = fitted_generator(
+        config, molecule.zmatrix, frames.positions_nm[split.train], molecule.constraints
+    )
     some = frames.positions_nm[split.heldout][:16]
     energy = training_energy(config.energies, molecule, config.temperature_k, some)
     return Trainer(config, RunFolder(Path("none")), model, energy, frames, split, molecule)

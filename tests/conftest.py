@@ -20,6 +20,7 @@ from hypothesis import settings
 from numpy.typing import NDArray
 from openmm import unit
 
+import bgp4.kernels.constraints
 import bgp4.kernels.energies
 import bgp4.kernels.p4
 import bgp4.kernels.spline
@@ -44,7 +45,8 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes() -> None:
     """Before the workers of `pytest -n` start: the kernels, compiled once."""
-    kernels = (bgp4.kernels.p4, bgp4.kernels.energies, bgp4.kernels.spline)
+    energies, constraints = bgp4.kernels.energies, bgp4.kernels.constraints
+    kernels = (bgp4.kernels.p4, energies, constraints, bgp4.kernels.spline)
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda kernel: kernel.load_kernel(), kernels))
 

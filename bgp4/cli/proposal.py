@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from bgp4.config import Config, validate_config
-from bgp4.coordinates import InternalCoordinates
+from bgp4.coordinates import internal_coordinates
 from bgp4.data.frames import all_trans
 from bgp4.energies.forcefield import read_force_field
 from bgp4.energies.reference import Relaxed
@@ -26,6 +26,7 @@ from bgp4.molecule.reading import kind_by_content
 from bgp4.molecule.topology import (
     atom_label,
     bond_graph,
+    bond_names,
     peptide_torsions,
     rings,
     rotatable_torsions,
@@ -277,6 +278,8 @@ def _simulation(config: Config, molecule: Molecule) -> str:
         "equilibration_frames: 200",
         f"temperatures_k: [{shown}]  # of the reference",
     ]
+    if len(molecule.constraints):
+        lines.append("timestep_fs: 2  # constrained bonds allow it")
     if unsupported(molecule) is not None:
         lines.append(f"platform: {_faster_platform(molecule)}")
     return "\n".join(f"  {line}" for line in lines)
@@ -314,6 +317,8 @@ def description(molecule: Molecule, relaxed: Relaxed) -> Iterator[str]:
     found = [len(ring) for ring in rings(bond_graph(topology))]
     if found:
         yield f"rings of {', '.join(map(str, found))} atoms, closed by the energy"
+    if len(held := molecule.constraints):
+        yield f"constrained, at the System's lengths: {bond_names(topology, held.bonds)}"
     turning = [torsion.label for torsion in rotatable_torsions(topology)]
     yield f"rotatable: {', '.join(turning) or 'nothing but methyl groups'}"
     centres = [atom_label(topology, int(row[0])) for row in stereocentres(topology)]
@@ -324,7 +329,7 @@ def description(molecule: Molecule, relaxed: Relaxed) -> Iterator[str]:
 
 
 def _coordinate_lines(molecule: Molecule) -> Iterator[str]:
-    coordinates = InternalCoordinates(molecule.zmatrix)
+    coordinates = internal_coordinates(molecule.zmatrix, molecule.constraints)
     q, _ = coordinates(torch.as_tensor(molecule.positions_nm).reshape(1, -1))
     bonds, angles, torsions = (part[0].tolist() for part in coordinates.split(q))
     yield "internal coordinates: each atom with its bond, angle and torsion atoms; nm, degrees"

@@ -58,7 +58,8 @@ class SystemConfig(Section):
     `include_dir`; a CHARMM psf with the files of `parameters`; a PDB or mmCIF file with a force
     field; the same with a serialised OpenMM System; or an SDF file, which OpenFF parametrises if it
     is installed. Prmtop, top and psf take start positions from `positions` (also called inpcrd).
-    `zmatrix` replaces the Z-matrix that follows from the bonds.
+    `constraints` holds bonds at the System's lengths, which then leave the flow: HBonds, or
+    AllBonds of a molecule without rings. `zmatrix` replaces the Z-matrix of the bonds.
     """
 
     testsystem: str | None = None

@@ -39,10 +39,16 @@ class InternalCoordinates(Transform):
 
     Columns of q: (atoms - 1) bonds, (atoms - 2) angles, (atoms - 3) torsions, in the order of
     the Z-matrix. Where a row has bends, they are in the columns of its angle and its torsion.
+
+    Attributes:
+        fixed: (features,), bool, the columns that have one value each; None if there are none.
     """
+
+    fixed: Tensor | None
 
     def __init__(self, zmatrix: ZMatrix) -> None:
         super().__init__()
+        self.register_buffer("fixed", None)
         self.zmatrix = zmatrix
         levels = zmatrix.levels
         placed = [*zmatrix.root, *(row.atom for level in levels for row in level)]

@@ -19,36 +19,50 @@ class Standardise(Transform):
     """x = (q - centre) / scale; torsions are first wrapped to within π of their centre.
 
     Columns of x are the linear variables (bonds, angles, cut torsions) and then the circular
-    ones, which keep unit scale and lie in [-π, π).
+    ones, which keep unit scale and lie in [-π, π). Fixed columns of q are no columns of x.
 
     Args:
         centre: (features,), of each column of q.
         scale: (features,), one for circular torsions.
         circular: (features,), bool, the columns of q that stay circles.
         n_torsions: How many of q's last columns are torsions.
+        fixed: (features,), bool, the columns of q that always have the value `centre`; none if
+            None. Their scale is one.
     """
 
     centre: Tensor
     scale: Tensor
     circular: Tensor
 
-    def __init__(self, centre: Tensor, scale: Tensor, circular: Tensor, n_torsions: int) -> None:
+    def __init__(
+        self,
+        centre: Tensor,
+        scale: Tensor,
+        circular: Tensor,
+        n_torsions: int,
+        fixed: Tensor | None = None,
+    ) -> None:
         super().__init__()
         self.register_buffer("centre", centre)
         self.register_buffer("scale", scale)
         self.register_buffer("circular", circular)
         self.n_torsions = n_torsions
         self.n_circular = int(circular.sum())
-        self._order = circular.to(torch.uint8).sort(stable=True).indices
-        self._inverse_order = self._order.argsort()
+        self.n_fixed = 0 if fixed is None else int(fixed.sum())
+        kind = circular.to(torch.uint8)
+        last = kind if fixed is None else kind + 2 * fixed.to(kind)
+        order = last.sort(stable=True).indices
+        self._order = order[: len(order) - self.n_fixed]
+        self._inverse_order = order.argsort()
 
     @property
     def features(self) -> int:
-        return len(self.centre)
+        """Columns of x."""
+        return len(self._order)
 
     @property
     def order(self) -> Tensor:
-        """(features,), the column of q that each column of x is."""
+        """(features of x,), the column of q that each column of x is."""
         return self._order
 
     @property
@@ -59,7 +73,7 @@ class Standardise(Transform):
         self,
         inputs: Tensor,  # (batch, features): q
         context: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:  # x (batch, features), (batch,)
+    ) -> tuple[Tensor, Tensor]:  # x (batch, features of x), (batch,)
         deviation = inputs - self.centre
         linear, torsions = self._torsions_last(deviation)
         x = torch.cat([linear, wrap(torsions)], dim=1) / self.scale
@@ -67,27 +81,32 @@ class Standardise(Transform):
 
     def inverse(
         self,
-        inputs: Tensor,  # (batch, features): x
+        inputs: Tensor,  # (batch, features of x): x
         context: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:  # q (batch, features), (batch,)
-        q = inputs[:, self._inverse_order] * self.scale + self.centre
+        q = self._in_order_of_q(inputs) * self.scale + self.centre
         linear, torsions = self._torsions_last(q)
         return torch.cat([linear, wrap(torsions)], dim=1), -self._logabsdet(inputs)
 
     def overshoot(
         self,
-        x: Tensor,  # (batch, features)
+        x: Tensor,  # (batch, features of x)
     ) -> Tensor:  # (batch,), rad²
         """How far cut torsions lie beyond half a turn from their centres, squared and summed.
 
         Where it is not zero, x shares its conformation with another x, so its density is not the
         whole one.
         """
-        deviation = (x[:, self._inverse_order] * self.scale)[:, self.features - self.n_torsions :]
+        _, deviation = self._torsions_last(self._in_order_of_q(x) * self.scale)
         return (deviation.abs() - np.pi * (1 + 1e-6)).clamp_min(0).square().sum(1)
 
+    def _in_order_of_q(self, x: Tensor) -> Tensor:
+        """With a column of zeros for each fixed one."""
+        padded = torch.nn.functional.pad(x, (0, self.n_fixed)) if self.n_fixed else x
+        return padded[:, self._inverse_order]
+
     def _torsions_last(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        start = self.features - self.n_torsions
+        start = len(self.centre) - self.n_torsions
         return values[:, :start], values[:, start:]
 
     def _logabsdet(self, inputs: Tensor) -> Tensor:
@@ -104,8 +123,9 @@ def fit_standardise(
     n_torsions: int,
     torsions: Literal["circle", "cut", "auto"],
     bends: Collection[int] = (),
+    fixed: Tensor | None = None,  # (features,), bool
 ) -> Standardise:
-    """Standardise by the data's moments.
+    """Standardise by the data's moments. Fixed columns have one value in all frames.
 
     A torsion that is not circular is cut inside the widest arc in which there are no data. `auto`
     cuts those that leave more than half of the circle empty: they are stiff, and linear for all
@@ -125,11 +145,14 @@ def fit_standardise(
             mean = wrap(q[:, column] - centre[column]).mean()
             centre[column] += mean.clamp(-0.45 * gap, 0.45 * gap)
     scale = torch.ones_like(centre)
-    for column in (~circular).nonzero().flatten().tolist():  # one at a time: frames are many
+    varies = ~circular
+    if fixed is not None:
+        centre[fixed], varies = q[0, fixed], varies & ~fixed
+    for column in varies.nonzero().flatten().tolist():  # one at a time: frames are many
         deviation = q[:, column] - centre[column]
         deviation = wrap(deviation) if column >= start else deviation
         scale[column] = deviation.square().mean().sqrt()
-    return Standardise(centre, scale, circular, n_torsions)
+    return Standardise(centre, scale, circular, n_torsions, fixed)
 
 
 def _widest_gap(

@@ -88,8 +88,13 @@ def _constrained(
     terms: dict[tuple[int, int], HarmonicBond],
     temperature_k: float,
 ) -> list[tuple[int, int]]:
-    """Bonds of the molecule whose spread in the frames is far below their term's width."""
-    bonds = sorted(bond_pairs(molecule.topology))
+    """Bonds of the molecule whose spread in the frames is far below their term's width.
+
+    Those that the System constrains do not count.
+    """
+    bonds = sorted(set(bond_pairs(molecule.topology)) - set(molecule.constraints.bonds))
+    if not bonds:
+        return []
     spread = _least_spread(_lengths(frames.positions_nm, bonds))
     usual = float(np.median([term.k for term in terms.values()])) if terms else 2.5e5
     k = np.array([terms[pair].k if pair in terms else usual for pair in bonds])

@@ -81,6 +81,7 @@ class Frames:
         n_cis: Frames left out because of a cis peptide bond.
         made: Of conformations that are no simulation's.
         constrained: Bonds that the simulation had constrained, whose lengths were drawn instead.
+        lengths_set: Whether the System's constrained bonds had other lengths in the simulation.
     """
 
     paths: tuple[Path, ...]
@@ -90,6 +91,7 @@ class Frames:
     n_cis: int = 0
     made: Made | None = None
     constrained: tuple[tuple[int, int], ...] = ()
+    lengths_set: bool = False
 
     @property
     def source(self) -> str:
@@ -159,7 +161,7 @@ def check_number(frames: Frames, molecule: Molecule, temperature_k: float) -> No
     Args:
         temperature_k: Of the frames, K.
     """
-    n, features = len(frames.positions_nm), 3 * molecule.n_atoms - 6
+    n, features = len(frames.positions_nm), 3 * molecule.n_atoms - 6 - len(molecule.constraints)
     words = frames.source
     if n < FEWEST_FRAMES:
         raise UserInputError(

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from torch import Tensor
 
-from bgp4.coordinates import InternalCoordinates
+from bgp4.coordinates import InternalCoordinates, internal_coordinates
 from bgp4.data.frames import Frames, Made, all_trans
+from bgp4.data.lengths import projected
 from bgp4.energies.base import Energy
 from bgp4.energies.reference import ReferenceEnergy, torsions_alone
 from bgp4.errors import UserInputError
@@ -63,7 +64,7 @@ def conformations_from_energy(
             peptide bond.
     """
     kt = kt_in_kjmol(temperature_k)
-    coordinates = InternalCoordinates(molecule.zmatrix)
+    coordinates = internal_coordinates(molecule.zmatrix, molecule.constraints)
     energy = ReferenceEnergy(molecule.system_xml, molecule.n_atoms, temperature_k)
     lowest_kjmol, positions_nm = minimised(energy, molecule)
     if trans and not all_trans(positions_nm[None], molecule.topology).all():
@@ -74,6 +75,8 @@ def conformations_from_energy(
     centre, _ = coordinates(torch.as_tensor(positions_nm).reshape(1, -1))
     circles, n_turns = turning(molecule, coordinates, centre[0], BARRIER_KT * kt)
     width = widths(energy, coordinates, centre[0], kt)
+    free = torch.ones_like(circles) if coordinates.fixed is None else ~coordinates.fixed
+    width = width * free
 
     rng = np.random.default_rng(seed)
     calm = centre + width * torch.as_tensor(rng.normal(size=(CONFORMATIONS, len(width))))
@@ -82,7 +85,7 @@ def conformations_from_energy(
     calm = calm[coordinates.valid(calm)]
     turned = torch.where(circles, angle[: len(calm)], calm)
     made = Made(
-        typical_kjmol=lowest_kjmol + kt * len(width) / 2,
+        typical_kjmol=lowest_kjmol + kt * int(free.sum()) / 2,
         calm_nm=_positions(coordinates, calm[:CALM]),
         n_evaluations=energy.n_evaluations + n_turns,
     )
@@ -92,13 +95,20 @@ def conformations_from_energy(
 def minimised(energy: Energy, molecule: Molecule) -> tuple[float, NDArray[np.float64]]:
     """The minimum next to the molecule's positions: kJ/mol, and nm, (atoms, 3).
 
+    Constrained bonds have their lengths there.
+
     Raises:
         UserInputError: If the energy is not finite there.
     """
+    coordinates = internal_coordinates(molecule.zmatrix, molecule.constraints)
 
     def value_and_slope(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        result = energy.evaluate(flat.reshape(1, -1, 3))
-        return float(result.energy_kjmol[0]), -result.forces_kjmol_nm.ravel()
+        x = torch.as_tensor(flat).reshape(1, -1).requires_grad_()
+        held = projected(coordinates, x)
+        result = energy.evaluate(held.detach().numpy().reshape(1, -1, 3))
+        gradient = torch.as_tensor(-result.forces_kjmol_nm).reshape(1, -1)
+        (slope,) = torch.autograd.grad(held, x, gradient)
+        return float(result.energy_kjmol[0]), slope.numpy().ravel()
 
     options = {"gtol": GRADIENT_KJMOL_NM, "ftol": 1e-12, "maxiter": 10_000, "maxfun": 20_000}
     found = minimize(
@@ -109,7 +119,8 @@ def minimised(energy: Energy, molecule: Molecule) -> tuple[float, NDArray[np.flo
             f"config key system: the energy of {molecule.name} is not finite near its start "
             "positions, where a run without data begins"
         )
-    return float(found.fun), found.x.reshape(-1, 3)
+    minimum = projected(coordinates, torch.as_tensor(found.x).reshape(1, -1))
+    return float(found.fun), minimum.numpy().reshape(-1, 3)
 
 
 def turning(

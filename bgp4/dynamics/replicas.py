@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bgp4.energies.worker import make_context
+from bgp4.molecule.constraints import Constraints, constraints_of
 from bgp4.units import BOLTZMANN_KJMOL_PER_K
 
 __all__ = ["BatchedReplicas", "DynamicsSettings", "OpenMMReplicas", "Replicas"]
@@ -145,6 +146,9 @@ def _context(settings: DynamicsSettings, temperature_k: float, rng: np.random.Ge
 class BatchedReplicas:
     """All replicas in one batch; forces in float32, positions and velocities in float64.
 
+    Constrained bonds are held as OpenMM holds them: velocities are freed of them after each kick,
+    positions shifted back at the end of each step.
+
     Raises:
         UnsupportedForce: If the System has a term that only OpenMM can evaluate.
     """
@@ -152,6 +156,7 @@ class BatchedReplicas:
     def __init__(self, settings: DynamicsSettings) -> None:
         import torch
 
+        from bgp4.dynamics.rigid import rigid_bonds
         from bgp4.energies.batched import energies_and_forces
         from bgp4.energies.forcefield import read_force_field
 
@@ -161,22 +166,36 @@ class BatchedReplicas:
         self.generator = torch.Generator().manual_seed(settings.seed)
         kt = BOLTZMANN_KJMOL_PER_K * torch.tensor(settings.temperatures_k, dtype=torch.float64)
         self.kt = kt.repeat(self.stacks)[:, None, None]
-        self.mass = torch.as_tensor(_masses(settings.system_xml))[:, None]
+        constraints = _constraints(settings.system_xml)
+        self.mass = torch.as_tensor(constraints.masses)[:, None]
         self.thermal = (self.kt / self.mass).sqrt()
         self.timestep_ps = settings.timestep_fs / 1000
         self.decay = float(np.exp(-settings.friction_per_ps * self.timestep_ps))
         self.x = torch.as_tensor(_minimised(settings)).repeat(len(self.kt), 1, 1)
         self.v = self.thermal * self._normal()
+        self.rigid = rigid_bonds(constraints, self.timestep_ps) if len(constraints) else None
 
     def run(self, steps: int) -> None:
-        half = self.timestep_ps / 2
         kick = self.timestep_ps / self.mass
         noise = (1 - self.decay**2) ** 0.5 * self.thermal
         for _ in range(steps):
             self.v += kick * self._forces()
-            self.x.add_(self.v, alpha=half)
-            self.v.mul_(self.decay).addcmul_(noise, self._normal())
-            self.x.add_(self.v, alpha=half)
+            if self.rigid is None:
+                self._drift(noise)
+                continue
+            self.rigid.free(self.v, self.x)
+            before = self.x.clone()
+            self._drift(noise)
+            astray = self.x.clone()
+            self.rigid.hold(self.x, before)
+            self.v.add_(self.x - astray, alpha=1 / self.timestep_ps)
+
+    def _drift(self, noise: Any) -> None:
+        """With the thermostat in the middle."""
+        half = self.timestep_ps / 2
+        self.x.add_(self.v, alpha=half)
+        self.v.mul_(self.decay).addcmul_(noise, self._normal())
+        self.x.add_(self.v, alpha=half)
 
     def energies_kjmol(self) -> Array:
         energies, _ = self.function(self.x.numpy())
@@ -216,12 +235,11 @@ class BatchedReplicas:
         return torch.randn(self.x.shape, generator=self.generator).double()
 
 
-def _masses(system_xml: str) -> Array:
-    """(atoms,), Da, which is kJ/mol (ps/nm)²."""
+def _constraints(system_xml: str) -> Constraints:
+    """Constrained bonds, and masses in Da, which is kJ/mol (ps/nm)²."""
     import openmm
 
-    system = openmm.XmlSerializer.deserialize(system_xml)
-    return np.array([system.getParticleMass(i)._value for i in range(system.getNumParticles())])
+    return constraints_of(openmm.XmlSerializer.deserialize(system_xml))
 
 
 def _minimised(settings: DynamicsSettings) -> Array:

@@ -10,7 +10,7 @@ from nflows.transforms.permutations import Permutation
 from torch import Tensor
 
 from bgp4.config import Config, ModelConfig
-from bgp4.coordinates import InternalCoordinates, Standardise, ZMatrix
+from bgp4.coordinates import InternalCoordinates, Standardise
 from bgp4.flows.baselines import LULinear
 from bgp4.flows.coupling import (
     AffineCoupling,
@@ -29,7 +29,7 @@ Rng = torch.Generator
 
 
 def build_generator(
-    config: Config, zmatrix: ZMatrix, standardise: Standardise
+    config: Config, coordinates: InternalCoordinates, standardise: Standardise
 ) -> BoltzmannGenerator:
     """The untrained generator of a run; its weights follow from the config's seed."""
     with torch.random.fork_rng(devices=[]):
@@ -38,7 +38,7 @@ def build_generator(
             config.model, standardise.n_linear, standardise.n_circular, config.seed
         )
     return BoltzmannGenerator(
-        InternalCoordinates(zmatrix),
+        coordinates,
         standardise,
         transform.to(getattr(torch, config.model.precision)),
     )

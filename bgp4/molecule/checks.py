@@ -46,18 +46,12 @@ def check_size(n_atoms: int, name: str, most: int) -> None:
 
 
 def check_system(system: Any, name: str, kind: str = "pdb") -> None:
-    """Refuse what has no density in all 3N coordinates: constraints, a box, atoms without mass.
+    """Refuse what has no density in an atom's coordinates: a box, atoms without mass.
 
     Args:
         kind: Of the source, as `SystemConfig.kind` has it; advice goes with it.
     """
     made_elsewhere = kind == "xml"
-    if system.getNumConstraints():
-        advice = WITHOUT_CONSTRAINTS.get(kind, "set system.constraints to null")
-        raise UserInputError(
-            f"config key system: {name} has {system.getNumConstraints()} constrained "
-            "bonds, and a constrained system has no density in all coordinates; " + advice
-        )
     if system.usesPeriodicBoundaryConditions():
         advice = "; make the System anew with nonbondedMethod=NoCutoff" * made_elsewhere
         raise UserInputError(
@@ -71,12 +65,6 @@ def check_system(system: Any, name: str, kind: str = "pdb") -> None:
             "virtual sites and frozen atoms are not supported"
         )
 
-
-WITHOUT_CONSTRAINTS = {
-    "xml": "make the System anew with constraints=None and rigidWater=False",
-    "top": "make [ bonds ] of [ constraints ] and [ settles ], and leave system.constraints out",
-}
-"""By kind of source, what to do about constraints."""
 
 WITHOUT_SOLVENT = {
     "pdb": "take the solvent away, and add implicit/obc2.xml, for example, to system.forcefield",

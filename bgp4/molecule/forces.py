@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from bgp4.errors import UserInputError
 from bgp4.molecule.bonds import harmonic_terms
+from bgp4.molecule.constraints import constrained_pairs
 from bgp4.molecule.topology import atom_label, bond_graph, bond_pairs
 
 __all__ = ["check_bond_terms", "check_charges", "check_forces"]
@@ -42,6 +43,7 @@ def check_bond_terms(topology: mdtraj.Topology, system: Any, name: str) -> None:
     Terms between the ends of an angle (Urey-Bradley) are no bonds.
     """
     pairs = {pair for force in system.getForces() for pair in _pairs(force)}
+    pairs |= constrained_pairs(system)
     graph = bond_graph(topology)
     missing = next((bond for bond in graph.edges if tuple(sorted(bond)) not in pairs), None)
     far = next((pair for pair in sorted(pairs) if not _near(graph, *pair)), None)
@@ -117,10 +119,14 @@ def check_forces(
     positions_nm: Array,  # (atoms, 3)
     name: str,
 ) -> None:
-    """Refuse a System that leaves bonds free, or has no forces at all; say what else it lacks."""
+    """Refuse a System that leaves bonds free, or has no forces at all; say what else it lacks.
+
+    Constrained bonds need no force.
+    """
     kinds = {type(force).__name__ for force in system.getForces()} - {"CMMotionRemover"}
     harmonic = harmonic_terms(system, topology)
-    bonds = bond_pairs(topology)
+    held = constrained_pairs(system)
+    bonds = [bond for bond in bond_pairs(topology) if bond not in held]
     others = [b for b in bonds if b not in harmonic or harmonic[b].k < SOFTEST_KJMOL_NM2]
     free: list[tuple[int, int]] = []
     if others:
@@ -136,8 +142,7 @@ def check_forces(
         names = "-".join(atom_label(topology, i) for i in free[0])
         raise UserInputError(
             f"config key system: {name}: no force holds {len(free)} of {len(bonds)} bonds (first "
-            f"{names}); expected a System that was made with constraints=None, so that it has a "
-            "term for each bond"
+            f"{names}); expected a System with a term or a constraint for each bond"
         )
     if kinds <= BONDED:
         log.warning(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import mdtraj
 
     from bgp4.config import SystemConfig
+    from bgp4.molecule.constraints import Constraints
     from bgp4.molecule.zmatrix import ZMatrix
 
 __all__ = ["Molecule", "load_molecule", "read_molecule"]
@@ -43,6 +45,15 @@ class Molecule:
     @property
     def n_atoms(self) -> int:
         return self.positions_nm.shape[0]
+
+    @cached_property
+    def constraints(self) -> Constraints:
+        """The System's constrained bonds; there may be none."""
+        import openmm
+
+        from bgp4.molecule.constraints import constraints_of
+
+        return constraints_of(openmm.XmlSerializer.deserialize(self.system_xml))
 
     def to_json(self) -> str:
         """All of it as JSON, for `read_molecule`."""
@@ -93,7 +104,7 @@ def load_molecule(config: SystemConfig) -> Molecule:
 
     Raises:
         UserInputError: If a file is missing, a name is unknown, the force field lacks parameters,
-            or it is not one molecule with a density in all its 3N coordinates.
+            or it is not one molecule with a density in its coordinates.
     """
     import mdtraj
     import openmm
@@ -105,6 +116,7 @@ def load_molecule(config: SystemConfig) -> Molecule:
         check_system,
         check_topology,
     )
+    from bgp4.molecule.constraints import check_constraints
     from bgp4.molecule.forces import check_bond_terms, check_charges, check_forces
     from bgp4.molecule.lines import off_the_line
     from bgp4.molecule.sources import parametrise
@@ -119,6 +131,7 @@ def load_molecule(config: SystemConfig) -> Molecule:
     positions_nm = np.asarray(made.positions.value_in_unit(openmm.unit.nanometer), np.float64)
     check_bond_lengths(topology, positions_nm, config.label, _box(made.topology))
     zmatrix = _zmatrix(topology, positions_nm, config)
+    check_constraints(topology, made.system, zmatrix, config.label, config.kind)
     positions_nm = off_the_line(positions_nm, zmatrix.straight)
     check_geometry(topology, positions_nm, config.label)
     check_forces(topology, made.system, positions_nm, config.label)

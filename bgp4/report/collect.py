@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from bgp4.config import Config, existing_data
 from bgp4.data.constrained import with_free_bonds
 from bgp4.data.frames import Frames, load_frames, split_blocks
+from bgp4.data.lengths import with_system_lengths
 from bgp4.energies.openmm import OpenMMEnergy
 from bgp4.errors import UserInputError
 from bgp4.molecule.molecule import Molecule
@@ -92,6 +93,8 @@ def collect_run(run: RunFolder, samples_path: Path | None = None) -> RunResult:
         noise_nm=config.report.noise_nm,
         states=tuple(states(molecule.topology, config)),
         constrained_bonds=frames.constrained,
+        system_constraints=molecule.constraints.bonds,
+        lengths_set=frames.lengths_set,
     )
     if not run.is_bundled:
         run.update_info(wall_time_s={"collect": round(time.perf_counter() - started, 1)})
@@ -103,6 +106,7 @@ def _judging_frames(config: Config, molecule: Molecule) -> Frames:
     data = config.judging_data
     frames = load_frames(data, molecule)
     kelvin = frames.temperature_k or data.temperature_k or config.temperature_k
+    frames = with_system_lengths(frames, molecule)
     return with_free_bonds(frames, molecule, kelvin, config.seed)
 
 
@@ -148,10 +152,11 @@ def _heldout_log_prob(trained: TrainedRun, frames: Frames) -> NDArray[np.float64
     """The flow's log-density of held-out frames, (frames,), NaN at those that trained it.
 
     Of a reference all are held out. None where the frames are of another temperature, or of
-    constrained MD.
+    constrained MD in a run without these constraints, or the other way round.
     """
     config = trained.config
-    if frames.constrained or frames.temperature_k not in (None, config.temperature_k):
+    apart = frames.constrained or frames.lengths_set
+    if apart or frames.temperature_k not in (None, config.temperature_k):
         return None
     n = len(frames.positions_nm)
     heldout = (

@@ -287,6 +287,12 @@ METRICS: dict[str, Metric] = {
         "Bonds that the MD had constrained. Their lengths were drawn from the force field. They "
         "count in MD's energies and the held-out likelihood, and are not compared."
     ),
+    "system_constraints": Metric(
+        "Bonds that the System constrains. Samples have its lengths, and these are not compared."
+    ),
+    "lengths_set": Metric(
+        "Whether MD had other lengths at the System's constrained bonds, so that they were set."
+    ),
     "n_energy_evaluations": Metric(
         "Energy evaluations that training used.",
         label="Energy evaluations",

@@ -68,13 +68,17 @@ def compute_metrics(run: RunResult) -> Metrics:
         **marginal_metrics(run),
         **energy_metrics(run),
         **chirality_metrics(run),
-        "constrained_bonds": bond_names(run.topology, run.constrained_bonds)
-        if run.constrained_bonds
-        else None,
+        "constrained_bonds": _bond_names(run, run.constrained_bonds),
+        "system_constraints": _bond_names(run, run.system_constraints),
+        "lengths_set": run.lengths_set,
         "n_energy_evaluations": run.run_info.get("n_energy_evaluations"),
         "core_hours": run.run_info.get("core_hours"),
         "wall_time_s": dict(run.run_info.get("wall_time_s") or {}),
     }
+
+
+def _bond_names(run: RunResult, bonds: tuple[tuple[int, int], ...]) -> str | None:
+    return bond_names(run.topology, bonds) if bonds else None
 
 
 def json_ready(value: Any) -> Any:

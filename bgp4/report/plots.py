@@ -52,7 +52,7 @@ def by_molecule(runs: Sequence[RunResult]) -> list[list[int]]:
 
 
 def _alike(one: RunResult, other: RunResult) -> bool:
-    same_bonds = one.constrained_bonds == other.constrained_bonds
+    same_bonds = one.incomparable_bonds == other.incomparable_bonds
     return same_bonds and bool(one.topology == other.topology)
 
 

@@ -56,6 +56,9 @@ class RunResult:
         states: The states that the run watches.
         constrained_bonds: Atoms of each bond that MD had constrained, the lower index first; its
             lengths in `data_positions_nm` were drawn, and are not compared.
+        system_constraints: Atoms of each bond that the System constrains, alike.
+        lengths_set: Whether MD had other lengths there, in the place of which those of
+            `data_positions_nm` were set.
     """
 
     name: str
@@ -76,6 +79,13 @@ class RunResult:
     data_log_prob: Array | None = None
     states: tuple[State, ...] = ()
     constrained_bonds: tuple[tuple[int, int], ...] = ()
+    system_constraints: tuple[tuple[int, int], ...] = ()
+    lengths_set: bool = False
+
+    @property
+    def incomparable_bonds(self) -> tuple[tuple[int, int], ...]:
+        """Bonds whose lengths say nothing: those that MD, or the System, had constrained."""
+        return tuple(sorted({*self.constrained_bonds, *self.system_constraints}))
 
     @property
     def n_samples(self) -> int:
@@ -163,10 +173,10 @@ class RunResult:
     def marginals(self) -> dict[str, Marginals]:
         """Distributions of each "bond", "angle" and rotatable "torsion", by these kinds.
 
-        Without bonds that MD had constrained.
+        Without bonds that MD or the System had constrained.
         """
         coordinates_by_kind = internal_coordinates(self.topology)
-        coordinates_by_kind["bond"] = without(coordinates_by_kind["bond"], self.constrained_bonds)
+        coordinates_by_kind["bond"] = without(coordinates_by_kind["bond"], self.incomparable_bonds)
         return {
             kind: marginals(
                 coordinates,

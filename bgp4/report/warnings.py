@@ -132,6 +132,20 @@ def _constrained(metrics: Metrics) -> str | None:
     )
 
 
+def _system_constraints(metrics: Metrics) -> str | None:
+    """Which bonds have one length, and what MD of free bonds cannot say of such a run."""
+    bonds = metrics.get("system_constraints")
+    if bonds is None:
+        return None
+    words = f"The System constrains bonds ({bonds}): their lengths are the same in all samples"
+    if not metrics.get("lengths_set"):
+        return f"{words}, and are not compared."
+    return (
+        f"{words}. The MD did not constrain them: its frames were given the System's lengths, and "
+        "are not quite of the run's ensemble."
+    )
+
+
 def _mirrored(metrics: Metrics) -> str | None:
     if metrics["chirality_verdict"] != Verdict.MIRRORED:
         return None
@@ -173,5 +187,6 @@ _WARNINGS = (
     _high_energies,
     _unjudged_states,
     _constrained,
+    _system_constraints,
     _no_backbone,
 )

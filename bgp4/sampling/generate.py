@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bgp4.config import Config
-from bgp4.coordinates import Standardise
+from bgp4.coordinates import Standardise, internal_coordinates
 from bgp4.energies.base import Energy
 from bgp4.flows.build import build_generator
 from bgp4.flows.generator import BoltzmannGenerator, Conformations, in_double_precision
@@ -46,13 +46,15 @@ def load_trained(run: RunFolder, device: torch.device | str = "cpu") -> TrainedR
     config = run.config()
     molecule = run.molecule()
     state = read_best(run.checkpoint_path)
+    coordinates = internal_coordinates(molecule.zmatrix, molecule.constraints)
     standardise = Standardise(
         state["standardise.centre"],
         state["standardise.scale"],
         state["standardise.circular"],
         molecule.n_atoms - 3,
+        coordinates.fixed,
     )
-    model = build_generator(config, molecule.zmatrix, standardise)
+    model = build_generator(config, coordinates, standardise)
     load_state(run.checkpoint_path, model, state)
     return TrainedRun(config, molecule, in_double_precision(model).to(device))
 

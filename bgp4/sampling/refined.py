@@ -126,6 +126,11 @@ class RefinedChains:
     _discarded: int = 0
 
     def __post_init__(self) -> None:
+        if len(self.trained.molecule.constraints):
+            raise UserInputError(
+                "--refine: expected a System without constraints, for its MD moves all bonds; use "
+                "--unbiased"
+            )
         self._rng = np.random.default_rng(self.seed)
         topology = self.trained.molecule.topology
         self._masses = np.array([[atom.element.mass] for atom in topology.atoms])

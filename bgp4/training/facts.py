@@ -33,6 +33,7 @@ def facts_at_start(
         "n_parameters": sum(p.numel() for p in model.parameters()),
         "n_linear": model.standardise.n_linear,
         "n_circular": model.standardise.n_circular,
+        "n_constraints": len(molecule.constraints),
         "data": _data(config, frames, split),
     }
 

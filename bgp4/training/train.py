@@ -12,14 +12,16 @@ import torch
 from numpy.typing import NDArray
 
 from bgp4.config import Config
-from bgp4.coordinates import InternalCoordinates, ZMatrix, fit_standardise
+from bgp4.coordinates import ZMatrix, fit_standardise, internal_coordinates
 from bgp4.data.constrained import with_free_bonds
 from bgp4.data.frames import Frames, Split, check_number, load_frames, split_blocks
 from bgp4.data.from_energies import conformations_from_energy
+from bgp4.data.lengths import with_system_lengths
 from bgp4.energies.select import training_energy
 from bgp4.errors import UserInputError
 from bgp4.flows.build import build_generator
 from bgp4.flows.generator import BoltzmannGenerator
+from bgp4.molecule.constraints import Constraints
 from bgp4.molecule.molecule import Molecule, load_molecule
 from bgp4.molecule.states import states
 from bgp4.parallel.ranks import Ranks, joined
@@ -37,15 +39,18 @@ def fitted_generator(
     config: Config,
     zmatrix: ZMatrix,
     positions_nm: NDArray[np.float32],  # (frames, atoms, 3)
+    constraints: Constraints | None = None,
 ) -> BoltzmannGenerator:
     """The untrained generator, standardised by the training frames."""
-    coordinates = InternalCoordinates(zmatrix)
+    coordinates = internal_coordinates(zmatrix, constraints)
     parts = torch.as_tensor(positions_nm).split(FRAMES_AT_A_TIME)
     q = torch.cat([coordinates(part.double().flatten(1))[0] for part in parts])
     standardise = fit_standardise(
-        q, zmatrix.n_atoms - 3, config.model.torsions, coordinates.bends.tolist()
+        *(q, zmatrix.n_atoms - 3, config.model.torsions),
+        bends=coordinates.bends.tolist(),
+        fixed=coordinates.fixed,
     )
-    return build_generator(config, zmatrix, standardise)
+    return build_generator(config, coordinates, standardise)
 
 
 def train(config: Config, run_path: Path, resume: bool = False, device: str = "auto") -> RunFolder:
@@ -77,7 +82,9 @@ def _train(
     t = config.training
     held.enter_context(threads(t.threads))
     _check_shares(ranks, t.batch_size, t.energy_batch_size, len(split.heldout) or t.batch_size)
-    model = fitted_generator(config, molecule.zmatrix, frames.positions_nm[split.train])
+    model = fitted_generator(
+        config, molecule.zmatrix, frames.positions_nm[split.train], molecule.constraints
+    )
     energy = training_energy(
         config.energies,
         molecule,
@@ -132,6 +139,7 @@ def _frames(config: Config, molecule: Molecule) -> tuple[Frames, Split]:
         frames = load_frames(data, molecule)
         data_k = Schedule.of(config, frames.temperature_k).data_k
         check_number(frames, molecule, data_k)
+        frames = with_system_lengths(frames, molecule)
         frames = with_free_bonds(frames, molecule, data_k, config.seed)
         n = len(frames.positions_nm)
         return frames, split_blocks(n, data.heldout_fraction, config.seed)

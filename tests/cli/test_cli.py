@@ -488,7 +488,7 @@ SETS = {
     "training.steps": ["--set training.steps", "key.sub=value"],
     "seed.sub=1": ["--set seed.sub=1", "seed"],
     "training=[": ["--set", "YAML"],
-    "system.constraints=HBonds": ["constrained", "system.constraints"],
+    "system.constraints=HAngles": ["not bonded", "system.constraints to HBonds"],
     "system=WaterCluster": ["system"],
     "system=NoSuchMolecule": ["system", "NoSuchMolecule"],
     "energies.platform=Quantum": ["energies.platform", "Quantum", "Reference"],

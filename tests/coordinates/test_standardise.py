@@ -45,6 +45,25 @@ def test_round_trip_and_log_determinant(q, kind) -> None:
     torch.testing.assert_close(inverse, -forward)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_fixed_column_is_no_variable(q, kind) -> None:
+    """All else is as it is without it, and it comes back."""
+    fixed = torch.tensor([True, False, False, False, False])
+    held = torch.where(fixed, torch.tensor(0.1).double(), q)
+    standardise, whole = fit_standardise(held, N_TORSIONS, kind, fixed), fit_standardise(q, 3, kind)
+    x, forward = standardise(held)
+    assert standardise.features == x.shape[1] == 4
+    assert standardise.n_linear == whole.n_linear - 1
+    torch.testing.assert_close(x, whole(q)[0][:, 1:])
+    back, inverse = standardise.inverse(x)
+    torch.testing.assert_close(wrap(back - held), torch.zeros_like(q))
+    assert (back[:, 0] == held[:, 0]).all()
+    torch.testing.assert_close(inverse, -forward)
+    expected = -standardise.scale[~fixed].log().sum()
+    torch.testing.assert_close(forward, expected.expand(len(q)))
+    assert (standardise.overshoot(x) == 0).all()
+
+
 def test_which_torsions_stay_circles(q) -> None:
     circular = {kind: fit_standardise(q, N_TORSIONS, kind).circular.tolist() for kind in KINDS}
     assert circular["circle"] == [False, False, True, True, True]

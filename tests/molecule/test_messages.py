@@ -162,12 +162,12 @@ def test_an_atom_type_that_no_file_has(lines, in_tmp) -> None:
 
 
 def test_advice_goes_with_the_source(in_tmp) -> None:
-    """A serialised System with constraints has no key to take them away."""
-    made = AlanineDipeptideVacuum(constraints=app.HBonds)
+    """A serialised System with constrained angles has no key to take them away."""
+    made = AlanineDipeptideVacuum(constraints=app.HAngles)
     Path("s.xml").write_text(openmm.XmlSerializer.serialize(made.system))
     with Path("a.pdb").open("w") as file:
         app.PDBFile.writeFile(made.topology, made.positions, file)
-    with pytest.raises(UserInputError, match="anew with constraints=None") as raised:
+    with pytest.raises(UserInputError, match="anew with constraints=HBonds") as raised:
         load_molecule(SystemConfig(pdb=Path("a.pdb"), xml=Path("s.xml")))
     assert "system.constraints" not in str(raised.value)
 

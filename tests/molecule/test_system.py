@@ -68,14 +68,52 @@ def test_a_pdb_file(alanine, in_tmp) -> None:
     np.testing.assert_allclose(made.positions_nm, alanine.positions_nm, atol=1e-4)
 
 
-@pytest.mark.parametrize("constraints", ["HBonds", "AllBonds", "HAngles"])
-def test_constrained_systems_are_refused(constraints: str) -> None:
+@pytest.mark.parametrize(("constraints", "n"), [("HBonds", 12), ("AllBonds", 21)])
+def test_constrained_bonds_are_the_systems(constraints: str, n: int, in_tmp) -> None:
+    """Of every kind of source, with OpenMM's own lengths; a molecule.json keeps them."""
+    mdtraj.Trajectory(*_start()).save("ala2.pdb")
     for config in (
         SystemConfig(testsystem="AlanineDipeptideImplicit", constraints=constraints),
         prmtop(constraints=constraints),
+        SystemConfig(pdb="ala2.pdb", forcefield=("amber14-all.xml",), constraints=constraints),
     ):
-        with pytest.raises(UserInputError, match=r"constrained .* set system.constraints to null"):
+        molecule = load_molecule(config)
+        system = openmm.XmlSerializer.deserialize(molecule.system_xml)
+        expected = {
+            (min(i, j), max(i, j)): length._value
+            for i, j, length in map(system.getConstraintParameters, range(n))
+        }
+        held = molecule.constraints
+        found = {
+            tuple(pair): d for pair, d in zip(held.pairs.tolist(), held.lengths_nm, strict=True)
+        }
+        assert found == expected
+        assert system.getNumConstraints() == n == len(held)
+        Path("molecule.json").write_text(molecule.to_json())
+        assert read_molecule(Path("molecule.json")).constraints.bonds == held.bonds
+
+
+def _start() -> tuple[np.ndarray, mdtraj.Topology]:
+    made = testsystems.AlanineDipeptideVacuum(constraints=None)
+    topology = mdtraj.Topology.from_openmm(made.topology)
+    return made.positions.value_in_unit(unit.nanometer), topology
+
+
+def test_constraints_that_are_no_bonds_are_refused() -> None:
+    for config in (
+        SystemConfig(testsystem="AlanineDipeptideImplicit", constraints="HAngles"),
+        prmtop(constraints="HAngles"),
+    ):
+        words = r"9 of 30 constraints .*not bonded \(first ACE1-H1-ACE1-H2\).*constraints to HBonds"
+        with pytest.raises(UserInputError, match=words):
             load_molecule(config)
+
+
+def test_a_constrained_bond_that_closes_a_ring_is_refused() -> None:
+    toluene = SystemConfig(testsystem="TolueneVacuum", constraints="AllBonds")
+    with pytest.raises(UserInputError, match=r"bond TOL1-C\d-TOL1-C\d is no coordinate .*HBonds"):
+        load_molecule(toluene)
+    assert len(load_molecule(toluene.model_copy(update={"constraints": "HBonds"})).constraints) == 8
 
 
 WATER = """\

@@ -46,7 +46,7 @@ def springs() -> RefinedChains:
     config = validate_config({"system": "x", "temperature_k": 300.0}, "test")
     model = SimpleNamespace(log_prob_xyz=lambda x: torch.zeros(len(x)).double())
     trained: Any = SimpleNamespace(
-        model=model, config=config, molecule=SimpleNamespace(topology=topology)
+        model=model, config=config, molecule=SimpleNamespace(topology=topology, constraints=())
     )
     return RefinedChains(trained, Springs(2, 300.0), seed=0)
 
