@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bgp4.config import Config
-from bgp4.coordinates import InternalCoordinates
+from bgp4.coordinates import internal_coordinates
 from bgp4.dynamics.replicas import ENGINES, DynamicsSettings
 from bgp4.energies.base import Energy, Evaluation
 from bgp4.energies.batched import BatchedEnergy
@@ -193,7 +193,7 @@ def _training_s(
     settings, kelvin = config.training, config.temperature_k
     with threads(settings.threads):
         conformations = _conformations(config, molecule, relaxed_nm)
-        model = fitted_generator(config, molecule.zmatrix, conformations)
+        model = fitted_generator(config, molecule.zmatrix, conformations, molecule.constraints)
         x = model.standardised(torch.as_tensor(conformations))[0].to(model.dtype)
         energy = (
             _NoEnergy(molecule.n_atoms, kelvin)
@@ -221,7 +221,7 @@ def _conformations(
     config: Config, molecule: Molecule, relaxed_nm: NDArray[np.float64]
 ) -> NDArray[np.float32]:  # (conformations, atoms, 3), nm
     """With circles where the data's will be: their number decides the flow's size."""
-    coordinates = InternalCoordinates(molecule.zmatrix)
+    coordinates = internal_coordinates(molecule.zmatrix, molecule.constraints)
     centre, _ = coordinates(torch.as_tensor(relaxed_nm).reshape(1, -1))
     circles = torch.as_tensor(_turning(molecule))
     rng = np.random.default_rng(config.seed)

@@ -78,8 +78,11 @@ def constrained_pairs(system: Any) -> set[tuple[int, int]]:
     return set(constraints_of(system).bonds)
 
 
-ANEW = "make the System anew with"
-SET = "set system.constraints to"
+HBONDS = {
+    "xml": "make the System anew with constraints=HBonds",
+    "top": "take them out of [ constraints ] and [ settles ], and set system.constraints to HBonds",
+}
+"""By kind of source, what leaves constraints to hydrogen alone."""
 
 
 def check_constraints(
@@ -90,13 +93,12 @@ def check_constraints(
     Args:
         kind: Of the source, as `SystemConfig.kind` has it; advice goes with it.
     """
-    made_elsewhere = kind == "xml"
+    advice = HBONDS.get(kind, "set system.constraints to HBonds")
     pairs = sorted(constrained_pairs(system))
     graph = bond_graph(topology)
     between = [pair for pair in pairs if not graph.has_edge(*pair)]
     if between:
         words = "-".join(atom_label(topology, i) for i in between[0])
-        advice = f"{ANEW} constraints=HBonds" if made_elsewhere else f"{SET} HBonds"
         raise UserInputError(
             f"config key system: {name}: {len(between)} of {len(pairs)} constraints hold atoms "
             f"that are not bonded (first {words}), as HAngles and rigid water do; constrained "
@@ -105,7 +107,6 @@ def check_constraints(
     columns = {tuple(sorted(pair)) for pair in zmatrix.bonds}
     closing = [pair for pair in pairs if pair not in columns]
     if closing:
-        advice = f"{ANEW} constraints=HBonds" if made_elsewhere else f"{SET} HBonds"
         raise UserInputError(
             f"config key system: {name}: the constrained bond {bond_names(topology, closing[:1])} "
             "is no coordinate of the Z-matrix, which leaves one bond of each ring to the energy; "

@@ -50,7 +50,10 @@ def test_a_fixed_column_is_no_variable(q, kind) -> None:
     """All else is as it is without it, and it comes back."""
     fixed = torch.tensor([True, False, False, False, False])
     held = torch.where(fixed, torch.tensor(0.1).double(), q)
-    standardise, whole = fit_standardise(held, N_TORSIONS, kind, fixed), fit_standardise(q, 3, kind)
+    standardise, whole = (
+        fit_standardise(held, N_TORSIONS, kind, fixed=fixed),
+        fit_standardise(q, 3, kind),
+    )
     x, forward = standardise(held)
     assert standardise.features == x.shape[1] == 4
     assert standardise.n_linear == whole.n_linear - 1
