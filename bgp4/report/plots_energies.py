@@ -25,7 +25,7 @@ from bgp4.report.style import (
     styled,
 )
 
-__all__ = ["draw_energies", "plot_energies"]
+__all__ = ["draw_energies", "plot_energies", "smoothed_density"]
 
 Array = NDArray[np.float64]
 
@@ -156,7 +156,7 @@ def _draw_body(
     inside = (column.energy_kt >= low) & (column.energy_kt <= high)
     if weights[inside].sum() <= 0:
         return
-    grid, density = _smoothed_density(column.energy_kt[inside], weights[inside], low, high)
+    grid, density = smoothed_density(column.energy_kt[inside], weights[inside], low, high)
     width = 0.4 * density / density.max(initial=1e-300)
     ax.fill_betweenx(grid, x - width, x + width, color=column.colour, linewidth=0)
 
@@ -171,9 +171,7 @@ def _draw_averages(ax: Axes, x: float, energy_kt: Array, weights: Array) -> None
     ax.plot(x, median, "o", color=DATA_COLOUR, markersize=4.5, markeredgecolor="white")
 
 
-def _smoothed_density(
-    values: Array, weights: Array, low: float, high: float
-) -> tuple[Array, Array]:
+def smoothed_density(values: Array, weights: Array, low: float, high: float) -> tuple[Array, Array]:
     """Gaussian-smoothed density on a grid over the values' own range (Silverman's bandwidth)."""
     counts, edges = np.histogram(values, bins=600, range=(low, high), weights=weights)
     q1, q3 = _weighted_quantiles(values, weights, [0.25, 0.75])

@@ -511,7 +511,7 @@ CONFIGS = {
     "no system": ("temperature_k: 300\n", ["wrong.yaml", "system", "required"]),
     "two systems": (
         "temperature_k: 300\nsystem: {testsystem: A, pdb: b.pdb}\n",
-        ["wrong.yaml", "exactly one of testsystem, prmtop, pdb"],
+        ["wrong.yaml", "exactly one of testsystem, prmtop, top, psf, pdb, sdf"],
     ),
     "no such pdb": (
         "temperature_k: 300\nsystem: {pdb: b.pdb, forcefield: [amber14-all.xml]}\n",

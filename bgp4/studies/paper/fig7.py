@@ -117,7 +117,8 @@ def _numbers(runs: Sequence[RunResult]) -> dict[str, list[float]]:
         }
         for run in runs
     ]
-    return {key: [float(row[key]) for row in rows] for key in rows[0]}
+    single = [key for key, value in rows[0].items() if not isinstance(value, Mapping)]
+    return {key: [float(row[key]) for row in rows] for key in single}
 
 
 def _mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
