@@ -36,7 +36,7 @@ PANELS = (
     _Panel("held-out log-likelihood", "heldout_log_likelihood", "nats"),
     _Panel("effective sample size (estimate)", "ess", "share"),
     _Panel("temperature learned", "temperature_k", "K"),
-    _Panel("P4: ‖AA⁻¹ − I‖ before refinement", "p4_residual", "log"),
+    _Panel("P4 residual ‖AA⁻¹ − I‖", "p4_residual", "log"),
 )
 COLUMNS = 3
 
