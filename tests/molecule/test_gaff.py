@@ -191,6 +191,7 @@ def test_a_program_that_hangs_is_ended_with_its_children(programs, monkeypatch, 
 
 
 @linux
+@pytest.mark.slow  # failed once in a loaded run: the signal reached no waiting parent
 def test_ctrl_c_ends_it_with_its_children(programs, in_tmp) -> None:
     programs(antechamber=HANGS.format(in_tmp))
 
