@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from bgp4.config import Config, load_config, validate_config
+from bgp4.data.lengths import bond_lengths
 from bgp4.energies.base import Energy
 from bgp4.errors import UserInputError
 from bgp4.flows.generator import BoltzmannGenerator
@@ -195,18 +196,20 @@ class Model:
     def _check_lengths(self, positions_nm: Any) -> None:
         """There is no density beside the manifold of constrained bonds; files round."""
         self._check_shape(positions_nm)
-        x = torch.as_tensor(positions_nm).detach().double()
         held = self.molecule.constraints
-        for (i, j), length in zip(held.pairs, held.lengths_nm, strict=True):
-            apart = torch.linalg.vector_norm(x[:, i] - x[:, j], dim=-1)
-            off = (apart - length).abs()
-            if (off > LENGTH_NM).any():
-                names = bond_names(self.molecule.topology, [(int(i), int(j))])
-                raise UserInputError(
-                    f"positions: the constrained bond {names} is "
-                    f"{float(apart[off.argmax()]):.4f} nm long, expected {length:.4f}, as in MD "
-                    "of the same System"
-                )
+        if not len(held):
+            return
+        found = bond_lengths(torch.as_tensor(positions_nm).detach().cpu().numpy(), held.pairs)
+        off = np.abs(found - held.lengths_nm)
+        beyond = (off > LENGTH_NM).any(axis=0)
+        if beyond.any():
+            bond = int(beyond.argmax())
+            row = int(off[:, bond].argmax())
+            names = bond_names(self.molecule.topology, [tuple(held.pairs[bond].tolist())])
+            raise UserInputError(
+                f"positions: the constrained bond {names} is {found[row, bond]:.4f} nm long, "
+                f"expected {held.lengths_nm[bond]:.4f}, as in MD of the same System"
+            )
 
     def _check_shape(self, positions_nm: Any) -> None:
         expected = (self.molecule.n_atoms, 3)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from bgp4.coordinates import InternalCoordinates
 from bgp4.data.frames import FEWEST_FRAMES, Frames, begin_from_energies
+from bgp4.data.lengths import bond_lengths
 from bgp4.errors import UserInputError
 from bgp4.molecule.bonds import HarmonicBond, harmonic_bonds
 from bgp4.molecule.molecule import Molecule
@@ -95,7 +96,7 @@ def _constrained(
     bonds = sorted(set(bond_pairs(molecule.topology)) - set(molecule.constraints.bonds))
     if not bonds:
         return []
-    spread = _least_spread(_lengths(frames.positions_nm, bonds))
+    spread = _least_spread(bond_lengths(frames.positions_nm, bonds))
     usual = float(np.median([term.k for term in terms.values()])) if terms else 2.5e5
     k = np.array([terms[pair].k if pair in terms else usual for pair in bonds])
     stiff = spread < SMALL_SPREAD * np.sqrt(kt_in_kjmol(temperature_k) / k)
@@ -108,19 +109,6 @@ def _constrained(
             f"{begin_from_energies(temperature_k)}"
         )
     return found
-
-
-def _lengths(
-    positions_nm: NDArray[np.float32],  # (frames, atoms, 3)
-    bonds: list[tuple[int, int]],
-) -> Array:  # (frames, bonds)
-    return np.stack(
-        [
-            np.linalg.norm(positions_nm[:, i].astype(float) - positions_nm[:, j], axis=1)
-            for i, j in bonds
-        ],
-        axis=1,
-    )
 
 
 def _least_spread(values: Array) -> Array:

@@ -8,6 +8,7 @@ stay as they are.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -20,7 +21,7 @@ from bgp4.molecule.constraints import Constraints
 from bgp4.molecule.molecule import Molecule
 from bgp4.molecule.topology import bond_names
 
-__all__ = ["projected", "with_system_lengths"]
+__all__ = ["bond_lengths", "projected", "with_system_lengths"]
 
 log = logging.getLogger(__name__)
 
@@ -72,8 +73,19 @@ def _largest_deviation_nm(
     constraints: Constraints,
 ) -> float:
     """Root mean square over the frames, of the constrained bond where it is largest."""
-    found = 0.0
-    for (i, j), length in zip(constraints.pairs, constraints.lengths_nm, strict=True):
-        apart = np.linalg.norm(positions_nm[:, i].astype(float) - positions_nm[:, j], axis=1)
-        found = max(found, float(np.sqrt(np.square(apart - length).mean())))
-    return found
+    off = bond_lengths(positions_nm, constraints.pairs) - constraints.lengths_nm
+    return float(np.sqrt(np.square(off).mean(axis=0)).max())
+
+
+def bond_lengths(
+    positions_nm: NDArray[np.floating],  # (frames, atoms, 3)
+    bonds: Iterable[Sequence[int]],
+) -> NDArray[np.float64]:  # (frames, bonds), nm
+    """In float64, a bond at a time."""
+    return np.stack(
+        [
+            np.linalg.norm(positions_nm[:, i].astype(float) - positions_nm[:, j], axis=1)
+            for i, j in bonds
+        ],
+        axis=1,
+    )

@@ -76,12 +76,13 @@ def read_top(path: Path, include_dir: Path | None, constraints: Any = None) -> t
         lines = list(_Preprocessor(_folders(include_dir)).lines(path))
     except UnicodeDecodeError as error:
         raise UserInputError(f"{path}: cannot be read: {why_unreadable(path, error)}") from error
-    sections = list(_in_sections(lines))
+    placed = list(_in_sections(lines))
+    sections = [(section, line) for section, line in placed if not line.text.startswith(("#", "*"))]
     _refuse_what_is_not_read(sections)
     main = _largest(path, sections)
     with tempfile.TemporaryDirectory() as folder:
         flat = Path(folder) / "flat.top"
-        flat.write_text("".join(f"{text}\n" for text in _flat(lines)))
+        flat.write_text("".join(f"{text}\n" for text in _flat(placed)))
         try:
             top = app.GromacsTopFile(str(flat))
             system = top.createSystem(
@@ -179,21 +180,17 @@ def _joined(path: Path) -> Iterator[Line]:
 
 
 def _in_sections(lines: list[Line]) -> Iterator[tuple[str, Line]]:
-    """Each line of data with the section that it is in."""
+    """Each line with the section that it is in."""
     section = ""
     for line in lines:
         if line.text.startswith("["):
             section = line.text.strip("[] ")
-        if not line.text.startswith(("#", "*")):
-            yield section, line
+        yield section, line
 
 
-def _flat(lines: list[Line]) -> Iterator[str]:
+def _flat(placed: list[tuple[str, Line]]) -> Iterator[str]:
     """As OpenMM's reader takes them, with all fields of each atom type."""
-    section = ""
-    for line in lines:
-        if line.text.startswith("["):
-            section = line.text.strip("[] ")
+    for section, line in placed:
         plain = section != "atomtypes" or line.text.startswith(("[", "#", "*"))
         yield line.text if plain else _whole_atom_type(line.text.split())
 

@@ -61,6 +61,11 @@ class Compared(NamedTuple):
     values: list[Estimate]
     differences: list[Estimate]
 
+    @property
+    def name(self) -> str:
+        """Its key in metrics.json."""
+        return ": ".join(filter(None, (self.key, self.part)))
+
 
 def compare(runs: Sequence[RunResult], metrics: Sequence[Mapping[str, Any]]) -> list[Compared]:
     """The rows for which any run has a number.

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
+from bgp4.report.metrics_states import state_shares
 from bgp4.report.plots import name_runs
 from bgp4.report.result import RunResult
 from bgp4.report.style import DATA_COLOUR, FAINT, new_figure, run_colour, styled
@@ -92,19 +93,14 @@ def _draw_panel(ax: Axes, runs: Sequence[RunResult], panel: _Panel) -> None:
 
 def _rarest_state(run: RunResult) -> list[str]:
     """Label of the state that MD is in most seldom, or out of; none where MD never changes."""
-    shares = {label: share for label, share in _data_shares(run).items() if 0 < share < 1}
+    md = state_shares(run)["state_shares_md"]
+    shares = {label: share for label, share in md.items() if 0 < share < 1}
     return sorted(shares, key=lambda label: min(shares[label], 1 - shares[label]))[:1]
-
-
-def _data_shares(run: RunResult) -> dict[str, float]:
-    """MD's share of each state, by label."""
-    shares = run.data_states.mean(axis=0).tolist()
-    return {state.label: share for state, share in zip(run.states, shares, strict=True)}
 
 
 def _draw_md(ax: Axes, runs: Sequence[RunResult], label: str) -> None:
     """MD's own share of a state, of each run's data."""
-    shares = [_data_shares(run) for run in runs]
+    shares = [state_shares(run)["state_shares_md"] for run in runs]
     for share in sorted({of[label] for of in shares if label in of}):
         ax.axhline(share, color=DATA_COLOUR, linewidth=1.0, linestyle=":")
         end, above = (1, share), (-2, 3)

@@ -117,7 +117,7 @@ def _comparison_json(
 ) -> dict[str, dict[str, Any]]:
     """For each key and run: value, error, and their difference to the first run's."""
     return {
-        ": ".join(filter(None, (row.key, row.part))): {
+        row.name: {
             run.name: {
                 "value": value.value,
                 "error": value.error,

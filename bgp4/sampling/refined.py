@@ -133,8 +133,8 @@ class RefinedChains:
             )
         self._rng = np.random.default_rng(self.seed)
         topology = self.trained.molecule.topology
-        self._masses = np.array([[atom.element.mass] for atom in topology.atoms])
-        self._kt_kjmol = kt_in_kjmol(self.energy.temperature_k)
+        masses = np.array([[atom.element.mass] for atom in topology.atoms])
+        self._per_mass = kt_in_kjmol(self.energy.temperature_k) / masses  # kT in Da, (nm/ps)²
         self._timestep_ps = FIRST_TIMESTEP_PS
         self._states: list[State] = states(topology, self.trained.config)
 
@@ -228,31 +228,30 @@ class RefinedChains:
     def _molecular_dynamics(self, start: Samples) -> tuple[NDArray[np.bool_], Samples]:
         """`STEPS` of velocity Verlet with fresh velocities, and who accepts where it ends."""
         x = start.positions_nm.astype(np.float64)
-        v = self._rng.normal(size=x.shape) * np.sqrt(self._kt_kjmol / self._masses)
+        v = self._rng.normal(size=x.shape) * np.sqrt(self._per_mass)
         timestep = self._timestep_ps * (1 + JITTER * self._rng.uniform(-1, 1))
-        _, forces = self._evaluate(x)
+        _, slope = self._reduced(x)
         before_kt = start.energy_kt + self._kinetic_kt(v)
         for step in range(STEPS):
-            v += 0.5 * timestep * forces / self._masses
+            v -= 0.5 * timestep * slope * self._per_mass
             x += timestep * v
             if step == STEPS - 1:  # files hold single precision, and the energy is of these
                 x = x.astype(np.float32).astype(np.float64)
-            energy_kt, forces = self._evaluate(x)
-            v += 0.5 * timestep * forces / self._masses
+            energy_kt, slope = self._reduced(x)
+            v -= 0.5 * timestep * slope * self._per_mass
         change_kt = energy_kt + self._kinetic_kt(v) - before_kt
         moved = (change_kt < self._rng.exponential(size=len(x))) & (energy_kt < REJECTED_ENERGY_KT)
         log_prob = np.full(len(x), -np.inf)
         log_prob[moved] = self._log_prob(x[moved])
         return moved, Samples(x, log_prob, energy_kt)
 
-    def _evaluate(self, x: Array) -> tuple[Array, Array]:
-        """Energies in kT, `REJECTED_ENERGY_KT` where there is none, and forces in kJ/mol/nm."""
-        found = self.energy.evaluate(x)
-        energy_kt = found.energy_kjmol / self._kt_kjmol
-        return np.where(np.isnan(energy_kt), REJECTED_ENERGY_KT, energy_kt), found.forces_kjmol_nm
+    def _reduced(self, x: Array) -> tuple[Array, Array]:
+        """Energies in kT and their gradient in kT/nm."""
+        energy_kt, slope = self.energy.reduced(torch.as_tensor(x))
+        return energy_kt.numpy(), slope.numpy()
 
     def _kinetic_kt(self, v: Array) -> Array:
-        kinetic: Array = 0.5 * (self._masses * v**2).sum(axis=(1, 2)) / self._kt_kjmol
+        kinetic: Array = 0.5 * (v**2 / self._per_mass).sum(axis=(1, 2))
         return kinetic
 
     def _log_prob(self, x: Array) -> Array:

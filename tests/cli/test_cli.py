@@ -25,6 +25,7 @@ from bgp4 import __version__
 from bgp4.cli.main import main
 from bgp4.storage.bundled import bundled_configs, bundled_models
 from bgp4.training.run import RunFolder
+from tests.processes import children
 
 SMOKE = ("--config", "ala2_smoke.yaml")
 
@@ -338,18 +339,6 @@ def test_ctrl_c_stops_at_once_and_the_run_goes_on_later(tmp_path: Path) -> None:
     assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
     RunFolder.open(tmp_path / "run")
     assert not list(tmp_path.rglob(".part.*"))
-
-
-def children(pid: int) -> list[int]:
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[1]) == pid:
-            found.append(int(stat.parent.name))
-    return found
 
 
 def refused(answer: Answer, *words: str) -> None:

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from bgp4.report.figures import FIGURES
 from bgp4.sampling.files import read_samples
 from bgp4.training.checkpoint import read_best
 from bgp4.training.history import COLUMNS
+from tests.processes import members
 
 PATIENCE_S = 10.0
 
@@ -78,26 +78,6 @@ def remaining(group: int) -> list[int]:
     while (left := members(group)) and time.monotonic() < end:
         time.sleep(0.02)
     return left
-
-
-def members(group: int) -> list[int]:
-    """Processes of a group, but for zombies."""
-    return [pid for pid, state, _, of in processes() if of == group and state != "Z"]
-
-
-def children(pid: int) -> list[int]:
-    """Processes that a process has started."""
-    return [child for child, _, parent, _ in processes() if parent == pid]
-
-
-def processes() -> Iterable[tuple[int, str, int, int]]:
-    """Id, state, parent and group of each."""
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, parent, group, *_ = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        yield int(stat.parent.name), state, int(parent), int(group)
 
 
 def interrupt(process: subprocess.Popen[str]) -> tuple[int, str]:

@@ -15,13 +15,14 @@ import faulty
 import numpy as np
 import pytest
 import torch
-from crash import children, environment, interrupt, remaining, run, start
+from crash import environment, interrupt, remaining, run, start
 
 from bgp4.energies import pool
 from bgp4.energies.openmm import OpenMMEnergy
 from bgp4.errors import RunError
 from bgp4.statistics.samples import REJECTED_ENERGY_KT
 from bgp4.training.run import RunFolder
+from tests.processes import children
 
 SMOKE = ("--config", "ala2_smoke.yaml")
 OPENMM = ("--set", "energies.method=openmm")

@@ -5,11 +5,15 @@ Each atom has a type of its own, so every number of the System is in the files.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import mdtraj
 import numpy as np
 import openmm
+import pytest
+
+from bgp4.errors import UserInputError
 
 KCAL = 4.184
 """kJ"""
@@ -141,3 +145,18 @@ def write_crd(positions_nm: np.ndarray, topology: mdtraj.Topology, path: Path) -
             f"{atom.index + 1} {number} {atom.residue.name} {atom.name} {xyz} P {number} 0"
         )
     path.write_text("\n".join(lines) + "\n")
+
+
+def refused_when_changed(
+    path: Path, old: str, new: str, words: str, load: Callable[[], object]
+) -> None:
+    """A file is refused in one line that has these words while a part of it is another."""
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    try:
+        with pytest.raises(UserInputError, match=words) as raised:
+            load()
+        assert "\n" not in str(raised.value)
+    finally:
+        path.write_text(text)

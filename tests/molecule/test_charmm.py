@@ -15,7 +15,15 @@ from bgp4.config import SystemConfig
 from bgp4.errors import UserInputError
 from bgp4.molecule.molecule import Molecule, load_molecule
 from tests.for_each import for_each
-from tests.molecule.foreign import KCAL, force, particles, rows, write_charmm, write_crd
+from tests.molecule.foreign import (
+    KCAL,
+    force,
+    particles,
+    refused_when_changed,
+    rows,
+    write_charmm,
+    write_crd,
+)
 from tests.molecule.test_system import kjmol, own_kjmol
 
 FILES = ("par_my.prm", "top_my.rtf")
@@ -129,16 +137,7 @@ BREAKS = [
 
 @for_each(("name", "old", "new", "words"), BREAKS)
 def test_files_that_are_not_whole(name, old, new, words, vacuum) -> None:
-    path = Path(name)
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new, 1))
-    try:
-        with pytest.raises(UserInputError, match=words) as raised:
-            loaded()
-        assert "\n" not in str(raised.value)
-    finally:
-        path.write_text(text)
+    refused_when_changed(Path(name), old, new, words, loaded)
 
 
 def test_parameters_by_other_names(vacuum) -> None:

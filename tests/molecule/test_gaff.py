@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from bgp4.config import load_config
 from bgp4.errors import UserInputError
 from bgp4.molecule import gaff
 from bgp4.molecule.molecule import load_molecule
+from tests.processes import members
 
 Chem = pytest.importorskip("rdkit.Chem")
 
@@ -160,22 +162,9 @@ HANGS = "sleep 600 & echo $$ > {0}/pid.part; mv {0}/pid.part {0}/pid; wait"
 def ended(leader: int) -> bool:
     """Whether a group of killed processes is gone; that takes a moment where cores are busy."""
     patience = time.monotonic() + 60
-    while group(leader) and time.monotonic() < patience:
+    while members(leader) and time.monotonic() < patience:
         time.sleep(0.05)
-    return not group(leader)
-
-
-def group(leader: int) -> list[int]:
-    """Processes of its group that live."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[2]) == leader and fields[0] != "Z":
-            found.append(int(stat.parent.name))
-    return found
+    return not members(leader)
 
 
 linux = pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no /proc to find processes in")
@@ -190,9 +179,16 @@ def test_a_program_that_hangs_is_ended_with_its_children(programs, monkeypatch, 
     assert ended(int(Path("pid").read_text()))
 
 
+@pytest.fixture
+def sigint() -> Iterator[None]:
+    """Ctrl-C interrupts, also where a shell ignores it for a job in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @linux
-@pytest.mark.slow  # failed once in a loaded run: the signal reached no waiting parent
-def test_ctrl_c_ends_it_with_its_children(programs, in_tmp) -> None:
+def test_ctrl_c_ends_it_with_its_children(programs, in_tmp, sigint) -> None:
     programs(antechamber=HANGS.format(in_tmp))
 
     def press() -> None:

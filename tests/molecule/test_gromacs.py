@@ -14,7 +14,7 @@ from bgp4.config import SystemConfig
 from bgp4.errors import UserInputError
 from bgp4.molecule.molecule import Molecule, load_molecule
 from tests.for_each import for_each
-from tests.molecule.foreign import force, third_neighbours, write_gromacs
+from tests.molecule.foreign import force, refused_when_changed, third_neighbours, write_gromacs
 from tests.molecule.test_system import kjmol, own_kjmol
 
 
@@ -137,16 +137,7 @@ BREAKS = [
 
 @for_each(("old", "new", "words"), BREAKS)
 def test_a_topology_that_is_not_whole(old, new, words, alanine, vacuum) -> None:
-    path = Path("topol.top")
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new, 1))
-    try:
-        with pytest.raises(UserInputError, match=words) as raised:
-            loaded()
-        assert "\n" not in str(raised.value)
-    finally:
-        path.write_text(text)
+    refused_when_changed(Path("topol.top"), old, new, words, loaded)
 
 
 def test_positions_of_other_atoms(vacuum, alanine) -> None:

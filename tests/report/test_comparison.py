@@ -14,7 +14,7 @@ from tests.report.made import with_samples
 
 def table(*runs: RunResult) -> dict[str, Compared]:
     metrics = [json_ready(compute_metrics(run)) for run in runs]
-    return {": ".join(filter(None, (row.key, row.part))): row for row in compare(runs, metrics)}
+    return {row.name: row for row in compare(runs, metrics)}
 
 
 @pytest.fixture(scope="module")
