@@ -15,7 +15,8 @@ from typing import Annotated
 
 import typer
 
-from bgp4.cli.completion import complete_config, complete_run
+from bgp4.cli.arguments import Config, Device, Run, Sets
+from bgp4.cli.completion import complete_run
 from bgp4.errors import RunError, UserInputError
 from bgp4.version import __version__
 
@@ -49,31 +50,6 @@ A molecule of your own, with all hydrogens:
 
 More: bgp4 --help, bgp4 train --help; bgp4 --install-completion for tab completion
 """
-
-
-Config = Annotated[
-    str,
-    typer.Option(
-        "--config",
-        metavar="FILE",
-        help="A config file, or the name of a bundled one.",
-        autocompletion=complete_config,
-    ),
-]
-Sets = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY.SUB=VALUE", help="Override a config key; repeatable."),
-]
-Device = Annotated[
-    str, typer.Option(help="auto, cpu or cuda.", autocompletion=lambda: ["auto", "cpu", "cuda"])
-]
-Run = Annotated[
-    Path,
-    typer.Argument(
-        help="Run folder that `bgp4 train` made, or a bundled model's name.",
-        autocompletion=complete_run,
-    ),
-]
 
 
 @app.command()

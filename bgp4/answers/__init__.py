@@ -1,0 +1,1 @@
+"""What chemists ask of an ensemble: each answer with its error."""

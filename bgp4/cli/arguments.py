@@ -1,0 +1,34 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bgp4.cli.completion import complete_config, complete_run
+
+Config = Annotated[
+    str,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="A config file, or the name of a bundled one.",
+        autocompletion=complete_config,
+    ),
+]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY.SUB=VALUE", help="Override a config key; repeatable."),
+]
+Device = Annotated[
+    str, typer.Option(help="auto, cpu or cuda.", autocompletion=lambda: ["auto", "cpu", "cuda"])
+]
+Run = Annotated[
+    Path,
+    typer.Argument(
+        help="Run folder that `bgp4 train` made, or a bundled model's name.",
+        autocompletion=complete_run,
+    ),
+]
