@@ -1,1 +1,0 @@
-"""What chemists ask of an ensemble: each answer with its error."""
