@@ -1,0 +1,109 @@
+"""What NMR measures: 3J couplings by Karplus curves, and distances by NOE."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations
+
+import mdtraj
+import numpy as np
+from numpy.typing import NDArray
+
+from bgp4.answers.weighted import Estimate, Weighted
+from bgp4.errors import UserInputError
+from bgp4.molecule.topology import atom_label, bond_graph
+
+__all__ = ["KARPLUS", "averages", "j_couplings", "noe"]
+
+Array = NDArray[np.float64]
+
+KARPLUS = "Bax2007"
+"""mdtraj's name of the parameters of all three curves."""
+
+FARTHEST_NM = 0.6
+"""Effective distances beyond which no NOE is seen."""
+
+CHUNK = 2_000
+"""Frames whose distances are in memory at a time."""
+
+
+def j_couplings(sample: Weighted) -> list[Estimate]:
+    """3J(HN-Hα), 3J(HN-C') and 3J(HN-Cβ) of each residue with φ and an amide hydrogen, in Hz.
+
+    Raises:
+        UserInputError: If the molecule has none.
+    """
+    topology = sample.frames.topology
+    graph = bond_graph(topology)
+    curves = {
+        "HA": (mdtraj.compute_J3_HN_HA, {"HA"}),
+        "C": (mdtraj.compute_J3_HN_C, set()),
+        "CB": (mdtraj.compute_J3_HN_CB, {"CB"}),
+    }
+    found = []
+    for partner, (compute, needed) in curves.items():
+        atoms, hertz = compute(sample.frames, model=KARPLUS)
+        for four, values in zip(atoms, hertz.T.astype(np.float64), strict=True):
+            alpha = topology.atom(int(four[2]))
+            symbols = {topology.atom(i).element.symbol for i in graph[int(four[1])]}
+            if "H" in symbols and needed <= {atom.name for atom in alpha.residue.atoms}:
+                value, error = sample.average(values)
+                name = f"3J(HN-{partner}) {alpha.residue}"
+                found.append(Estimate(name, float(value), float(error), "Hz"))
+    if not found:
+        raise UserInputError(
+            "J couplings: expected a peptide with φ and an amide hydrogen, found no such residue"
+        )
+    return found
+
+
+def noe(sample: Weighted, farthest_nm: float = FARTHEST_NM) -> list[Estimate]:
+    """Effective distances <r^-6>^(-1/6) of hydrogens, in nm, of those within `farthest_nm`.
+
+    The three hydrogens of a methyl group or an ammonium are one: r^-6 is averaged over all pairs.
+
+    Raises:
+        UserInputError: If the molecule has fewer than two groups of hydrogens.
+    """
+    groups = dict(_hydrogens(sample.frames.topology))
+    pairs = list(combinations(groups, 2))
+    if not pairs:
+        raise UserInputError("NOE: expected a molecule with two hydrogens, found fewer")
+    atoms = [[(i, j) for i in groups[a] for j in groups[b]] for a, b in pairs]
+    flat = np.array([pair for own in atoms for pair in own])
+    starts = np.cumsum([0, *(len(own) for own in atoms[:-1])])
+    inverse = np.concatenate(
+        [
+            np.add.reduceat(_inverse_sixth(sample.frames[i : i + CHUNK], flat), starts, axis=1)
+            for i in range(0, sample.frames.n_frames, CHUNK)
+        ]
+    ) / [len(own) for own in atoms]
+    value, error = sample.average(inverse, lambda mean: mean ** (-1 / 6))
+    return [
+        Estimate(f"{a} {b}", float(value[i]), float(error[i]), "nm")
+        for i, (a, b) in enumerate(pairs)
+        if value[i] < farthest_nm
+    ]
+
+
+def averages(sample: Weighted, named: dict[str, tuple[Array, str]]) -> Iterator[Estimate]:
+    """Averages of observables, each by name with its values (n,) and their unit."""
+    for name, (values, unit) in named.items():
+        value, error = sample.average(values)
+        yield Estimate(name, float(value), float(error), unit)
+
+
+def _inverse_sixth(frames: mdtraj.Trajectory, pairs: NDArray[np.integer]) -> Array:
+    return mdtraj.compute_distances(frames, pairs, periodic=False).astype(np.float64) ** -6
+
+
+def _hydrogens(topology: mdtraj.Topology) -> Iterator[tuple[str, list[int]]]:
+    """Hydrogens by label; three on one atom together, such as ALA2-HB1/HB2/HB3."""
+    graph = bond_graph(topology)
+    for atom in topology.atoms:
+        own = [i for i in sorted(graph[atom.index]) if topology.atom(i).element.symbol == "H"]
+        if len(own) == 3 and atom.element.symbol in ("C", "N"):
+            names = "/".join(topology.atom(i).name for i in own)
+            yield f"{topology.atom(own[0]).residue}-{names}", own
+        else:
+            yield from ((atom_label(topology, i), [i]) for i in own)
