@@ -31,7 +31,7 @@ from bgp4.sampling.draw import energy_of_weights, refuse_without_overlap
 from bgp4.sampling.files import refuse_to_lose, write_samples
 from bgp4.sampling.generate import TrainedRun, generate, load_trained
 from bgp4.sampling.refined import RefinedChains
-from bgp4.statistics.samples import REJECTED_ENERGY_KT, Samples, concatenated
+from bgp4.statistics.samples import Samples, concatenated
 from bgp4.statistics.weights import (
     FreeEnergy,
     bootstrap,
@@ -329,9 +329,7 @@ class Ensemble:
         """
         if not (np.isfinite(temperature_k) and temperature_k > 0):
             raise UserInputError(f"at_temperature: expected K above 0, found {temperature_k:g}")
-        scaled = self.energy_kt * (self.temperature_k / temperature_k)
-        energy_kt = np.where(np.isneginf(self.log_weight), REJECTED_ENERGY_KT, scaled)
-        samples = self.samples._replace(energy_kt=energy_kt)
+        samples = self.samples.at_temperature(self.temperature_k, temperature_k)
         other = replace(self, samples=samples, temperature_k=float(temperature_k))
         if temperature_k != self.temperature_k:
             refuse_without_overlap(other.log_weight, temperature_k, "at_temperature")

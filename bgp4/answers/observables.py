@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 import mdtraj
 import numpy as np
 from numpy.typing import NDArray
 
+from bgp4.answers.variables import Variable
 from bgp4.answers.weighted import Estimate, Weighted
 from bgp4.errors import UserInputError
 from bgp4.molecule.topology import atom_label, bond_graph
 
-__all__ = ["KARPLUS", "averages", "j_couplings", "noe"]
+__all__ = ["KARPLUS", "averages", "effective_distance", "j_couplings", "noe"]
 
 Array = NDArray[np.float64]
 
@@ -47,9 +48,9 @@ def j_couplings(sample: Weighted) -> list[Estimate]:
             alpha = topology.atom(int(four[2]))
             symbols = {topology.atom(i).element.symbol for i in graph[int(four[1])]}
             if "H" in symbols and needed <= {atom.name for atom in alpha.residue.atoms}:
-                value, error = sample.average(values)
+                value, error = sample.average(values[:, None])
                 name = f"3J(HN-{partner}) {alpha.residue}"
-                found.append(Estimate(name, float(value), float(error), "Hz"))
+                found.append(Estimate(name, float(value[0]), float(error[0]), "Hz"))
     if not found:
         raise UserInputError(
             "J couplings: expected a peptide with φ and an amide hydrogen, found no such residue"
@@ -69,6 +70,44 @@ def noe(sample: Weighted, farthest_nm: float = FARTHEST_NM) -> list[Estimate]:
     pairs = list(combinations(groups, 2))
     if not pairs:
         raise UserInputError("NOE: expected a molecule with two hydrogens, found fewer")
+    return [one for one in _distances(sample, groups, pairs) if one.value < farthest_nm]
+
+
+def effective_distance(sample: Weighted, name: str) -> Estimate | None:
+    """That of one pair, named as `noe` names it; None if these are no two groups of hydrogens.
+
+    >>> from bgp4 import load
+    >>> effective_distance(load("ala2").sample(100).weighted, "ALA2-H ALA2-HA").unit
+    'nm'
+    """
+    groups = dict(_hydrogens(sample.frames.topology))
+    pair = tuple(name.split())
+    if len(pair) != 2 or not set(pair) <= set(groups) or pair[0] == pair[1]:
+        return None
+    return _distances(sample, groups, [pair])[0]
+
+
+def averages(sample: Weighted, variables: Sequence[Variable]) -> list[Estimate]:
+    """Averages of variables, in their units.
+
+    Raises:
+        UserInputError: If one is periodic, for which a mean says nothing.
+    """
+    for one in variables:
+        if one.periodic:
+            raise UserInputError(
+                f"average of {one.name!r}: the mean of a torsion says nothing; ask for its surface "
+                f'by --fes "{one.name}"'
+            )
+    values, errors = sample.average(np.stack([one.values for one in variables], axis=1))
+    named = zip(variables, values.tolist(), errors.tolist(), strict=True)
+    return [Estimate(one.name, value, error, one.unit) for one, value, error in named]
+
+
+def _distances(
+    sample: Weighted, groups: dict[str, list[int]], pairs: list[tuple[str, str]]
+) -> list[Estimate]:
+    """<r^-6>^(-1/6) of pairs of groups, r^-6 averaged over all hydrogens of both, in nm."""
     atoms = [[(i, j) for i in groups[a] for j in groups[b]] for a, b in pairs]
     flat = np.array([pair for own in atoms for pair in own])
     starts = np.cumsum([0, *(len(own) for own in atoms[:-1])])
@@ -78,19 +117,9 @@ def noe(sample: Weighted, farthest_nm: float = FARTHEST_NM) -> list[Estimate]:
             for i in range(0, sample.frames.n_frames, CHUNK)
         ]
     ) / [len(own) for own in atoms]
-    value, error = sample.average(inverse, lambda mean: mean ** (-1 / 6))
-    return [
-        Estimate(f"{a} {b}", float(value[i]), float(error[i]), "nm")
-        for i, (a, b) in enumerate(pairs)
-        if value[i] < farthest_nm
-    ]
-
-
-def averages(sample: Weighted, named: dict[str, tuple[Array, str]]) -> Iterator[Estimate]:
-    """Averages of observables, each by name with its values (n,) and their unit."""
-    for name, (values, unit) in named.items():
-        value, error = sample.average(values)
-        yield Estimate(name, float(value), float(error), unit)
+    values, errors = sample.average(inverse, lambda mean: mean ** (-1 / 6))
+    named = zip(pairs, values.tolist(), errors.tolist(), strict=True)
+    return [Estimate(f"{a} {b}", value, error, "nm") for (a, b), value, error in named]
 
 
 def _inverse_sixth(frames: mdtraj.Trajectory, pairs: NDArray[np.integer]) -> Array:

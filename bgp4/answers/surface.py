@@ -19,7 +19,7 @@ from bgp4.answers.weighted import Weighted
 from bgp4.errors import UserInputError
 from bgp4.units import kt_in_kjmol
 
-__all__ = ["FEW", "Axis", "Surface", "fes_csv", "fes_dat", "minima", "surface"]
+__all__ = ["FEW", "Axis", "Surface", "axes_of", "fes_csv", "fes_dat", "minima", "surface"]
 
 Array = NDArray[np.float64]
 
@@ -79,33 +79,43 @@ class Surface(NamedTuple):
     temperature_k: float
 
 
+def axes_of(*sources: Sequence[Variable], bins: int | None = None) -> tuple[Axis, ...]:
+    """Axes on which the same one or two variables of all sources have a bin.
+
+    Args:
+        sources: Of each ensemble the variables, in the same order.
+        bins: Along each variable; by default 72 along one, 36 along two. A variable of whole
+            numbers has a bin for each.
+
+    Raises:
+        UserInputError: If there are not one or two variables, or one never changes.
+    """
+    n = len(sources[0])
+    if n not in BINS:
+        raise UserInputError(f"fes: expected one or two variables, found {n}")
+    n_bins = BINS[n] if bins is None else bins
+    if not 2 <= n_bins <= MOST_BINS:
+        raise UserInputError(f"fes: expected 2 to {MOST_BINS} bins, found {n_bins}")
+    return tuple(_axis(same, n_bins) for same in zip(*sources, strict=True))
+
+
 def surface(
-    sample: Weighted, variables: Sequence[Variable], bins: int | None = None, seed: int = 0
+    sample: Weighted, variables: Sequence[Variable], axes: Sequence[Axis], seed: int = 0
 ) -> Surface:
     """The surface along one or two variables.
 
     Args:
         sample: Conformations and weights.
         variables: With a value for each of them.
-        bins: Along each variable; by default 72 along one, 36 along two.
+        axes: From `axes_of`.
         seed: Of the bootstrap.
-
-    Raises:
-        UserInputError: If there are not one or two variables, or one never changes.
     """
-    if len(variables) not in BINS:
-        raise UserInputError(f"fes: expected one or two variables, found {len(variables)}")
-    n_bins = BINS[len(variables)] if bins is None else bins
-    if not 2 <= n_bins <= MOST_BINS:
-        raise UserInputError(f"fes: expected 2 to {MOST_BINS} bins, found {n_bins}")
-    axes = tuple(_axis(one, n_bins) for one in variables)
-    shape = (n_bins,) * len(axes)
+    shape = tuple(len(axis.centres) for axis in axes)
     places = [
-        np.clip(np.searchsorted(axis.edges, one.values, side="right") - 1, 0, n_bins - 1)
-        for axis, one in zip(axes, variables, strict=True)
+        np.clip(np.searchsorted(axis.edges, one.values, side="right") - 1, 0, n - 1)
+        for axis, one, n in zip(axes, variables, shape, strict=True)
     ]
-    flat = np.ravel_multi_index(places, shape)
-    filled, place = np.unique(flat, return_inverse=True)
+    filled, place = np.unique(np.ravel_multi_index(places, shape), return_inverse=True)
 
     def minus_log(weights: Array) -> Array:
         p = np.bincount(place, weights, len(filled)) / weights.sum()
@@ -116,7 +126,7 @@ def surface(
     squares = np.bincount(place, sample.weights**2, len(filled))
     worth = np.exp(-2 * energy) / squares
     return Surface(
-        axes,
+        tuple(axes),
         _spread(energy - energy.min(), filled, shape, np.nan),
         _spread(np.where(np.isfinite(error), error, np.nan), filled, shape, np.nan),
         _spread(np.exp(-energy), filled, shape, 0.0),
@@ -125,13 +135,16 @@ def surface(
     )
 
 
-def _axis(one: Variable, n_bins: int) -> Axis:
-    low, high = (-np.pi, np.pi) if one.periodic else (one.values.min(), one.values.max())
+def _axis(same: Sequence[Variable], n_bins: int) -> Axis:
+    one, values = same[0], np.concatenate([variable.values for variable in same])
+    low, high = (-np.pi, np.pi) if one.periodic else (values.min(), values.max())
+    edges = np.linspace(low, high, n_bins + 1)
+    if not one.periodic and high - low < n_bins and not (values % 1).any():
+        edges = np.arange(low - 0.5, high + 1)
     if low == high:
         raise UserInputError(
             f"fes: expected a variable that changes, but {one.name!r} is always {low:g}"
         )
-    edges = np.linspace(low, high, n_bins + 1)
     return Axis(one.name, one.key, one.unit, one.periodic, edges)
 
 

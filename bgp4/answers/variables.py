@@ -3,8 +3,11 @@
 - `phi ALA2`, `psi ALA2`, `omega ALA2`, `chi1 PHE2`: torsions as reports name them;
 - `torsion A B C D`, `angle A B C`, `distance A B`: of atoms such as ALA2-CA, as in a config's
   `states`, or of a name that only one atom has;
-- `rg`, `sasa`, `hbonds`: radius of gyration, solvent-accessible surface, number of hydrogen bonds
-  (Wernet and Nilsson);
+- `rg`, `sasa`, `hbonds`: radius of gyration, solvent-accessible surface (Shrake and Rupley), number
+  of hydrogen bonds (Wernet and Nilsson);
+- `end-to-end`: distance of the two heavy atoms that are the most bonds apart;
+- `pc1`, `pc2`, ...: principal components of the torsions' cosines and sines (Mu, Nguyen and Stock,
+  Proteins 58, 45, 2005), those of the ensemble;
 - `rmsd FILE`: from a structure, heavy atoms, after superposition.
 
 Lengths are nm, areas nm², angles rad.
@@ -18,13 +21,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import mdtraj
+import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
+from bgp4.answers.weighted import Weighted
 from bgp4.errors import UserInputError
-from bgp4.molecule.topology import atom_label, rotatable_torsions
+from bgp4.molecule.topology import Torsion, atom_label, bond_graph, rotatable_torsions
 
-__all__ = ["Variable", "own_variable", "variable"]
+__all__ = ["Variable", "own_variables", "variable"]
 
 Array = NDArray[np.float64]
 
@@ -54,47 +59,70 @@ class Variable(NamedTuple):
         return "_".join(self.name.replace("/", "-").split())
 
 
-def variable(name: str, frames: mdtraj.Trajectory) -> Variable:
+def variable(name: str, frames: mdtraj.Trajectory, basis: Weighted | None = None) -> Variable:
     """A variable of the conformations, by its name.
+
+    Args:
+        name: As above.
+        frames: The conformations.
+        basis: The ensemble whose principal components these are; the conformations with equal
+            weights if None.
 
     Raises:
         UserInputError: If the molecule has no such variable or atom.
     """
     kind, *words = name.split() or [""]
-    whole: dict[str, tuple[Callable[[mdtraj.Trajectory], Array], str]] = {
-        "rg": (mdtraj.compute_rg, "nm"),
-        "sasa": (lambda frames: mdtraj.shrake_rupley(frames).sum(axis=1), "nm²"),
-        "hbonds": (_hydrogen_bonds, ""),
-    }
-    if kind in whole and not words:
-        measure, unit = whole[kind]
+    if kind in WHOLE and not words:
+        measure, unit = WHOLE[kind]
         return Variable(name, np.asarray(measure(frames), dtype=np.float64), unit)
     if kind == "rmsd" and words:
         return Variable(name, _rmsd(name, " ".join(words), frames), "nm")
     if kind in MEASURES:
         return _of_atoms(name, kind, words, frames)
-    torsions = {torsion.label: torsion.atoms for torsion in rotatable_torsions(frames.topology)}
+    torsions = rotatable_torsions(frames.topology)
+    if kind.removeprefix("pc").isdecimal() and not words:
+        return Variable(name, _component(name, int(kind[2:]), torsions, frames, basis))
     label = " ".join([GREEK.get(kind, kind), *words])
-    if label not in torsions:
-        raise UserInputError(_unknown(name, list(torsions), list(whole)))
-    return _measured(name, "torsion", torsions[label], frames)
+    for torsion in torsions:
+        if label in (torsion.label, torsion.label.replace("–", "-")):
+            return _measured(name, "torsion", torsion.atoms, frames)
+    raise UserInputError(_unknown(name, [torsion.label for torsion in torsions]))
 
 
-def own_variable(name: str, values: Array, kept: NDArray[np.bool_], source: str) -> Variable:
-    """A variable of the user's, given for all conformations, here of those that are kept.
+def own_variables(path: Path, kept: NDArray[np.bool_]) -> dict[str, Variable]:
+    """Variables of the user's by name: a CSV file's columns, with a row for each conformation.
+
+    Args:
+        path: Names in the first row, then numbers.
+        kept: (all,), which conformations the values are wanted of.
 
     Raises:
-        UserInputError: If there is not one finite number for each conformation that is kept.
+        UserInputError: If the file is not that, or a value that is wanted is not finite.
     """
-    if values.shape != kept.shape:
+    if not path.is_file():
+        raise UserInputError(f"--cv {path}: no such file")
+    names = path.read_text(encoding="utf-8-sig").partition("\n")[0].strip().split(",")
+    try:
+        rows = np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2, encoding="utf-8-sig")
+    except ValueError as error:
         raise UserInputError(
-            f"{source}: expected {len(kept)} values of {name!r}, one for each conformation, found "
-            f"{' × '.join(map(str, values.shape))}"
+            f"--cv {path}: expected names, then rows of numbers: {error}"
+        ) from error
+    if rows.shape != (len(kept), len(names)):
+        raise UserInputError(
+            f"--cv {path}: expected {len(kept)} rows of {len(names)} numbers, one for each sample, "
+            f"found {len(rows)} of {rows.shape[1]}"
         )
-    if not np.isfinite(values[kept]).all():
-        row = int(np.flatnonzero(kept & ~np.isfinite(values))[0])
-        raise UserInputError(f"{source}: {name!r} of conformation {row} is no finite number")
-    return Variable(name, values[kept].astype(np.float64))
+    found = {}
+    for name, values in zip(names, rows.T, strict=True):
+        bad = np.flatnonzero(kept & ~np.isfinite(values))
+        if len(bad):
+            raise UserInputError(
+                f"--cv {path}: {name!r} of sample {bad[0]} is not finite, but the sample has a "
+                "weight"
+            )
+        found[name.strip()] = Variable(name.strip(), values[kept])
+    return found
 
 
 def _of_atoms(name: str, kind: str, words: list[str], frames: mdtraj.Trajectory) -> Variable:
@@ -143,6 +171,51 @@ def _hydrogen_bonds(frames: mdtraj.Trajectory) -> Array:
     return np.array([len(found) for found in mdtraj.wernet_nilsson(frames, periodic=False)], float)
 
 
+def _end_to_end(frames: mdtraj.Trajectory) -> Array:
+    heavy = [atom.index for atom in frames.topology.atoms if atom.element.symbol != "H"]
+    away = dict(nx.all_pairs_shortest_path_length(bond_graph(frames.topology).subgraph(heavy)))
+    ends = max(((i, j) for i in heavy for j in heavy), key=lambda pair: away[pair[0]][pair[1]])
+    return mdtraj.compute_distances(frames, [ends], periodic=False)[:, 0].astype(np.float64)
+
+
+WHOLE: dict[str, tuple[Callable[[mdtraj.Trajectory], Array], str]] = {
+    "rg": (mdtraj.compute_rg, "nm"),
+    "end-to-end": (_end_to_end, "nm"),
+    "sasa": (lambda frames: mdtraj.shrake_rupley(frames).sum(axis=1), "nm²"),
+    "hbonds": (_hydrogen_bonds, ""),
+}
+"""Variables of the whole molecule."""
+
+
+def _component(
+    name: str,
+    number: int,
+    torsions: list[Torsion],
+    frames: mdtraj.Trajectory,
+    basis: Weighted | None,
+) -> Array:
+    """A principal component; its sign is such that its largest coefficient is positive."""
+    if not 1 <= number <= 2 * len(torsions):
+        raise UserInputError(
+            f"variable {name!r}: expected pc1 to pc{2 * len(torsions)}, of the cosines and sines "
+            f"of {len(torsions)} torsions"
+        )
+    own = _circles(torsions, frames)
+    fitted = own if basis is None else _circles(torsions, basis.frames)
+    weights = None if basis is None else basis.weights
+    covariance = np.cov(fitted, rowvar=False, aweights=weights)
+    axis = np.linalg.eigh(covariance).eigenvectors[:, -number]
+    axis *= np.sign(axis[np.abs(axis).argmax()])
+    return (own - np.average(fitted, axis=0, weights=weights)) @ axis
+
+
+def _circles(torsions: list[Torsion], frames: mdtraj.Trajectory) -> Array:
+    """Cosines and sines, (n, 2 torsions)."""
+    atoms = np.array([torsion.atoms for torsion in torsions])
+    angles = mdtraj.compute_dihedrals(frames, atoms, periodic=False).astype(np.float64)
+    return np.concatenate([np.cos(angles), np.sin(angles)], axis=1)
+
+
 def _rmsd(name: str, path: str, frames: mdtraj.Trajectory) -> Array:
     if not Path(path).is_file():
         raise UserInputError(f"variable {name!r}: no such file {path}; expected a PDB file")
@@ -162,12 +235,12 @@ def _rmsd(name: str, path: str, frames: mdtraj.Trajectory) -> Array:
     return mdtraj.rmsd(centred, structure, atom_indices=heavy).astype(np.float64)
 
 
-def _unknown(name: str, torsions: list[str], whole: list[str]) -> str:
+def _unknown(name: str, torsions: list[str]) -> str:
     latin = {symbol: word for word, symbol in GREEK.items()}
     known = [" ".join([latin.get(t.split()[0], t.split()[0]), *t.split()[1:]]) for t in torsions]
-    near = get_close_matches(name, [*known, *whole], 3, 0.5)
+    near = get_close_matches(name, [*known, *WHOLE], 3, 0.5)
     likely = f"did you mean {', '.join(map(repr, near))}? " if near else ""
     return (
         f"variable {name!r}: the molecule has none of that name; {likely}expected one of "
-        f"{', '.join([*known, *whole])}, 'rmsd FILE', or torsion, angle or distance and atoms"
+        f"{', '.join([*known, *WHOLE])}, pc1, 'rmsd FILE', or torsion, angle or distance and atoms"
     )

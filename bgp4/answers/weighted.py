@@ -14,7 +14,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bgp4.errors import UserInputError
-from bgp4.statistics.weights import bootstrap, bootstrap_error, normalised_weights
+from bgp4.statistics.weights import (
+    bootstrap,
+    bootstrap_error,
+    normalised_weights,
+    resampling_counts,
+)
 
 __all__ = ["BLOCKS", "REPEATS", "Estimate", "Weighted", "weighted"]
 
@@ -28,13 +33,13 @@ BLOCKS = 20
 
 
 class Estimate(NamedTuple):
-    """An ensemble average.
+    """A number that an ensemble gives.
 
     Attributes:
         name: Of the observable, with its residue or atoms.
         value: In `unit`.
         error: One standard error, by bootstrap.
-        unit: Hz, nm, nm², rad, or empty for a number.
+        unit: Hz, nm, nm², rad, kT, or empty for a number.
     """
 
     name: str
@@ -78,20 +83,22 @@ class Weighted(NamedTuple):
 
     def average(
         self,
-        values: Array,  # (n, ...)
-        after: Callable[[Any], Any] = lambda mean: mean,
-    ) -> tuple[Any, Any]:  # (...), (...)
-        """A function of weighted means, and its standard error.
+        values: Array,  # (n, m)
+        after: Callable[[Array], Array] = lambda means: means,
+        seed: int = 0,
+    ) -> tuple[Array, Array]:  # (m,), (m,)
+        """Functions of weighted means, and their standard errors by bootstrap.
 
         Args:
             values: One row for each conformation.
             after: Of the means, elementwise.
+            seed: Of the bootstrap.
         """
-
-        def statistic(weights: Array) -> Any:
-            return after(np.tensordot(weights / weights.sum(), values, axes=1))
-
-        return statistic(self.weights), self.errors(statistic)
+        rng, n = np.random.default_rng(seed), len(self.weights)
+        draws = np.array([resampling_counts(n, rng, self.blocks) for _ in range(REPEATS)])
+        draws = draws * self.weights
+        replicates = after((draws @ values) / draws.sum(axis=1, keepdims=True))
+        return after(self.weights @ values), bootstrap_error(replicates)
 
 
 def weighted(

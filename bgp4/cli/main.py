@@ -15,7 +15,9 @@ from typing import Annotated
 
 import typer
 
+from bgp4.cli.analyse import analyse
 from bgp4.cli.arguments import Config, Device, Run, Sets
+from bgp4.cli.compare import compare
 from bgp4.cli.completion import complete_run
 from bgp4.errors import RunError, UserInputError
 from bgp4.version import __version__
@@ -229,6 +231,10 @@ def init(
         *(molecule, output, tuple(forcefield or ()), xml, positions, temperature, max_atoms),
         *(tuple(parameters or ()), include_dir, smiles),
     )
+
+
+app.command()(analyse)
+app.command()(compare)
 
 
 @app.command()

@@ -8,22 +8,20 @@ import time
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from bgp4.config import Config, existing_data
-from bgp4.data.constrained import with_free_bonds
-from bgp4.data.frames import Frames, load_frames, split_blocks
-from bgp4.data.lengths import with_system_lengths
+from bgp4.data.frames import Frames
+from bgp4.data.judging import judging_frames
 from bgp4.energies.openmm import OpenMMEnergy
 from bgp4.errors import UserInputError
 from bgp4.molecule.molecule import Molecule
 from bgp4.molecule.states import states
-from bgp4.parallel.threads import in_threads
 from bgp4.report.result import RunResult
+from bgp4.sampling.density import heldout_log_prob
 from bgp4.sampling.draw import draw_samples
 from bgp4.sampling.files import read_attributes, read_samples
-from bgp4.sampling.generate import TrainedRun, load_trained
+from bgp4.sampling.generate import load_trained
 from bgp4.sampling.request import SampleRequest
 from bgp4.statistics.samples import REJECTED_ENERGY_KT, Samples
 from bgp4.storage.lock import locked_output
@@ -35,9 +33,6 @@ __all__ = ["collect_run", "read_history"]
 NOISY_FRAMES = 5_000
 
 log = logging.getLogger(__name__)
-
-BATCH = 2048
-"""Frames whose log-density is computed at a time."""
 
 
 def collect_run(run: RunFolder, samples_path: Path | None = None) -> RunResult:
@@ -56,7 +51,7 @@ def collect_run(run: RunFolder, samples_path: Path | None = None) -> RunResult:
     molecule = trained.molecule
     if config.report.reference is not None:
         existing_data(config.report.reference, "report.reference")
-    frames = _judging_frames(config, molecule)
+    frames = judging_frames(config, molecule)
     path = samples_path or run.samples_path
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,7 +76,7 @@ def collect_run(run: RunFolder, samples_path: Path | None = None) -> RunResult:
         reference_positions_nm=molecule.positions_nm,
         data_positions_nm=frames.positions_nm,
         data_energy_kt=data_energy_kt,
-        data_log_prob=_heldout_log_prob(trained, frames),
+        data_log_prob=heldout_log_prob(trained, frames),
         noisy_energy_kt=noisy_energy_kt,
         samples=samples,
         history=read_history(run.history_path),
@@ -99,15 +94,6 @@ def collect_run(run: RunFolder, samples_path: Path | None = None) -> RunResult:
     if not run.is_bundled:
         run.update_info(wall_time_s={"collect": round(time.perf_counter() - started, 1)})
     return result
-
-
-def _judging_frames(config: Config, molecule: Molecule) -> Frames:
-    """What samples are compared with."""
-    data = config.judging_data
-    frames = load_frames(data, molecule)
-    kelvin = frames.temperature_k or data.temperature_k or config.temperature_k
-    frames = with_system_lengths(frames, molecule)
-    return with_free_bonds(frames, molecule, kelvin, config.seed)
 
 
 def _check_samples(run: RunFolder, path: Path, samples: Samples, temperature_k: float) -> None:
@@ -146,29 +132,6 @@ def _energies(
             data_kjmol = energy.evaluate(frames.positions_nm).energy_kjmol
     noisy_kt = np.nan_to_num(kjmol_to_kt(noisy_kjmol, config.temperature_k), nan=REJECTED_ENERGY_KT)
     return kjmol_to_kt(data_kjmol, config.temperature_k), noisy_kt
-
-
-def _heldout_log_prob(trained: TrainedRun, frames: Frames) -> NDArray[np.float64] | None:
-    """The flow's log-density of held-out frames, (frames,), NaN at those that trained it.
-
-    Of a reference all are held out. None where the frames are of another temperature, or of
-    constrained MD in a run without these constraints, or the other way round.
-    """
-    config = trained.config
-    apart = frames.constrained or frames.lengths_set
-    if apart or frames.temperature_k not in (None, config.temperature_k):
-        return None
-    n = len(frames.positions_nm)
-    heldout = (
-        split_blocks(n, config.data.heldout_fraction, config.seed).heldout
-        if config.judging_data is config.data
-        else np.arange(n)
-    )
-    batches = torch.as_tensor(frames.positions_nm[heldout]).split(BATCH)
-    log_prob = np.full(n, np.nan)
-    density = torch.no_grad()(trained.model.log_prob_xyz)
-    log_prob[heldout] = torch.cat(list(in_threads(density, batches))).numpy()
-    return log_prob
 
 
 def read_history(path: Path) -> dict[str, NDArray]:

@@ -28,7 +28,7 @@ from scipy.special import expit
 
 from bgp4.statistics.weights import FreeEnergy, bootstrap_error, resampling_counts
 
-__all__ = ["End", "bennett", "two_ended_difference"]
+__all__ = ["End", "bennett", "two_ended", "two_ended_difference"]
 
 Array = NDArray[np.float64]
 
@@ -74,6 +74,40 @@ def bennett(
     reach = abs(shift) + 1
     low, high = float(every.min()) + shift - reach, float(every.max()) + shift + reach
     return float(brentq(imbalance, low, high))
+
+
+def two_ended(
+    samples_kt: Array,  # (accepted,), work of the flow's samples
+    n_samples: int,
+    frames_kt: Array,  # (m,), work of MD frames in time order
+    repeats: int,
+    rng: np.random.Generator,
+    blocks: int,
+) -> tuple[float, float]:
+    """-ln Z in kT from both ends, and its bootstrap error.
+
+    Q is the share of the flow's samples that were accepted, so that -ln Z = D - ln Q.
+
+    Args:
+        samples_kt: Of those accepted, independent.
+        n_samples: All of them, the rejected ones too.
+        frames_kt: Of frames that did not train the flow.
+        repeats: Bootstrap replicates, of samples one by one and of frames by blocks.
+        rng: Source of the replicates.
+        blocks: As in `resampling_counts`.
+    """
+    share = math.log(len(samples_kt) / n_samples)
+    replicates = [
+        bennett(
+            samples_kt,
+            frames_kt,
+            resampling_counts(len(samples_kt), rng).astype(float),
+            resampling_counts(len(frames_kt), rng, blocks).astype(float),
+        )
+        for _ in range(repeats)
+    ]
+    value = bennett(samples_kt, frames_kt) - share
+    return value, float(bootstrap_error(np.array(replicates)))
 
 
 def two_ended_difference(

@@ -75,6 +75,16 @@ class Samples(NamedTuple):
         """Effective sample size as a fraction of 1; 0 where no sample is accepted."""
         return effective_sample_size(self.safe_log_weight)
 
+    def at_temperature(self, own_k: float, other_k: float) -> Samples:
+        """The same conformations, with energies in kT of another temperature, K.
+
+        Args:
+            own_k: Temperature of the present energies.
+            other_k: Of the new ones.
+        """
+        scaled = np.where(self.accepted, self.energy_kt * (own_k / other_k), REJECTED_ENERGY_KT)
+        return self._replace(energy_kt=scaled)
+
     def rows(self, index: NDArray[np.integer] | NDArray[np.bool_] | slice) -> Samples:
         """Some of the samples."""
         return Samples(self.positions_nm[index], self.log_prob[index], self.energy_kt[index])

@@ -1,0 +1,1 @@
+"""What chemists ask of an ensemble: free energies, conformers, what is measured."""

@@ -1,0 +1,73 @@
+"""`bgp4 compare`: the free-energy difference of two runs, without a path between them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bgp4.cli.alone import alone
+from bgp4.cli.analyse import check_unit, in_unit
+from bgp4.cli.completion import complete_run
+from bgp4.cli.logs import set_up_logging
+
+if TYPE_CHECKING:
+    from bgp4.answers.ensembles import RunEnsemble
+
+__all__ = ["compare"]
+
+log = logging.getLogger(__name__)
+
+
+def compare(
+    first: Annotated[
+        Path, typer.Argument(help="Run folder or bundled model.", autocompletion=complete_run)
+    ],
+    second: Annotated[
+        Path,
+        typer.Argument(help="Another, of the same atoms.", autocompletion=complete_run),
+    ],
+    n: Annotated[
+        int, typer.Option("-n", min=1, help="How many samples are drawn where there are none.")
+    ] = 10_000,
+    temperature: Annotated[
+        float | None, typer.Option(help="Temperature of both, K; default the samples'.")
+    ] = None,
+    unit: Annotated[str, typer.Option(help="Of energies: kT, kJ/mol or kcal/mol.")] = "kT",
+) -> None:
+    """Compare the absolute free energies of two runs: isomers, force fields, solvent models."""
+    check_unit(unit)
+    set_up_logging()
+    from bgp4.answers.free_energy import differences, free_energies_of_run, refuse_incomparable
+    from bgp4.answers.tables import as_text, paired
+
+    with ExitStack() as held:
+        ensembles = [held.enter_context(_ensemble(run, n, temperature)) for run in (first, second)]
+        warning = refuse_incomparable(*ensembles)
+        found = [free_energies_of_run(one) for one in ensembles]
+    if warning is not None:
+        log.warning("%s", warning)
+    kelvin = ensembles[0].temperature_k
+    for ensemble, own in zip(ensembles, found, strict=True):
+        rows = paired(in_unit(own.estimates, unit, kelvin))
+        print(f"{ensemble.name}, {kelvin:g} K, Z in {own.unit}\n{as_text(rows)}\n")
+    rows = paired(in_unit(differences(*found), unit, kelvin))
+    print(f"{ensembles[1].name} minus {ensembles[0].name}\n{as_text(rows)}")
+
+
+@contextmanager
+def _ensemble(path: Path, n: int, temperature: float | None) -> Iterator[RunEnsemble]:
+    """A run's, while nobody else writes to the run."""
+    import tempfile
+
+    from bgp4.answers.ensembles import ensemble_of_run
+    from bgp4.training.run import RunFolder
+
+    run = RunFolder.find(path)
+    with tempfile.TemporaryDirectory() as own, alone(None, [] if run.is_bundled else [run]):
+        samples = Path(own) / "samples.h5" if run.is_bundled else run.samples_path
+        yield ensemble_of_run(run, samples, n, temperature)
