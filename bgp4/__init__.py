@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 from bgp4.errors import UserInputError
 
 if TYPE_CHECKING:
-    from bgp4.api import Ensemble, Model, load, train
+    from bgp4.api import Model, load, train
     from bgp4.config import Config, load_config
+    from bgp4.ensemble import Ensemble
 
 from bgp4.version import __version__
 
@@ -35,7 +36,7 @@ __all__ = [
 
 _MODULES = {
     "Config": "bgp4.config",
-    "Ensemble": "bgp4.api",
+    "Ensemble": "bgp4.ensemble",
     "Model": "bgp4.api",
     "load": "bgp4.api",
     "load_config": "bgp4.config",

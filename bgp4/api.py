@@ -1,4 +1,4 @@
-"""bgp4 in Python: load or train a model, draw weighted conformations, take averages of them.
+"""bgp4 in Python: load or train a model, and draw an ensemble of weighted conformations.
 
 Lengths are nm, energies kT of the ensemble's temperature, log-densities natural logarithms.
 """
@@ -7,47 +7,32 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import mdtraj
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from bgp4.config import Config, load_config, validate_config
 from bgp4.data.lengths import bond_lengths
 from bgp4.energies.base import Energy
+from bgp4.ensemble import Ensemble
 from bgp4.errors import UserInputError
 from bgp4.flows.generator import BoltzmannGenerator
 from bgp4.molecule.molecule import Molecule
 from bgp4.molecule.topology import bond_names
 from bgp4.parallel.device import check_device
 from bgp4.parallel.ranks import joined
-from bgp4.sampling.draw import energy_of_weights, refuse_without_overlap
-from bgp4.sampling.files import refuse_to_lose, write_samples
+from bgp4.sampling.draw import energy_of_weights
 from bgp4.sampling.generate import TrainedRun, generate, load_trained
 from bgp4.sampling.refined import RefinedChains
-from bgp4.statistics.samples import Samples, concatenated
-from bgp4.statistics.weights import (
-    FreeEnergy,
-    bootstrap,
-    bootstrap_error,
-    free_energy_difference,
-    normalised_weights,
-    weighted_mean,
-)
+from bgp4.statistics.samples import concatenated
 from bgp4.training.begin import default_run, train_run
 from bgp4.training.run import RunFolder
 
-__all__ = ["Ensemble", "Model", "load", "train"]
-
-REPEATS = 200
-"""Bootstrap replicates behind an error."""
-
+__all__ = ["Model", "load", "train"]
 LENGTH_NM = 2e-3
 """A constrained bond's length may be so far off: XTC's rounding makes 0.0009 at most."""
 
@@ -163,8 +148,9 @@ class Model:
             made = generate(self.flow, n, seed, self.potential)
         drawn = concatenated(list(made))
         energies = type(self.potential).__name__
-        origin = {"run": self.run.path.name, "seed": seed, "energies": energies}
-        return Ensemble(drawn, self.temperature_k, self.molecule.topology, origin)
+        origin = {"run": self.run.path.name, "seed": seed, "energies": energies, "unbiased": refine}
+        held = len(self.molecule.constraints)
+        return Ensemble(drawn, self.temperature_k, self.molecule.topology, origin, held)
 
     def log_prob(
         self,
@@ -227,124 +213,3 @@ class Model:
         with torch.no_grad():
             values = function(torch.as_tensor(positions_nm).to(self.flow.device, torch.float64))
         return values.cpu().numpy()
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Ensemble:
-    """Weighted conformations at a temperature.
-
-    Attributes:
-        samples: Positions in nm, log-densities, and energies in kT of `temperature_k`.
-        temperature_k: Temperature of the weights, K.
-        topology: mdtraj topology.
-        origin: The run, the seed and the kind of energy; `save` keeps them.
-    """
-
-    samples: Samples
-    temperature_k: float
-    topology: mdtraj.Topology
-    origin: Mapping[str, Any]
-
-    def __len__(self) -> int:
-        return len(self.energy_kt)
-
-    @property
-    def positions_nm(self) -> NDArray[np.floating]:
-        """(n, atoms, 3), float32, nm; energies are for exactly these positions."""
-        return self.samples.positions_nm
-
-    @property
-    def log_prob(self) -> NDArray[np.float64]:
-        """(n,), the flow's log-density, rigid motion factored out."""
-        return self.samples.log_prob
-
-    @property
-    def energy_kt(self) -> NDArray[np.float64]:
-        """(n,), kT of `temperature_k`; 1e6 where a conformation was rejected."""
-        return self.samples.energy_kt
-
-    def __repr__(self) -> str:
-        n, rejected = len(self), self.n_rejected
-        ess = f"{self.ess:.1%}" if rejected < n else "none"
-        return f"Ensemble({n} at {self.temperature_k:g} K, ESS {ess}, {rejected} rejected)"
-
-    @property
-    def log_weight(self) -> NDArray[np.float64]:
-        """-energy_kt - log_prob, (n,); -inf where rejected."""
-        return self.samples.safe_log_weight
-
-    @property
-    def weights(self) -> NDArray[np.float64]:
-        """Normalised weights, (n,); their sum is 1."""
-        return normalised_weights(self.log_weight)
-
-    @property
-    def n_rejected(self) -> int:
-        """Conformations without an energy, whose weight is zero."""
-        return int(np.isneginf(self.log_weight).sum())
-
-    @property
-    def ess(self) -> float:
-        """Effective sample size, as a fraction of 1; 0 where all were rejected."""
-        return self.samples.ess
-
-    def average(
-        self,
-        values: ArrayLike,  # (n, ...)
-    ) -> Any:  # (...)
-        """Boltzmann average of an observable, given its value for each conformation."""
-        return weighted_mean(values, self.log_weight)
-
-    def error(
-        self,
-        values: ArrayLike,  # (n, ...)
-        repeats: int = REPEATS,
-        seed: int = 0,
-    ) -> Any:  # (...)
-        """Standard error of `average`, by bootstrap."""
-        weights, observed = self.weights, np.asarray(values, dtype=float)
-        inside, rng = weights > 0, np.random.default_rng(seed)
-
-        def mean(weight: NDArray[np.float64]) -> Any:
-            return np.tensordot(weight / weight.sum(), observed[inside], axes=1)
-
-        return bootstrap_error(bootstrap(mean, weights[inside], repeats, rng))
-
-    def free_energy_difference(
-        self,
-        first: ArrayLike,  # (n,) bool
-        second: ArrayLike,  # (n,) bool
-        repeats: int = REPEATS,
-        seed: int = 0,
-    ) -> FreeEnergy:
-        """-ln(P(first) / P(second)) in kT, with its bootstrap error."""
-        rng = np.random.default_rng(seed)
-        return free_energy_difference(first, second, self.log_weight, repeats, rng)
-
-    def at_temperature(self, temperature_k: float) -> Ensemble:
-        """The same conformations, weighted for another temperature, K.
-
-        Raises:
-            UserInputError: If almost no effective samples are left.
-        """
-        if not (np.isfinite(temperature_k) and temperature_k > 0):
-            raise UserInputError(f"at_temperature: expected K above 0, found {temperature_k:g}")
-        samples = self.samples.at_temperature(self.temperature_k, temperature_k)
-        other = replace(self, samples=samples, temperature_k=float(temperature_k))
-        if temperature_k != self.temperature_k:
-            refuse_without_overlap(other.log_weight, temperature_k, "at_temperature")
-        return other
-
-    def trajectory(self) -> mdtraj.Trajectory:
-        """The conformations for mdtraj, without their weights."""
-        return mdtraj.Trajectory(self.positions_nm.copy(), self.topology)
-
-    def save(self, path: str | Path) -> list[Path]:
-        """Write conformations and weights as `bgp4 sample` does, and return the files.
-
-        Args:
-            path: .h5 (weights inside), or .pdb, .dcd, .xtc (weights in a separate CSV file).
-        """
-        refuse_to_lose(Path(path))
-        attributes = {**self.origin, "temperature_k": self.temperature_k, "unbiased": False}
-        return write_samples(Path(path), [self.samples], self.topology, attributes)

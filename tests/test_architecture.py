@@ -100,7 +100,8 @@ def test_other_libraries_adapters_are_imported_by_users_alone(name: str) -> None
 ORDER = (
     *("errors", "units", "version", "storage", "config", "parallel", "kernels", "statistics"),
     *("molecule", "energies", "coordinates", "data", "dynamics", "p4", "flows"),
-    *("training", "sampling", "answers", "report", "api", "studies", "cli", "interop"),
+    *("training", "sampling", "answers", "ensemble", "report"),
+    *("api", "studies", "cli", "interop"),
 )
 """Each imports from those before it alone."""
 

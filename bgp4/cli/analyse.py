@@ -52,20 +52,34 @@ class Questions:
         return any(named) or self.experiment is not None
 
 
+Fes = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="VARIABLE[, VARIABLE]",
+        help="Free energy along one or two variables, such as 'phi ALA2, psi ALA2', "
+        "'distance ALA2-N ALA2-O', rg, 'rmsd FILE.pdb', pc1; repeatable.",
+    ),
+]
+Average = Annotated[
+    list[str] | None,
+    typer.Option(metavar="VARIABLE", help="Its average, such as rg, sasa, hbonds; repeatable."),
+]
+Experiment = Annotated[
+    Path | None,
+    typer.Option(help="CSV of measured values (name,value,error,unit) to compare with."),
+]
+Own = Annotated[
+    Path | None,
+    typer.Option(
+        help="CSV of your own variables, a column each, a row for each sample of the file."
+    ),
+]
+
+
 def analyse(
     run: Run,
-    fes: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="VARIABLE[, VARIABLE]",
-            help="Free energy along one or two variables, such as 'phi ALA2, psi ALA2', "
-            "'distance ALA2-N ALA2-O', rg, 'rmsd FILE.pdb', pc1; repeatable.",
-        ),
-    ] = None,
-    average: Annotated[
-        list[str] | None,
-        typer.Option(metavar="VARIABLE", help="Its average, such as rg, sasa, hbonds; repeatable."),
-    ] = None,
+    fes: Fes = None,
+    average: Average = None,
     j_couplings: Annotated[
         bool, typer.Option("--j-couplings", help="3J couplings of amide hydrogens.")
     ] = False,
@@ -75,16 +89,8 @@ def analyse(
     free_energy: Annotated[
         bool, typer.Option("--free-energy", help="-ln Z, mean energy and entropy.")
     ] = False,
-    experiment: Annotated[
-        Path | None,
-        typer.Option(help="CSV of measured values (name,value,error,unit) to compare with."),
-    ] = None,
-    cv: Annotated[
-        Path | None,
-        typer.Option(
-            help="CSV of your own variables, a column each, a row for each sample of the file."
-        ),
-    ] = None,
+    experiment: Experiment = None,
+    cv: Own = None,
     samples: Annotated[
         Path | None,
         typer.Option(help="Sample file, .h5; default RUN/samples.h5, drawn if it is not there."),

@@ -105,9 +105,11 @@ def plot_measured(measured: Sequence[Estimate], estimates: Sequence[Estimate]) -
         pairs = [p for p in zip(measured, estimates, strict=True) if p[1].unit == unit]
         x, y = (np.array([p[i].value for p in pairs]) for i in (0, 1))
         xerr, yerr = (np.array([p[i].error for p in pairs]) for i in (0, 1))
-        ends = [min(x.min(), y.min()), max(x.max(), y.max())]
+        low = min((x - xerr).min(), (y - yerr).min())
+        high = max((x + xerr).max(), (y + yerr).max())
+        ends = (low - 0.05 * (high - low), high + 0.05 * (high - low))
         ax.plot(ends, ends, color=FAINT, linewidth=0.8, linestyle=":")
         ax.errorbar(x, y, yerr=yerr, xerr=xerr, fmt="o", color=run_colour(0), markersize=4)
         words = f" / {unit}" if unit else ""
-        ax.set(xlabel=f"measured{words}", ylabel=f"ensemble{words}")
+        ax.set(xlabel=f"measured{words}", ylabel=f"ensemble{words}", xlim=ends, ylim=ends)
     return figure
