@@ -19,7 +19,8 @@ __all__ = ["KARPLUS", "averages", "effective_distance", "j_couplings", "noe"]
 Array = NDArray[np.float64]
 
 KARPLUS = "Bax2007"
-"""mdtraj's name of the parameters of all three curves."""
+"""mdtraj's name of the parameters of all three curves (Vögeli et al., J. Am. Chem. Soc. 129, 9377,
+2007), which are good to 0.36, 0.30 and 0.22 Hz."""
 
 FARTHEST_NM = 0.6
 """Effective distances beyond which no NOE is seen."""

@@ -49,7 +49,7 @@ class Estimate(NamedTuple):
 
 
 class Weighted(NamedTuple):
-    """Conformations of positive weight.
+    """Conformations of positive weight (of one whose square is no zero in floating point).
 
     Attributes:
         frames: Of mdtraj, n of them.
@@ -120,6 +120,6 @@ def weighted(
             "`bgp4 sample` without --no-weights, or train the model longer"
         )
     weights = normalised_weights(np.where(np.isfinite(logarithms), logarithms, -np.inf))
-    kept = weights > 0
+    kept = weights**2 > 0
     frames = mdtraj.Trajectory(np.asarray(positions_nm[kept], dtype=np.float32), topology)
     return Weighted(frames, weights[kept], temperature_k, kept)

@@ -259,7 +259,9 @@ def _averages(ensemble: RunEnsemble, asked: Questions) -> list[Row]:
     if asked.average:
         questions.append(("averages", means))
     if asked.j_couplings:
-        questions.append((f"3J couplings, Karplus parameters {KARPLUS}", j_couplings))
+        questions.append(
+            (f"3J couplings, Karplus curves {KARPLUS} (good to 0.2 to 0.4 Hz)", j_couplings)
+        )
     if asked.noe:
         questions.append(("effective distances <r^-6>^(-1/6) of hydrogens", noe))
     every = []

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from tempfile import TemporaryDirectory
+from typing import Annotated
 
 import typer
 
@@ -14,9 +13,6 @@ from bgp4.cli.alone import alone
 from bgp4.cli.analyse import check_unit, in_unit
 from bgp4.cli.completion import complete_run
 from bgp4.cli.logs import set_up_logging
-
-if TYPE_CHECKING:
-    from bgp4.answers.ensembles import RunEnsemble
 
 __all__ = ["compare"]
 
@@ -42,32 +38,25 @@ def compare(
     """Compare the absolute free energies of two runs: isomers, force fields, solvent models."""
     check_unit(unit)
     set_up_logging()
+    from bgp4.answers.ensembles import ensemble_of_run
     from bgp4.answers.free_energy import differences, free_energies_of_run, refuse_incomparable
     from bgp4.answers.tables import as_text, paired
+    from bgp4.training.run import RunFolder
 
-    with ExitStack() as held:
-        ensembles = [held.enter_context(_ensemble(run, n, temperature)) for run in (first, second)]
+    runs = [RunFolder.find(path) for path in (first, second)]
+    with TemporaryDirectory() as own, alone(None, [run for run in runs if not run.is_bundled]):
+        places = [Path(own) / f"{r.path.name}.h5" if r.is_bundled else r.samples_path for r in runs]
+        ensembles = [
+            ensemble_of_run(run, place, n, temperature)
+            for run, place in zip(runs, places, strict=True)
+        ]
         warning = refuse_incomparable(*ensembles)
         found = [free_energies_of_run(one) for one in ensembles]
     if warning is not None:
         log.warning("%s", warning)
     kelvin = ensembles[0].temperature_k
-    for ensemble, own in zip(ensembles, found, strict=True):
-        rows = paired(in_unit(own.estimates, unit, kelvin))
-        print(f"{ensemble.name}, {kelvin:g} K, Z in {own.unit}\n{as_text(rows)}\n")
+    for ensemble, each in zip(ensembles, found, strict=True):
+        rows = paired(in_unit(each.estimates, unit, kelvin))
+        print(f"{ensemble.name}, {kelvin:g} K, Z in {each.unit}\n{as_text(rows)}\n")
     rows = paired(in_unit(differences(*found), unit, kelvin))
     print(f"{ensembles[1].name} minus {ensembles[0].name}\n{as_text(rows)}")
-
-
-@contextmanager
-def _ensemble(path: Path, n: int, temperature: float | None) -> Iterator[RunEnsemble]:
-    """A run's, while nobody else writes to the run."""
-    import tempfile
-
-    from bgp4.answers.ensembles import ensemble_of_run
-    from bgp4.training.run import RunFolder
-
-    run = RunFolder.find(path)
-    with tempfile.TemporaryDirectory() as own, alone(None, [] if run.is_bundled else [run]):
-        samples = Path(own) / "samples.h5" if run.is_bundled else run.samples_path
-        yield ensemble_of_run(run, samples, n, temperature)
