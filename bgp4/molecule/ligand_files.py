@@ -11,7 +11,7 @@ from typing import Any
 
 from bgp4.errors import UserInputError
 
-__all__ = ["mol2_rows", "mol_from_file", "mol_from_smiles"]
+__all__ = ["mol2_rows", "mol_from_file", "mol_from_smiles", "rdkits_words"]
 
 SYBYL = re.compile(r"[A-Z][a-z]?(\.\w+)?$")
 """An atom type of SYBYL's, C.3 for example; GAFF's begin with a small letter."""
@@ -26,7 +26,7 @@ def mol_from_smiles(smiles: str, source: str) -> Any:
     Chem = _chem(source)
     parameters = Chem.SmilesParserParams()
     parameters.sanitize = False
-    with _rdkits_words() as said:
+    with rdkits_words() as said:
         drawn = Chem.MolFromSmiles(smiles.strip(), parameters)
     if drawn is None:
         raise UserInputError(f"{source}: cannot be read: {_why_not_smiles(said)}")
@@ -59,7 +59,7 @@ def _chem(source: str) -> Any:
 
 
 @contextmanager
-def _rdkits_words() -> Iterator[list[str]]:
+def rdkits_words() -> Iterator[list[str]]:
     """What RDKit would write to stderr within the block."""
     from rdkit import rdBase
 
@@ -90,7 +90,7 @@ def _why_not_smiles(said: list[str]) -> str:
 
 def _refuse_problems(Chem: Any, mol: Any, source: str) -> None:
     """Valences that no atom has, and rings that are not aromatic."""
-    with _rdkits_words():
+    with rdkits_words():
         problems = Chem.DetectChemistryProblems(mol)
     for problem in problems:
         if problem.GetType() == "AtomValenceException":
@@ -122,7 +122,7 @@ def _refuse_several(molecules: int, path: Path) -> None:
 def _sdf(Chem: Any, text: str, path: Path) -> Any:
     records = [record for record in text.split("$$$$") if record.strip()]
     _refuse_several(len(records), path)
-    with _rdkits_words() as said:
+    with rdkits_words() as said:
         drawn = Chem.MolFromMolBlock(records[0], sanitize=False, removeHs=False)
     if drawn is None:
         raise UserInputError(f"{path}: cannot be read: {_one_line(said)}")
@@ -153,7 +153,7 @@ def _mol2(Chem: Any, text: str, path: Path) -> Any:
     _refuse_missing_hydrogens(mol, rows, path, way)
     charge = _net_charge(rows)
     try:
-        with _rdkits_words():
+        with rdkits_words():
             rdDetermineBonds.DetermineBondOrders(mol, charge=charge)
             Chem.SanitizeMol(mol)
     except ValueError as error:
@@ -184,7 +184,7 @@ def _atoms_and_neighbours(
     mol = Chem.RWMol()
     conformer = Chem.Conformer(len(rows))
     for i, row in enumerate(rows):
-        with _rdkits_words():
+        with rdkits_words():
             atom = Chem.Atom(row[5].partition(".")[0])
         atom.SetNoImplicit(True)
         conformer.SetAtomPosition(mol.AddAtom(atom), [float(x) for x in row[2:5]])
