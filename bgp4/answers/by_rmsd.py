@@ -20,6 +20,12 @@ Array = NDArray[np.float64]
 DRAWN = 1000
 """Conformations that are clustered."""
 
+MOST = 100
+"""Clusters, the largest ones, to which others may belong."""
+
+FEW = 3
+"""A cluster has so many of the drawn conformations at least."""
+
 
 class Clusters:
     """Clusters of conformations, the largest first.
@@ -50,7 +56,8 @@ class Clusters:
         tree = linkage(squareform(apart, checks=False), "average")
         cluster = fcluster(tree, cutoff_nm, "distance")
         sizes = np.bincount(cluster)
-        kept = [c for c in np.argsort(-sizes, kind="stable") if sizes[c] >= max(least * DRAWN, 1)]
+        largest = np.argsort(-sizes, kind="stable")[:MOST]
+        kept = [c for c in largest if sizes[c] >= max(least * DRAWN, FEW)]
         self.middles = [int(drawn[_middle(apart, cluster == c)]) for c in kept]
         self._positions_nm = frames.xyz[self.middles]
 

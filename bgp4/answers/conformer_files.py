@@ -1,26 +1,25 @@
-"""Conformers as text: a table, CSV, and PDB and SDF files with their populations."""
+"""Conformers as text: a table, CSV, and PDB and SDF files, all with populations."""
 
 from __future__ import annotations
 
+import csv
 import io
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bgp4.answers.conformers import Conformers
-from bgp4.errors import UserInputError
-from bgp4.storage.files import atomic_write_text
+from bgp4.answers.tables import with_error
 
-__all__ = [
-    "FORMATS",
-    "conformers_csv",
-    "conformers_pdb",
-    "conformers_sdf",
-    "conformers_table",
-    "write_conformers",
-]
+__all__ = ["conformers_csv", "conformers_pdb", "conformers_sdf", "conformers_table"]
+
+Array = NDArray[np.float64]
+
+OTHERS = "other"
+"""What conformations of no listed conformer are called."""
 
 PLAIN = str.maketrans({"φ": "phi", "ψ": "psi", "ω": "omega", "χ": "chi", "–": "-", "°": " deg"})
 """Labels in ASCII, for PDB files."""
@@ -28,40 +27,58 @@ PLAIN = str.maketrans({"φ": "phi", "ψ": "psi", "ω": "omega", "χ": "chi", "�
 REMARK_LENGTH = 68
 
 
-def conformers_table(found: Conformers) -> str:
-    """A line for each conformer, and one for all else."""
-    rows = [("conformer", "population / %", "free energy / kT", found.words)]
-    for i in range(len(found)):
-        free = _with_error(found.free_energy_kt[i], found.free_energy_error_kt[i], 2)
-        rows.append((str(i + 1), _percent(found, i), free if i else "0", found.describe(i)))
-    if found.populations[-1] > 0:
-        rows.append(("other", _percent(found, -1), "", ""))
-    widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    lines = [
-        "  ".join([row[0].ljust(widths[0]), row[1].rjust(widths[1]), row[2].rjust(widths[2])])
-        + f"  {row[3]}"
-        for row in rows
-    ]
-    return "\n".join(line.rstrip() for line in lines) + "\n"
+def conformers_table(
+    found: Conformers,
+    md: tuple[Array, Array] | None = None,
+    factor: float = 1.0,
+    unit: str = "kT",
+) -> str:
+    """Lines for a terminal: one for each conformer, and one for all else.
+
+    Args:
+        found: Conformers.
+        md: Their populations and errors in MD, as of `Conformers.populations_of`.
+        factor: kT in `unit`.
+        unit: Of the free energies.
+    """
+    columns = [["", *(str(i + 1) for i in range(len(found))), OTHERS]]
+    for title, shares in (("population, %", (found.populations, found.errors)), ("MD, %", md)):
+        if shares is not None:
+            percents = zip(100 * shares[0], 100 * shares[1], strict=True)
+            columns.append([title, *(with_error(*percent) for percent in percents)])
+    free = zip(found.free_energy_kt[1:], found.free_energy_error_kt[1:], strict=True)
+    energies = [with_error(factor * value, factor * error) for value, error in free]
+    columns.append([f"free energy, {unit}", "0", *energies, ""])
+    columns.append(["torsions", *(found.describe(i) for i in range(len(found))), ""])
+    widths = [max(map(len, column)) for column in columns]
+    rows = zip(*columns, strict=True)
+    lines = ("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(f"  {line}".rstrip() for line in lines)
 
 
-def conformers_csv(found: Conformers) -> str:
-    """A row for each conformer, and one for all else; angles are in degrees."""
-    names = [label.replace(",", " ") for label in found.torsions]
-    head = ["conformer", "population", "population_error", "free_energy_kT"]
-    head += ["free_energy_error_kT", "effective_samples", "representative", *names, "remark"]
-    lines = [",".join(head)]
-    for i in range(len(found)):
-        numbers = [
-            *(found.populations[i], found.errors[i], found.free_energy_kt[i]),
-            *(found.free_energy_error_kt[i], found.effective[i]),
-        ]
+def conformers_csv(found: Conformers, md: tuple[Array, Array] | None = None) -> str:
+    """A row for each conformer, and one for all else.
+
+    Free energies are in kT, angles in degrees; `representative` is a place in the sample file.
+    """
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    shares = ["population", "population_error"]
+    shares += ["md_population", "md_population_error"] if md is not None else []
+    energies = ["free_energy_kT", "free_energy_error_kT", "effective_samples"]
+    table.writerow(["conformer", *shares, *energies, "representative", *found.torsions, "remark"])
+    sources = [(found.populations, found.errors), *([md] if md is not None else [])]
+    for i in range(len(found) + 1):
+        own = [f"{column[i]:.6g}" for source in sources for column in source]
+        if i == len(found):
+            table.writerow([OTHERS, *own, *[""] * (len(found.torsions) + 5)])
+            continue
+        of = (found.free_energy_kt, found.free_energy_error_kt, found.effective)
+        numbers = [f"{column[i]:.6g}" for column in of]
         angles = [f"{angle:.1f}" for angle in found.angles_deg[i]]
-        row = [str(i + 1), *(f"{x:.6g}" for x in numbers), str(found.representatives[i])]
-        lines.append(",".join([*row, *angles, found.remarks[i].replace(",", "")]))
-    rest = [f"{found.populations[-1]:.6g}", f"{found.errors[-1]:.6g}"]
-    lines.append(",".join(["other", *rest, *[""] * (len(head) - 3)]))
-    return "\n".join(lines) + "\n"
+        place = found.representatives[i]
+        table.writerow([i + 1, *own, *numbers, place, *angles, found.remarks[i]])
+    return text.getvalue()
 
 
 def conformers_pdb(found: Conformers) -> str:
@@ -105,39 +122,6 @@ def conformers_sdf(found: Conformers) -> str:
                 own.SetProp(name, value)
             writer.write(own)
     return text.getvalue()
-
-
-FORMATS: dict[str, Callable[[Conformers], str]] = {
-    ".csv": conformers_csv,
-    ".pdb": conformers_pdb,
-    ".sdf": conformers_sdf,
-}
-
-
-def write_conformers(path: Path, found: Conformers) -> None:
-    """Write them in the format of the path's suffix.
-
-    Raises:
-        UserInputError: If that is none of `FORMATS`.
-    """
-    make = FORMATS.get(path.suffix.lower())
-    if make is None:
-        raise UserInputError(
-            f"{path}: expected a file name that ends in {', '.join(FORMATS)}, found "
-            f"{path.suffix or 'no suffix'}"
-        )
-    atomic_write_text(path, make(found))
-
-
-def _percent(found: Conformers, place: int) -> str:
-    return _with_error(100 * found.populations[place], 100 * found.errors[place], 1)
-
-
-def _with_error(value: float, error: float, digits: int) -> str:
-    """As many digits as the error has two of, but `digits` at least."""
-    if np.isfinite(error) and error > 0:
-        digits = max(digits, 1 - int(np.floor(np.log10(error))))
-    return f"{value:.{digits}f} ± {error:.{digits}f}"
 
 
 def _fields(found: Conformers, place: int) -> Iterator[tuple[str, str]]:

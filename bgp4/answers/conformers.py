@@ -17,16 +17,13 @@ from bgp4.answers.weighted import Weighted
 from bgp4.errors import UserInputError
 from bgp4.molecule.topology import atom_label
 
-__all__ = ["CUTOFF_NM", "LEAST", "OTHER", "Conformers", "conformers"]
+__all__ = ["LEAST", "OTHER", "Conformers", "conformers"]
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
 LEAST = 0.01
 """Population below which a conformer is not listed."""
-
-CUTOFF_NM = 0.1
-"""Of RMSD."""
 
 FEW = 3.0
 """Fewer effective conformations are no conformer."""
@@ -40,7 +37,7 @@ class Conformers:
     """Conformers, the most populated first.
 
     Attributes:
-        by: "torsions" or "rmsd".
+        rmsd_nm: Cutoff of RMSD, nm; None for wells of torsions.
         labels: (n,), the conformer of each conformation that the sample was made from, or `OTHER`;
             those without weight are of none.
         populations: (m + 1,), of each conformer, and of all else; the sum is 1.
@@ -53,14 +50,14 @@ class Conformers:
             all others. It is not that of the lowest energy, which all other coordinates decide,
             and which says little of a single conformation.
         structures: The representatives, superposed, m frames.
-        torsions: Labels of the torsions that tell conformers apart; all if there is only one.
+        torsions: Labels of the torsions that tell conformers apart; all torsions if none does.
         angles_deg: (m, torsions), their mean directions, after permutation of equivalent atoms.
         remarks: (m,), which centres are inverted, or empty.
         assign: The labels of other conformations of the molecule.
         temperature_k: Temperature of the populations, K.
     """
 
-    by: str
+    rmsd_nm: float | None
     labels: Labels
     populations: Array
     errors: Array
@@ -78,10 +75,14 @@ class Conformers:
     def __len__(self) -> int:
         return len(self.representatives)
 
-    @property
-    def words(self) -> str:
-        """What conformers are told apart by."""
-        return "torsions" if self.by == "torsions" else "mean torsions"
+    def populations_of(self, sample: Weighted) -> tuple[Array, Array]:
+        """Populations of the same conformers, and of all else, in other conformations.
+
+        Returns:
+            Populations and errors, each (m + 1,).
+        """
+        value, error = _shares(self.assign(sample.frames), len(self), sample)
+        return value[: len(self) + 1], error[: len(self) + 1]
 
     def describe(self, conformer: int) -> str:
         """Its torsions in words.
@@ -96,28 +97,26 @@ class Conformers:
 
 def conformers(
     sample: Weighted,
-    by: str = "torsions",
+    rmsd_nm: float | None = None,
     least: float = LEAST,
     most: int | None = None,
-    cutoff_nm: float = CUTOFF_NM,
 ) -> Conformers:
     """The conformers of a sample; equivalent atoms are not told apart.
 
     Args:
         sample: Conformations and weights.
-        by: "torsions": conformations with all torsions in the same wells are a conformer;
-            "rmsd": those within a distance of the middle of a cluster.
+        rmsd_nm: A conformer has all conformations whose RMSD from the middle of a cluster is at
+            most this, nm; by default, all whose torsions are in the same wells.
         least: Population that a conformer has at least.
         most: How many are listed at most, those of the lowest free energy; by default all.
-        cutoff_nm: Of RMSD, nm.
 
     Raises:
         UserInputError: If an argument is out of range, or no conformer is so populated.
     """
-    _check(by, least, most, cutoff_nm)
+    _check(rmsd_nm, least, most)
     wells = TorsionWells(sample.frames, sample.weights)
     inside = wells.of(sample.frames)
-    if by == "torsions":
+    if rmsd_nm is None:
         keys, raw = joined_cells(wells, inside, sample.weights)
         kept = _listed(raw, sample.weights, least, most)
 
@@ -127,7 +126,7 @@ def conformers(
         remarks = [_inverted(wells, keys[i][0], sample.frames.topology) for i in kept]
         places = [_typical(inside.angles, sample.weights, raw == i) for i in kept]
     else:
-        clusters = Clusters(sample.frames, sample.weights, cutoff_nm, least / 2)
+        clusters = Clusters(sample.frames, sample.weights, rmsd_nm, least / 2)
         raw = clusters.of(sample.frames)
         kept = _listed(raw, sample.weights, least, most)
 
@@ -137,17 +136,21 @@ def conformers(
         remarks = [""] * len(kept)
         places = [clusters.middles[i] for i in kept]
     if not kept:
-        raise UserInputError(_none(raw, sample, least, by))
+        raise UserInputError(_none(raw, sample, least, rmsd_nm))
     labels = _renumbered(raw, kept)
     means = np.stack([_means(inside.angles, sample.weights, labels == i) for i in range(len(kept))])
-    shown = _telling(wells, inside, labels, len(kept))
+    shown = _shown(wells, inside, labels, len(kept), rmsd_nm is not None)
     shape = SymmetricRMSD(sample.frames.topology, sample.frames.xyz[places[0]])
+    value, error = _shares(labels, len(kept), sample)
+    n = len(kept)
+    squares = np.bincount(labels + 1, sample.weights**2, n + 1)[1:]
     everywhere = np.full(len(sample.kept), OTHER)
     everywhere[sample.kept] = labels
     return Conformers(
-        by,
+        rmsd_nm,
         everywhere,
-        *_populations(labels, len(kept), sample),
+        *(value[: n + 1], error[: n + 1], value[n + 1 :], error[n + 1 :]),
+        value[:n] ** 2 / squares,
         np.flatnonzero(sample.kept)[places],
         shape.superposed(sample.frames[places]),
         [wells.torsions[i].label for i in shown],
@@ -158,15 +161,13 @@ def conformers(
     )
 
 
-def _check(by: str, least: float, most: int | None, cutoff_nm: float) -> None:
-    if by not in ("torsions", "rmsd"):
-        raise UserInputError(f"conformers: expected by torsions or rmsd, found {by!r}")
+def _check(rmsd_nm: float | None, least: float, most: int | None) -> None:
     if not 0 < least < 1:
         raise UserInputError(f"conformers: expected a population of 0 to 1, found {least:g}")
     if most is not None and most < 1:
         raise UserInputError(f"conformers: expected one conformer or more, found {most}")
-    if not (np.isfinite(cutoff_nm) and cutoff_nm > 0):
-        raise UserInputError(f"conformers: expected a cutoff above 0 nm, found {cutoff_nm:g}")
+    if rmsd_nm is not None and not (np.isfinite(rmsd_nm) and rmsd_nm > 0):
+        raise UserInputError(f"conformers: expected an RMSD above 0 nm, found {rmsd_nm:g}")
 
 
 def _listed(raw: Labels, weights: Array, least: float, most: int | None) -> list[int]:
@@ -177,10 +178,10 @@ def _listed(raw: Labels, weights: Array, least: float, most: int | None) -> list
     return order[:most]
 
 
-def _none(raw: Labels, sample: Weighted, least: float, by: str) -> str:
+def _none(raw: Labels, sample: Weighted, least: float, rmsd_nm: float | None) -> str:
     shares = np.bincount(raw + 1, sample.weights)[1:]
-    way = "list rarer ones, draw more conformations"
-    way += ", or cluster them by RMSD" if by == "torsions" else ", or raise the cutoff"
+    way = "list rarer ones, or draw more conformations, or "
+    way += "cluster them by RMSD" if rmsd_nm is None else "raise the cutoff of RMSD"
     return (
         f"conformers: expected one of {least:.3g} of the population and {FEW:g} effective "
         f"conformations, found {max(shares, default=0):.2g} for the fullest; {way}"
@@ -211,21 +212,20 @@ def _typical(angles: Array, weights: Array, members: NDArray[np.bool_]) -> int:
     return int(np.flatnonzero(members)[agreement.argmax()])
 
 
-def _telling(wells: TorsionWells, inside: InWells, labels: Labels, n: int) -> list[int]:
-    """Places of the torsions that differ between conformers in what most of each one has."""
-    if n == 1:
-        return list(range(len(wells.torsions)))
-    usual = np.array(
-        [[np.bincount(column).argmax() for column in inside.keys[labels == i].T] for i in range(n)]
-    )
+def _shown(wells: TorsionWells, inside: InWells, labels: Labels, n: int, every: bool) -> list[int]:
+    """Places of torsions of several wells, unless `every` those that differ between conformers in
+    the well that most conformations are in; if there are none, all torsions.
+    """
     several = wells.several
-    return [place for i, place in enumerate(several) if len(set(usual[:, i])) > 1]
+    if not every:
+        members = [inside.keys[labels == i, : len(several)] for i in range(n)]
+        usual = np.array([[np.bincount(column).argmax() for column in own.T] for own in members])
+        several = [place for i, place in enumerate(several) if len(set(usual[:, i])) > 1]
+    return several or list(range(len(wells.torsions)))
 
 
-def _populations(
-    labels: Labels, n: int, sample: Weighted
-) -> tuple[Array, Array, Array, Array, Array]:
-    """Populations and errors, free energies and errors, and effective samples."""
+def _shares(labels: Labels, n: int, sample: Weighted) -> tuple[Array, Array]:
+    """Populations and then free energies, (2 n + 1,), and their errors."""
     place = np.where(labels == OTHER, n, labels)
 
     def statistic(weights: Array) -> Array:
@@ -233,8 +233,4 @@ def _populations(
         with np.errstate(divide="ignore", invalid="ignore"):  # a replicate may lack a conformer
             return np.concatenate([shares, np.log(shares[0] / shares[:n])])
 
-    value, error = statistic(sample.weights), sample.errors(statistic)
-    shares = value[: n + 1]
-    squares = np.bincount(place, sample.weights**2, n + 1)[:n]
-    effective = shares[:n] ** 2 / squares
-    return shares, error[: n + 1], value[n + 1 :], error[n + 1 :], effective
+    return statistic(sample.weights), sample.errors(statistic)

@@ -12,6 +12,7 @@ import typer
 
 from bgp4.cli.alone import alone
 from bgp4.cli.arguments import Run
+from bgp4.cli.conformers import Asked, Clustering, Least, Most, Rmsd, clustering, conformer_files
 from bgp4.cli.logs import set_up_logging
 from bgp4.errors import UserInputError
 
@@ -45,11 +46,12 @@ class Questions:
     cv: Path | None
     bins: int | None
     unit: str
+    conformers: Clustering | None
 
     @property
     def any(self) -> bool:
         named = (self.fes, self.average, self.j_couplings, self.noe, self.free_energy)
-        return any(named) or self.experiment is not None
+        return any(named) or self.experiment is not None or self.conformers is not None
 
 
 Fes = Annotated[
@@ -80,6 +82,10 @@ def analyse(
     run: Run,
     fes: Fes = None,
     average: Average = None,
+    conformers: Asked = False,
+    rmsd: Rmsd = None,
+    least: Least = None,
+    most: Most = None,
     j_couplings: Annotated[
         bool, typer.Option("--j-couplings", help="3J couplings of amide hydrogens.")
     ] = False,
@@ -111,7 +117,8 @@ def analyse(
 ) -> None:
     """Answer questions about a run's ensemble, with errors, beside MD."""
     asked = Questions(
-        *(fes or (), average or (), j_couplings, noe, free_energy, experiment, cv, bins, unit)
+        *(fes or (), average or (), j_couplings, noe, free_energy, experiment, cv, bins, unit),
+        clustering(conformers, rmsd, least, most),
     )
     _refuse(asked, temperature)
     set_up_logging()
@@ -136,8 +143,8 @@ def _refuse(asked: Questions, temperature: float | None) -> None:
         raise UserInputError(f"--temperature {temperature:g}: expected K above 0")
     if not asked.any:
         raise UserInputError(
-            "analyse: expected a question: --fes, --average, --j-couplings, --noe, --free-energy "
-            'or --experiment; such as --fes "phi ALA2, psi ALA2"'
+            "analyse: expected a question: --fes, --average, --conformers, --j-couplings, --noe, "
+            '--free-energy or --experiment; such as --fes "phi ALA2, psi ALA2"'
         )
 
 
@@ -157,6 +164,9 @@ def _answer(ensemble: RunEnsemble, asked: Questions, folder: Path) -> None:
     files: dict[str, bytes] = {}
     for own in _surfaces(ensemble, asked):
         files |= own
+    if asked.conformers is not None:
+        factor = _factor(asked.unit, ensemble.temperature_k)
+        files |= conformer_files(ensemble, asked.conformers, factor, asked.unit)
     rows = _averages(ensemble, asked)
     if rows:
         from bgp4.answers.tables import as_csv

@@ -22,7 +22,7 @@ from tests.answers.molecules import molecule, moved, turned
 from tests.for_each import for_each
 
 pytest.importorskip("rdkit")
-from rdkit.Chem import rdMolAlign  # noqa: E402
+from rdkit.Chem import rdMolAlign
 
 Array = NDArray[np.float64]
 
@@ -81,16 +81,16 @@ def agree(found: Conformers, expected: Array, n: int) -> None:
     assert found.errors[:-1] == pytest.approx(error, rel=0.6)  # 20 blocks
 
 
-@for_each("by", ("torsions", "rmsd"))
-def test_butane_has_trans_and_two_gauche(by: str) -> None:
+@for_each("rmsd_nm", (None, 0.03))
+def test_butane_has_trans_and_two_gauche(rmsd_nm: float | None) -> None:
     _, topology, positions_nm = butane()
-    found = conformers(equal(positions_nm, topology), by, cutoff_nm=0.03)
+    found = conformers(equal(positions_nm, topology), rmsd_nm)
     expected = np.sort(shares([GAUCHE, TRANS, MINUS]))[::-1]
     assert len(found) == 3
-    tolerance = 0.03 if by == "rmsd" else 0.0  # conformations far from all middles are others
+    tolerance = 0.03 if rmsd_nm else 0.0  # conformations far from all middles are others
     assert np.abs(found.populations[:3] - expected).max() < 0.03 + tolerance
     assert sorted(np.abs(found.angles_deg[:, 0]).round(-1)) == [60, 60, 180]
-    if by == "torsions":
+    if rmsd_nm is None:
         agree(found, expected, N)
         assert found.free_energy_kt == pytest.approx(-np.log(expected / expected[0]), abs=0.2)
         assert found.torsions == ["C1–C2–C3–C4"]
@@ -135,15 +135,15 @@ def reversed_ends(topology: mdtraj.Topology) -> NDArray[np.intp]:
     return order
 
 
-@for_each("by", ("torsions", "rmsd"))
-def test_equivalent_atoms_and_rigid_motion_change_nothing(by: str) -> None:
+@for_each("rmsd_nm", (None, 0.04))
+def test_equivalent_atoms_and_rigid_motion_change_nothing(rmsd_nm: float | None) -> None:
     _, topology, positions_nm = pentane()
-    before = conformers(equal(positions_nm, topology), by, 0.001, cutoff_nm=0.04)
+    before = conformers(equal(positions_nm, topology), rmsd_nm, 0.001)
     half = np.random.default_rng(0).random(N) < 0.5
     other = np.where(half[:, None, None], positions_nm[:, reversed_ends(topology)], positions_nm)
-    after = conformers(equal(moved(other, 1), topology), by, 0.001, cutoff_nm=0.04)
+    after = conformers(equal(moved(other, 1), topology), rmsd_nm, 0.001)
     same = before.labels == after.labels
-    if by == "torsions":
+    if rmsd_nm is None:
         assert same.all()
         assert after.populations == pytest.approx(before.populations)
     assert same.mean() > 0.99
@@ -242,10 +242,9 @@ def test_samples_without_weight_are_of_none() -> None:
 
 
 MISTAKES: dict[str, tuple[Callable[[Weighted], Any], str]] = {
-    "by": (lambda sample: conformers(sample, "energy"), "by torsions or rmsd"),
     "least": (lambda sample: conformers(sample, least=1.0), "population of 0 to 1"),
     "most": (lambda sample: conformers(sample, most=0), "one conformer or more"),
-    "cutoff": (lambda sample: conformers(sample, "rmsd", cutoff_nm=0), "cutoff above 0"),
+    "cutoff": (lambda sample: conformers(sample, 0.0), "RMSD above 0"),
     "none": (lambda sample: conformers(sample, least=0.9), "for the fullest"),
 }
 
