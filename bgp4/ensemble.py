@@ -15,6 +15,7 @@ import mdtraj
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bgp4.answers.conformers import LEAST, Conformers, conformers
 from bgp4.answers.free_energy import FreeEnergies, free_energies
 from bgp4.answers.observables import j_couplings, noe
 from bgp4.answers.surface import Surface, axes_of, surface
@@ -176,6 +177,18 @@ class Ensemble:
     def noe(self, farthest_nm: float = 0.6) -> list[Estimate]:
         """Effective distances <r^-6>^(-1/6) of hydrogens, nm, with errors."""
         return noe(self.weighted, farthest_nm)
+
+    def conformers(
+        self, rmsd_nm: float | None = None, least: float = LEAST, most: int | None = None
+    ) -> Conformers:
+        """Which conformers there are, and how much of each (see `bgp4.answers.conformers`).
+
+        Args:
+            rmsd_nm: Cluster by RMSD with this cutoff, nm, instead of by wells of torsions.
+            least: Population that is listed.
+            most: How many are listed at most.
+        """
+        return conformers(self.weighted, rmsd_nm, least, most)
 
     def free_energy(self, md_work_kt: ArrayLike | None = None) -> FreeEnergies:
         """-ln Z, mean energy and entropy, in kT, with errors (see `bgp4.answers.free_energy`).

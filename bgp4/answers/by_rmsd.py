@@ -8,8 +8,6 @@ from __future__ import annotations
 import mdtraj
 import numpy as np
 from numpy.typing import NDArray
-from scipy.cluster.hierarchy import fcluster, linkage
-from scipy.spatial.distance import squareform
 
 from bgp4.answers.rmsd import SymmetricRMSD
 
@@ -44,6 +42,9 @@ class Clusters:
     def __init__(
         self, frames: mdtraj.Trajectory, weights: Array, cutoff_nm: float, least: float
     ) -> None:
+        from scipy.cluster.hierarchy import fcluster, linkage
+        from scipy.spatial.distance import squareform
+
         self._rmsd = SymmetricRMSD(frames.topology, frames.xyz[int(np.argmax(weights))])
         self._cutoff_nm = cutoff_nm
         drawn = np.searchsorted(np.cumsum(weights), (np.arange(DRAWN) + 0.5) / DRAWN)

@@ -21,6 +21,7 @@ from bgp4.molecule.lines import linear_atoms
 from bgp4.molecule.symmetry import chiral_centres, handedness, symmetries
 from bgp4.molecule.topology import (
     Torsion,
+    atom_label,
     atoms_label,
     bond_graph,
     distinct,
@@ -64,7 +65,7 @@ class TorsionWells:
     """
 
     def __init__(self, frames: mdtraj.Trajectory, weights: Array) -> None:
-        topology = frames.topology
+        self._topology = topology = frames.topology
         self._hydrogens = _hydrogens(topology)
         self._centres = chiral_centres(topology)
         signs = handedness(frames.xyz, self._centres)
@@ -88,10 +89,11 @@ class TorsionWells:
         """Places of the torsions that have several wells."""
         return [place for place, cuts in enumerate(self.cuts) if len(cuts)]
 
-    def inverted(self, key: NDArray[np.uint8]) -> list[int]:
-        """Atoms of the centres that are inverted in conformations of this key."""
+    def inverted(self, key: NDArray[np.uint8]) -> list[str]:
+        """Atoms at the centres that are inverted in conformations of this key."""
         flags = key[len(self.several) :]
-        return [centre[0] for centre, flag in zip(self._centres, flags, strict=True) if flag]
+        centres = [c[0] for c, flag in zip(self._centres, flags, strict=True) if flag]
+        return [atom_label(self._topology, centre) for centre in centres]
 
     def of(self, frames: mdtraj.Trajectory) -> InWells:
         """Where these conformations of the molecule are."""

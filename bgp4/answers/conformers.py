@@ -15,7 +15,6 @@ from bgp4.answers.cells import cell_of, joined_cells
 from bgp4.answers.rmsd import SymmetricRMSD
 from bgp4.answers.weighted import Weighted
 from bgp4.errors import UserInputError
-from bgp4.molecule.topology import atom_label
 
 __all__ = ["LEAST", "OTHER", "Conformers", "conformers"]
 
@@ -114,36 +113,23 @@ def conformers(
         UserInputError: If an argument is out of range, or no conformer is so populated.
     """
     _check(rmsd_nm, least, most)
-    wells = TorsionWells(sample.frames, sample.weights)
-    inside = wells.of(sample.frames)
+    frames, weights = sample.frames, sample.weights
+    wells = TorsionWells(frames, weights)
+    inside = wells.of(frames)
+    clusters: _ByTorsions | _ByRMSD
     if rmsd_nm is None:
-        keys, raw = joined_cells(wells, inside, sample.weights)
-        kept = _listed(raw, sample.weights, least, most)
-
-        def assign(frames: mdtraj.Trajectory) -> Labels:
-            return _renumbered(cell_of(keys, wells.of(frames)), kept)
-
-        remarks = [_inverted(wells, keys[i][0], sample.frames.topology) for i in kept]
-        places = [_typical(inside.angles, sample.weights, raw == i) for i in kept]
+        clusters = _ByTorsions(wells, inside, weights)
     else:
-        clusters = Clusters(sample.frames, sample.weights, rmsd_nm, least / 2)
-        raw = clusters.of(sample.frames)
-        kept = _listed(raw, sample.weights, least, most)
-
-        def assign(frames: mdtraj.Trajectory) -> Labels:
-            return _renumbered(clusters.of(frames), kept)
-
-        remarks = [""] * len(kept)
-        places = [clusters.middles[i] for i in kept]
+        clusters = _ByRMSD(frames, weights, rmsd_nm, least)
+    kept = _listed(clusters.raw, weights, least, most)
     if not kept:
-        raise UserInputError(_none(raw, sample, least, rmsd_nm))
-    labels = _renumbered(raw, kept)
-    means = np.stack([_means(inside.angles, sample.weights, labels == i) for i in range(len(kept))])
-    shown = _shown(wells, inside, labels, len(kept), rmsd_nm is not None)
-    shape = SymmetricRMSD(sample.frames.topology, sample.frames.xyz[places[0]])
-    value, error = _shares(labels, len(kept), sample)
-    n = len(kept)
-    squares = np.bincount(labels + 1, sample.weights**2, n + 1)[1:]
+        raise UserInputError(_none(clusters.raw, sample, least, rmsd_nm))
+    labels, n = _renumbered(clusters.raw, kept), len(kept)
+    places = [clusters.representative(i) for i in kept]
+    value, error = _shares(labels, n, sample)
+    squares = np.bincount(labels + 1, weights**2, n + 1)[1:]
+    means = np.stack([_means(inside.angles, weights, labels == i) for i in range(n)])
+    shown = _shown(wells, inside, labels, n, rmsd_nm is not None)
     everywhere = np.full(len(sample.kept), OTHER)
     everywhere[sample.kept] = labels
     return Conformers(
@@ -152,13 +138,50 @@ def conformers(
         *(value[: n + 1], error[: n + 1], value[n + 1 :], error[n + 1 :]),
         value[:n] ** 2 / squares,
         np.flatnonzero(sample.kept)[places],
-        shape.superposed(sample.frames[places]),
+        SymmetricRMSD(frames.topology, frames.xyz[places[0]]).superposed(frames[places]),
         [wells.torsions[i].label for i in shown],
         np.degrees(np.angle(means[:, shown])),
-        remarks,
-        assign,
+        [clusters.remark(i) for i in kept],
+        lambda others: _renumbered(clusters.of(others), kept),
         sample.temperature_k,
     )
+
+
+class _ByTorsions:
+    """All conformers of wells, whether they are listed or not; `raw` is that of each sample."""
+
+    def __init__(self, wells: TorsionWells, inside: InWells, weights: Array) -> None:
+        self._wells, self._inside, self._weights = wells, inside, weights
+        self._keys, self.raw = joined_cells(wells, inside, weights)
+
+    def of(self, frames: mdtraj.Trajectory) -> Labels:
+        return cell_of(self._keys, self._wells.of(frames))
+
+    def representative(self, conformer: int) -> int:
+        return _typical(self._inside.angles, self._weights, self.raw == conformer)
+
+    def remark(self, conformer: int) -> str:
+        atoms = self._wells.inverted(self._keys[conformer][0])
+        return f"inverted at {', '.join(atoms)}" if atoms else ""
+
+
+class _ByRMSD:
+    """The same of clusters by RMSD."""
+
+    def __init__(
+        self, frames: mdtraj.Trajectory, weights: Array, cutoff_nm: float, least: float
+    ) -> None:
+        self._clusters = Clusters(frames, weights, cutoff_nm, least / 2)
+        self.raw = self._clusters.of(frames)
+
+    def of(self, frames: mdtraj.Trajectory) -> Labels:
+        return self._clusters.of(frames)
+
+    def representative(self, conformer: int) -> int:
+        return self._clusters.middles[conformer]
+
+    def remark(self, conformer: int) -> str:
+        return ""
 
 
 def _check(rmsd_nm: float | None, least: float, most: int | None) -> None:
@@ -192,11 +215,6 @@ def _renumbered(raw: Labels, kept: list[int]) -> Labels:
     places = np.full(max([*kept, int(raw.max(initial=0))]) + 2, OTHER)
     places[kept] = np.arange(len(kept))
     return places[raw]  # the last place is that of -1
-
-
-def _inverted(wells: TorsionWells, key: NDArray[np.uint8], topology: mdtraj.Topology) -> str:
-    atoms = [atom_label(topology, i) for i in wells.inverted(key)]
-    return f"inverted at {', '.join(atoms)}" if atoms else ""
 
 
 def _means(angles: Array, weights: Array, members: NDArray[np.bool_]) -> NDArray[np.complex128]:
