@@ -191,11 +191,11 @@ class Ensemble:
         return conformers(self.weighted, rmsd_nm, least, most)
 
     def free_energy(self, md_work_kt: ArrayLike | None = None) -> FreeEnergies:
-        """-ln Z, mean energy and entropy, in kT, with errors (see `bgp4.answers.free_energy`).
+        """F = -kT ln Z, mean energy U and entropy, in kT and k, with errors (see `bgp4.answers.free_energy`).
 
         Args:
             md_work_kt: (frames,), `energy + log_prob` of MD frames in time order that the model
-                did not learn from; with it, -ln Z by BAR as well.
+                did not learn from; with it, F by BAR as well.
 
         Raises:
             UserInputError: If these are states of a chain, or none has a weight.

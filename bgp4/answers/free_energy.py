@@ -48,10 +48,10 @@ class FreeEnergies(NamedTuple):
     """Of an ensemble, all in kT of its temperature.
 
     Attributes:
-        by_weights: -ln Z, from the flow's weights.
+        by_weights: F / kT = -ln Z, from the flow's weights.
         mean_energy: U / kT.
         entropy: S / k = U / kT + ln Z, in the units of Z.
-        by_bar: -ln Z by Bennett's acceptance ratio; None without held-out MD frames.
+        by_bar: F / kT by Bennett's acceptance ratio; None without held-out MD frames.
         unit: Of Z, such as nm^60.
     """
 
@@ -109,7 +109,7 @@ def free_energies(
     weights = np.exp(log_weight - shift)
     replicates = bootstrap(statistic, weights, REPEATS, np.random.default_rng(seed))
     named = zip(
-        ("-ln Z", "mean energy U / kT", "entropy S / k"),
+        ("F = -kT ln Z", "U", "S / k"),
         *(statistic(weights), bootstrap_error(replicates)),
         strict=True,
     )
@@ -118,7 +118,7 @@ def free_energies(
     if md_work_kt is not None and len(md_work_kt):
         rng = np.random.default_rng(seed)
         found = two_ended(-log_weight[accepted], n, md_work_kt, REPEATS, rng, BLOCKS)
-        by_bar = Estimate("-ln Z by BAR", *found, "kT")
+        by_bar = Estimate("F by BAR", *found, "kT")
     exponent = 3 * samples.positions_nm.shape[1] - 6 - n_constraints
     return FreeEnergies(own[0], own[1], own[2]._replace(unit=""), by_bar, f"nm^{exponent}")
 

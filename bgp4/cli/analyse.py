@@ -93,7 +93,7 @@ def analyse(
         bool, typer.Option("--noe", help="Effective distances of hydrogens within 0.6 nm.")
     ] = False,
     free_energy: Annotated[
-        bool, typer.Option("--free-energy", help="-ln Z, mean energy and entropy.")
+        bool, typer.Option("--free-energy", help="F = -kT ln Z, mean energy and entropy.")
     ] = False,
     experiment: Experiment = None,
     cv: Own = None,

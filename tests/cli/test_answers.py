@@ -41,7 +41,7 @@ def test_it_answers_all_at_once(run: Path, call: Call) -> None:
     more = ("--j-couplings", "--noe", "--free-energy", "--experiment", "m.csv", "-n", "400")
     code, out, err = call("analyse", str(run), *questions, *more)
     assert code == 0, err
-    for words in ("-ln Z", "entropy S / k", "Z in nm^60", "3J(HN-CB) ALA2, Hz", "χ² of 1"):
+    for words in ("F = -kT ln Z", "S / k", "Z in nm^60", "3J(HN-CB) ALA2, Hz", "χ² of 1"):
         assert words in out
     written = {path.name for path in (run / "analysis").iterdir()}
     surfaces = {
