@@ -191,7 +191,7 @@ class Ensemble:
         return conformers(self.weighted, rmsd_nm, least, most)
 
     def free_energy(self, md_work_kt: ArrayLike | None = None) -> FreeEnergies:
-        """F = -kT ln Z, mean energy U and entropy, in kT and k, with errors (see `bgp4.answers.free_energy`).
+        """F = -kT ln Z, mean energy U and entropy, in kT and k, with errors.
 
         Args:
             md_work_kt: (frames,), `energy + log_prob` of MD frames in time order that the model
