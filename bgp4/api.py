@@ -27,8 +27,9 @@ from bgp4.molecule.molecule import Molecule
 from bgp4.molecule.topology import bond_names
 from bgp4.parallel.device import check_device
 from bgp4.parallel.ranks import joined
+from bgp4.sampling.colvar import check_colvar
 from bgp4.sampling.draw import energy_of_weights, refuse_without_overlap
-from bgp4.sampling.files import refuse_to_lose, write_samples
+from bgp4.sampling.files import refuse_to_lose, sidecar, write_samples
 from bgp4.sampling.generate import TrainedRun, generate, load_trained
 from bgp4.sampling.refined import RefinedChains
 from bgp4.statistics.samples import REJECTED_ENERGY_KT, Samples, concatenated
@@ -334,19 +335,23 @@ class Ensemble:
         samples = self.samples._replace(energy_kt=energy_kt)
         other = replace(self, samples=samples, temperature_k=float(temperature_k))
         if temperature_k != self.temperature_k:
-            refuse_without_overlap(other.log_weight, temperature_k, "at_temperature")
+            refuse_without_overlap(other.log_weight, f"at_temperature {temperature_k:g}")
         return other
 
     def trajectory(self) -> mdtraj.Trajectory:
         """The conformations for mdtraj, without their weights."""
         return mdtraj.Trajectory(self.positions_nm.copy(), self.topology)
 
-    def save(self, path: str | Path) -> list[Path]:
+    def save(self, path: str | Path, colvar: str | Path | None = None) -> list[Path]:
         """Write conformations and weights as `bgp4 sample` does, and return the files.
 
         Args:
-            path: .h5 (weights inside), or .pdb, .dcd, .xtc (weights in a separate CSV file).
+            path: .h5 (weights inside), or .pdb, .cif, .dcd, .xtc, .nc (weights in a CSV file).
+            colvar: Also write the weights to this file, in PLUMED's columns.
         """
-        refuse_to_lose(Path(path))
+        files = [Path(path), *([] if colvar is None else [Path(colvar)])]
+        refuse_to_lose(files[0])
+        for table in files[1:]:
+            check_colvar(table, [files[0], sidecar(files[0])])
         attributes = {**self.origin, "temperature_k": self.temperature_k, "unbiased": False}
-        return write_samples(Path(path), [self.samples], self.topology, attributes)
+        return write_samples(files[0], [self.samples], self.topology, attributes, *files[1:])

@@ -32,3 +32,8 @@ Run = Annotated[
         autocompletion=complete_run,
     ),
 ]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the samples.")]
+Colvar = Annotated[
+    Path | None,
+    typer.Option(help="Also write the weights as a column file that PLUMED reads (kJ/mol)."),
+]

@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from bgp4.cli.arguments import Config, Device, Run, Sets
+from bgp4.cli.arguments import Colvar, Config, Device, Run, Seed, Sets
 from bgp4.cli.completion import complete_run
 from bgp4.errors import RunError, UserInputError
 from bgp4.version import __version__
@@ -89,12 +89,12 @@ def sample(
         Path | None,
         typer.Option(
             "-o",
-            help=".h5, .pdb, .dcd or .xtc; default RUN/samples.h5, or samples.h5 for a bundled "
-            "model.",
+            help=".h5, .pdb, .cif, .dcd, .xtc or .nc; default RUN/samples.h5, or samples.h5 for a "
+            "bundled model.",
         ),
     ] = None,
     weights: Annotated[bool, typer.Option(help="Compute energies and log-weights.")] = True,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the samples.")] = 0,
+    seed: Seed = 0,
     temperature: Annotated[
         float | None, typer.Option(help="Temperature of the weights, K; default the run's.")
     ] = None,
@@ -110,6 +110,7 @@ def sample(
         bool,
         typer.Option("--refine", help="Equal weights, by many chains that also move by MD."),
     ] = False,
+    colvar: Colvar = None,
 ) -> None:
     """Generate conformations with energies, densities and weights."""
     from bgp4.cli.sample import sample_command
@@ -117,7 +118,8 @@ def sample(
 
     most = n or (10_000 if effective is None else 100 * effective)
     request = SampleRequest(
-        most, weights, seed, temperature, device, check_energies, unbiased, refine, effective
+        *(most, weights, seed, temperature, device, check_energies, unbiased, refine, effective),
+        colvar,
     )
     sample_command(run, output, request)
 

@@ -22,12 +22,13 @@ from bgp4.storage.bundled import bundled_configs, find_config, find_data
 __all__ = ["dump_config", "existing_data", "load_config", "refuse_changes", "validate_config"]
 
 
-def load_config(name: str, overrides: Sequence[str] = ()) -> Config:
+def load_config(name: str, overrides: Sequence[str] = (), option: str = "--config") -> Config:
     """Read a config file and apply `--set key.sub=value` overrides.
 
     Args:
         name: A path, or the name of a bundled config.
         overrides: Assignments such as `model.mixing=lu`; values are YAML.
+        option: What named it, for the message.
 
     Raises:
         UserInputError: If there is no such file, it is not a YAML mapping, or a key or value is
@@ -36,7 +37,7 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> Config:
     path = find_config(name)
     if path is None:
         raise UserInputError(
-            f"--config: no such file: {name}; bundled configs: {', '.join(bundled_configs())}"
+            f"{option}: no such file: {name}; bundled configs: {', '.join(bundled_configs())}"
         )
     raw = _read_yaml(path)
     for override in overrides:
