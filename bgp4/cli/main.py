@@ -17,6 +17,7 @@ import typer
 
 from bgp4.cli.arguments import Colvar, Config, Device, Run, Seed, Sets
 from bgp4.cli.completion import complete_run
+from bgp4.cli.reweigh import reweigh_command
 from bgp4.errors import RunError, UserInputError
 from bgp4.version import __version__
 
@@ -280,6 +281,9 @@ def bench(
     from bgp4.cli.bench import bench_command
 
     bench_command(what, output, run)
+
+
+app.command("reweigh")(reweigh_command)
 
 
 def _version(show: bool) -> None:

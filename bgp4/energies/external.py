@@ -74,21 +74,29 @@ class FunctionEnergy(Energy):
         return f"{self._name}: expected energies in kJ/mol of shape ({n},), found {found}"
 
 
-def ase_function(calculator: Any) -> Function:
+def ase_function(make_calculator: Callable[[], Any], name: str) -> Function:
     """What an ASE calculator gives, one conformation after the other, as such a function.
 
     A calculation that fails, as one that does not converge, gives NaN.
 
+    Args:
+        make_calculator: Its class, or what else makes one without arguments.
+        name: Of it, for messages.
+
     Raises:
-        UserInputError: If ASE is not installed.
+        UserInputError: If ASE is not installed, or there is no such calculator.
     """
     try:
         from ase import Atoms
         from ase.calculators.calculator import CalculationFailed, SCFError
     except ImportError as error:
         raise UserInputError(
-            "--ase: the ase package is missing; install it with pip install 'bgp4[ase]'"
+            f"{name}: the ase package is missing; install it with pip install 'bgp4[ase]'"
         ) from error
+    try:
+        calculator = make_calculator()
+    except Exception as error:  # libraries of calculators raise what they like
+        raise UserInputError(f"{name}: it raised {_told(error)}") from error
 
     def energies(positions_nm: Array, elements: tuple[str, ...]) -> Array:
         atoms = Atoms(elements, calculator=calculator)

@@ -69,8 +69,10 @@ def refuse_other_constraints(
         )
     if not ours:
         return
-    lengths = [dict(zip(map(tuple, c.pairs.tolist()), c.lengths_nm, strict=True)) for c in
-               (expected, found)]
+    lengths = [
+        dict(zip(map(tuple, c.pairs.tolist()), c.lengths_nm, strict=True))
+        for c in (expected, found)
+    ]
     for bond in expected.bonds:
         one, other = (of[bond] for of in lengths)
         if abs(one - other) > SAME_NM:

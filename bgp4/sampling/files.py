@@ -23,6 +23,7 @@ __all__ = [
     "check_format",
     "read_attributes",
     "read_samples",
+    "read_topology",
     "refuse_to_lose",
     "sidecar",
     "write_samples",
@@ -129,6 +130,12 @@ def read_samples(path: Path) -> Samples:
             )
     except (OSError, KeyError) as error:
         raise UserInputError(f"{path}: not a sample file of bgp4 ({error})") from error
+
+
+def read_topology(path: Path) -> mdtraj.Topology:
+    """The molecule of an .h5 sample file."""
+    with mdtraj.formats.HDF5TrajectoryFile(str(path)) as file:
+        return file.topology
 
 
 def read_attributes(path: Path) -> dict[str, Any]:

@@ -7,17 +7,21 @@ the flow covers what that has.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import mdtraj
 import numpy as np
 
-from bgp4.config import load_config
+from bgp4.config import Config, load_config
 from bgp4.energies.base import Energy
 from bgp4.energies.external import FunctionEnergy, ase_function, named_object
+from bgp4.energies.select import weighing_energy
 from bgp4.errors import UserInputError
 from bgp4.molecule.comparison import refuse_other_atoms, refuse_other_constraints
+from bgp4.molecule.constraints import Constraints
 from bgp4.molecule.molecule import Molecule, load_molecule
 from bgp4.parallel.progress import Report, progress, silent
 from bgp4.parallel.ranks import joined
@@ -40,9 +44,20 @@ from bgp4.statistics.weights import (
 from bgp4.training.run import RunFolder
 from bgp4.units import kjmol_to_kt
 
-__all__ = ["Overlap", "Reweighed", "resampled", "reweigh", "reweighted"]
+__all__ = [
+    "Overlap",
+    "Reweighed",
+    "energy_on",
+    "resampled",
+    "reweigh",
+    "reweighted",
+    "same_molecule",
+]
 
 DEFAULT_N = 10_000
+
+CHECKED_ON = 16
+"""Samples that batched energies are compared with OpenMM's on."""
 
 
 class Overlap(NamedTuple):
@@ -93,32 +108,119 @@ def reweigh(run: RunFolder, output: Path, request: ReweighRequest) -> Reweighed:
     """
     check_format(output)
     if output.resolve() == run.samples_path.resolve():
-        raise UserInputError(f"-o {output}: these are the run's own samples; name another file")
+        raise UserInputError(f"-o {output}: the run's own samples lie there; name another file")
     with ExitStack() as stack:
         ranks = stack.enter_context(joined(request.device))
         if ranks.size > 1:
             raise UserInputError(f"bgp4 reweigh: expected one process, found {ranks.size}")
         trained = load_trained(run, ranks.device)
-        target = _target(trained, run, request)
-        report = stack.enter_context(progress("reweighing", _number(request)))
-        before, source = _samples(trained, run, request, report)
-        energy = stack.enter_context(_energy(target, request))
-        after = reweighted(before, energy)
-    otherwise = "train a run of its own"
-    if request.system is not None:
-        otherwise += f": `bgp4 train --config {request.system} --from {run.path}`"
-    refuse_without_overlap(after.safe_log_weight, request.asked, "this energy", otherwise)
-    overlap = Overlap.of(before, after)
-    kelvin = energy.temperature_k
-    attributes = {**source, "run": run.path.name, "temperature_k": kelvin, "reweighed": request.asked}
-    attributes |= {"energies": type(energy).__name__, "unbiased": request.resample is not None}
-    kept = after
+        make_energy = _energy_maker(trained, run, request)
+        before, origin = _samples(trained, run, request)
+        energy = stack.enter_context(make_energy(before))
+        report = stack.enter_context(progress("reweighing", len(before.energy_kt)))
+        after = reweighted(before, energy, report)
+    refuse_without_overlap(
+        *(after.safe_log_weight, request.asked, "this energy", _otherwise(run, request))
+    )
+    rng, kept = np.random.default_rng(request.seed), after
     if request.resample is not None:
-        kept = resampled(after, request.resample, np.random.default_rng(request.seed))
-    topology = trained.molecule.topology
-    files = write_samples(output, [kept], topology, attributes, request.colvar)
-    n = len(after.energy_kt)
-    return Reweighed(files, n, int(n - after.accepted.sum()), overlap)
+        kept = resampled(after, request.resample, rng)
+    attributes = {
+        **origin,
+        "temperature_k": energy.temperature_k,
+        "energies": type(energy).__name__,
+        "reweighed": request.asked,
+        "unbiased": request.resample is not None,
+    }
+    files = write_samples(output, [kept], trained.molecule.topology, attributes, request.colvar)
+    n, n_accepted = len(kept.energy_kt), int(after.accepted.sum())
+    return Reweighed(files, n, len(after.energy_kt) - n_accepted, Overlap.of(before, after))
+
+
+def _otherwise(run: RunFolder, request: ReweighRequest) -> str:
+    if request.system is None:
+        return "train a run for it"
+    return f"train a run for it: `bgp4 train --config {request.system} --from {run.path}`"
+
+
+def _samples(
+    trained: TrainedRun, run: RunFolder, request: ReweighRequest
+) -> tuple[Samples, dict[str, Any]]:
+    """The run's samples with its own energy, from a file or new, and where they came from."""
+    origin: dict[str, Any] = {"run": run.path.name}
+    if request.samples is None:
+        n = request.n or DEFAULT_N
+        kelvin = trained.config.temperature_k
+        with energy_of_weights(trained, kelvin) as energy, progress("sampling", n) as report:
+            parts: list[Samples] = []
+            for chunk in generate(trained.model, n, request.seed, energy):
+                parts.append(chunk)
+                report(sum(len(part.energy_kt) for part in parts), "")
+        return concatenated(parts), origin | {"seed": request.seed}
+    samples = read_samples(request.samples)
+    whose = f"{run.path}"
+    found = read_topology(request.samples)
+    refuse_other_atoms(trained.molecule.topology, found, f"--samples {request.samples}", whose)
+    if np.isnan(samples.energy_kt).all():
+        raise UserInputError(
+            f"--samples {request.samples}: expected weights, found samples without; draw them with "
+            "`bgp4 sample`, without --no-weights"
+        )
+    kept = read_attributes(request.samples)
+    return samples, origin | ({"seed": kept["seed"]} if "seed" in kept else {})
+
+
+def _energy_maker(
+    trained: TrainedRun, run: RunFolder, request: ReweighRequest
+) -> Callable[[Samples], Energy]:
+    """What makes the other energy, once there are samples to check it on; it is checked now
+    whether it can be theirs.
+    """
+    config, molecule, kelvin = trained.config, trained.molecule, request.temperature_k
+    for spec, option in ((request.energy, "--energy"), (request.ase, "--ase")):
+        if spec is not None:
+            named = named_object(spec, option)
+            function = ase_function(named, request.asked) if option == "--ase" else named
+            elements = [atom.element.symbol for atom in molecule.topology.atoms]
+            own_k = kelvin or config.temperature_k
+            return lambda _: FunctionEnergy(function, elements, own_k, request.asked)
+    if request.system is not None:
+        config = load_config(request.system, option="--system")
+        whose = (molecule.topology, molecule.constraints, str(run.path))
+        molecule = same_molecule(config, *whose, request.asked)
+    final_k = kelvin or config.temperature_k
+    return lambda samples: energy_on(samples, config, molecule, final_k)
+
+
+def same_molecule(
+    config: Config,
+    topology: mdtraj.Topology,
+    constraints: Constraints | None,
+    whose: str,
+    asked: str,
+) -> Molecule:
+    """The molecule of another config.
+
+    Args:
+        topology: Atoms that it must have.
+        constraints: Constrained bonds that it must have; None if they are not known.
+        whose: These are, for the message.
+        asked: What named the config, for the message.
+
+    Raises:
+        UserInputError: If it has others.
+    """
+    molecule = load_molecule(config.system)
+    refuse_other_atoms(topology, molecule.topology, asked, whose)
+    if constraints is not None:
+        refuse_other_constraints(constraints, molecule.constraints, topology, asked, whose)
+    return molecule
+
+
+def energy_on(samples: Samples, config: Config, molecule: Molecule, temperature_k: float) -> Energy:
+    """What weighs by a config's System (see `weighing_energy`), checked on the calmest samples."""
+    calm = samples.positions_nm[np.argsort(samples.energy_kt)[:CHECKED_ON]]
+    return weighing_energy(config.energies, molecule, temperature_k, calm)
 
 
 def reweighted(samples: Samples, energy: Energy, report: Report = silent) -> Samples:
@@ -135,15 +237,15 @@ def reweighted(samples: Samples, energy: Energy, report: Report = silent) -> Sam
 
 
 def resampled(samples: Samples, n: int, rng: np.random.Generator) -> Samples:
-    """n conformations of equal weight: each appears about n times its weight, at random below one.
+    """n conformations of equal weight: each appears n times its weight, rounded up or down.
 
-    They come from exp(-u), so their `log_prob` is -u up to a constant, and their log-weight zero.
+    Rounding is random, so that plain averages are right (systematic resampling). They come from
+    exp(-u): their `log_prob` is -u, up to a constant, and their log-weight zero.
     """
-    steps = np.cumsum(normalised_weights(samples.safe_log_weight))
-    points = (np.arange(n) + rng.uniform()) / n  # systematic, of the least variance
-    index = np.minimum(np.searchsorted(steps, points * steps[-1], side="right"), len(steps) - 1)
-    drawn = samples.rows(index)
+    weights = normalised_weights(samples.safe_log_weight)
+    positive = np.flatnonzero(weights)
+    steps = np.cumsum(weights[positive])
+    points = (np.arange(n) + rng.uniform()) / n * steps[-1]
+    index = np.searchsorted(steps[:-1], points, side="right")
+    drawn = samples.rows(positive[index])
     return drawn._replace(log_prob=-drawn.energy_kt)
-
-
-def other_molecule(config_name: str, option: str, molecule: Molecule, whose: str) -> TrainedRun: ...

@@ -130,7 +130,7 @@ def test_mdanalysis_reads_it(folder, suffix: str) -> None:
 
 
 def test_columns_as_plumed_takes_them(smoke_run, fields, tmp_path) -> None:
-    """REWEIGHT_BIAS weighs by exp(bias / kT); what it and others read is named in the first line."""
+    """REWEIGHT_BIAS weighs by exp(bias / kT); the first line names the columns."""
     table = tmp_path / "COLVAR"
     drawn = draw_samples(smoke_run, tmp_path / "s.h5", SampleRequest(N, seed=4, colvar=table))
     assert drawn.files == [tmp_path / "s.h5", table]
@@ -156,7 +156,7 @@ def test_columns_beside_nothing_else(smoke_run, tmp_path) -> None:
     check_colvar(tmp_path / "C", [tmp_path / "s.xtc"])
     with pytest.raises(UserInputError, match="expected another file than that of -o"):
         check_colvar(tmp_path / "s.xtc", [tmp_path / "s.xtc"])
-    with pytest.raises(UserInputError, match="--colvar .*no such folder"):
+    with pytest.raises(UserInputError, match=r"--colvar .*no such folder"):
         check_colvar(tmp_path / "no" / "C", [])
     with pytest.raises(UserInputError, match="--colvar: --no-weights gives no energies"):
         SampleRequest(5, weights=False, colvar=tmp_path / "C")
@@ -267,15 +267,15 @@ def test_an_error_on_the_way_leaves_no_file(smoke_run, tmp_path, monkeypatch) ->
         raise ZeroDivisionError
 
     monkeypatch.setattr(BatchedEnergy, "_evaluate", broken)
+    request = SampleRequest(5, colvar=tmp_path / "COLVAR")
     for suffix in PRECISION_NM:
         with pytest.raises(ZeroDivisionError):
-            request = SampleRequest(5, colvar=tmp_path / "COLVAR")
             draw_samples(smoke_run, tmp_path / f"s{suffix}", request)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_wrong_names(smoke_run, tmp_path) -> None:
-    with pytest.raises(UserInputError, match=r"ends in .h5, .pdb, .cif, .dcd, .xtc, .nc, found .txt"):
+    with pytest.raises(UserInputError, match=r"ends in .h5, .pdb, .*, .nc, found .txt"):
         draw_samples(smoke_run, tmp_path / "s.txt", SampleRequest(5))
     with pytest.raises(UserInputError, match="no such folder"):
         draw_samples(smoke_run, tmp_path / "nowhere" / "s.h5", SampleRequest(5))
