@@ -18,11 +18,12 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from bgp4.config import Config, load_config, validate_config
+from bgp4.config import Config, as_config
 from bgp4.data.lengths import bond_lengths
 from bgp4.energies.base import Energy
 from bgp4.errors import UserInputError
 from bgp4.flows.generator import BoltzmannGenerator
+from bgp4.molecule.constraints import Constraints
 from bgp4.molecule.molecule import Molecule
 from bgp4.molecule.topology import bond_names
 from bgp4.parallel.device import check_device
@@ -32,6 +33,7 @@ from bgp4.sampling.draw import energy_of_weights, refuse_without_overlap
 from bgp4.sampling.files import refuse_to_lose, sidecar, write_samples
 from bgp4.sampling.generate import TrainedRun, generate, load_trained
 from bgp4.sampling.refined import RefinedChains
+from bgp4.sampling.reweigh import resampled, reweighted_by
 from bgp4.statistics.samples import REJECTED_ENERGY_KT, Samples, concatenated
 from bgp4.statistics.weights import (
     FreeEnergy,
@@ -92,15 +94,7 @@ def train(
         raise UserInputError("train: expected run, the folder of a config that has no file name")
     _silence_imports()
     path = default_run(str(config)) if run is None else Path(run)
-    return load(train_run(_validated(config), path, resume, device).path, device)
-
-
-def _validated(config: str | Path | Mapping[str, Any] | Config) -> Config:
-    if isinstance(config, Config):
-        return config
-    if isinstance(config, Mapping):
-        return validate_config(dict(config), source="config")
-    return load_config(str(config))
+    return load(train_run(as_config(config), path, resume, device).path, device)
 
 
 def _silence_imports() -> None:
@@ -164,8 +158,9 @@ class Model:
             made = generate(self.flow, n, seed, self.potential)
         drawn = concatenated(list(made))
         energies = type(self.potential).__name__
-        origin = {"run": self.run.path.name, "seed": seed, "energies": energies}
-        return Ensemble(drawn, self.temperature_k, self.molecule.topology, origin)
+        origin = {"run": self.run.path.name, "seed": seed, "energies": energies, "unbiased": refine}
+        of_run = (self.molecule.topology, origin, self.molecule.constraints)
+        return Ensemble(drawn, self.temperature_k, *of_run)
 
     def log_prob(
         self,
@@ -239,12 +234,14 @@ class Ensemble:
         temperature_k: Temperature of the weights, K.
         topology: mdtraj topology.
         origin: The run, the seed and the kind of energy; `save` keeps them.
+        constraints: Constrained bonds of the run's System; None where they are not known.
     """
 
     samples: Samples
     temperature_k: float
     topology: mdtraj.Topology
     origin: Mapping[str, Any]
+    constraints: Constraints | None = None
 
     def __len__(self) -> int:
         return len(self.energy_kt)
@@ -338,6 +335,36 @@ class Ensemble:
             refuse_without_overlap(other.log_weight, f"at_temperature {temperature_k:g}")
         return other
 
+    def reweighted(
+        self,
+        target: str | Path | Mapping[str, Any] | Config | Energy | Callable[..., Any],
+        temperature_k: float | None = None,
+    ) -> Ensemble:
+        """The same conformations, weighted by another energy, as `bgp4 reweigh` does.
+
+        Args:
+            target: A config of the same molecule, whose System and temperature count; or a
+                function of positions in nm, (n, atoms, 3), and elements that returns (n,) kJ/mol
+                (a torch module is given tensors); or an energy of bgp4.
+            temperature_k: K; by default the config's or energy's, else that of these weights.
+
+        Raises:
+            UserInputError: If it has other atoms or constraints, or if almost no effective samples
+                are left.
+        """
+        known = (self.samples, self.topology, self.constraints, self.temperature_k)
+        samples, kelvin, kind = reweighted_by(target, *known, temperature_k)
+        origin = {**self.origin, "energies": kind}
+        return replace(self, samples=samples, temperature_k=kelvin, origin=origin)
+
+    def resampled(self, n: int, seed: int = 0) -> Ensemble:
+        """n conformations of equal weight, each n times its weight often, rounded at random.
+
+        They hold no more than the weighted ones, and are for programs that know no weights.
+        """
+        samples = resampled(self.samples, n, np.random.default_rng(seed))
+        return replace(self, samples=samples, origin={**self.origin, "unbiased": True})
+
     def trajectory(self) -> mdtraj.Trajectory:
         """The conformations for mdtraj, without their weights."""
         return mdtraj.Trajectory(self.positions_nm.copy(), self.topology)
@@ -353,5 +380,5 @@ class Ensemble:
         refuse_to_lose(files[0])
         for table in files[1:]:
             check_colvar(table, [files[0], sidecar(files[0])])
-        attributes = {**self.origin, "temperature_k": self.temperature_k, "unbiased": False}
+        attributes = {"unbiased": False, **self.origin, "temperature_k": self.temperature_k}
         return write_samples(files[0], [self.samples], self.topology, attributes, *files[1:])

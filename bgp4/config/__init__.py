@@ -1,6 +1,7 @@
 """A run's config: its keys, and how it is read from a file."""
 
 from bgp4.config.reading import (
+    as_config,
     dump_config,
     existing_data,
     load_config,
@@ -31,6 +32,7 @@ __all__ = [
     "StateConfig",
     "SystemConfig",
     "TrainingConfig",
+    "as_config",
     "dump_config",
     "existing_data",
     "load_config",

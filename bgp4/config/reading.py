@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import reprlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,14 @@ from bgp4.config.schema import Config
 from bgp4.errors import UserInputError
 from bgp4.storage.bundled import bundled_configs, find_config, find_data
 
-__all__ = ["dump_config", "existing_data", "load_config", "refuse_changes", "validate_config"]
+__all__ = [
+    "as_config",
+    "dump_config",
+    "existing_data",
+    "load_config",
+    "refuse_changes",
+    "validate_config",
+]
 
 
 def load_config(name: str, overrides: Sequence[str] = (), option: str = "--config") -> Config:
@@ -43,6 +50,19 @@ def load_config(name: str, overrides: Sequence[str] = (), option: str = "--confi
     for override in overrides:
         _assign(raw, override)
     return validate_config(raw, source=str(path))
+
+
+def as_config(config: str | Path | Mapping[str, Any] | Config) -> Config:
+    """A config as Python code gives it: itself, its keys, or a file's or a bundled config's name.
+
+    Raises:
+        UserInputError: As `load_config`.
+    """
+    if isinstance(config, Config):
+        return config
+    if isinstance(config, Mapping):
+        return validate_config(dict(config), source="config")
+    return load_config(str(config))
 
 
 def existing_data(name: str, key: str) -> Path:

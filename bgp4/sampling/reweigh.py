@@ -7,7 +7,7 @@ the flow covers what that has.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import mdtraj
 import numpy as np
 
-from bgp4.config import Config, load_config
+from bgp4.config import Config, as_config, load_config
 from bgp4.energies.base import Energy
 from bgp4.energies.external import FunctionEnergy, ase_function, named_object
 from bgp4.energies.select import weighing_energy
@@ -51,6 +51,7 @@ __all__ = [
     "resampled",
     "reweigh",
     "reweighted",
+    "reweighted_by",
     "same_molecule",
 ]
 
@@ -221,6 +222,48 @@ def energy_on(samples: Samples, config: Config, molecule: Molecule, temperature_
     """What weighs by a config's System (see `weighing_energy`), checked on the calmest samples."""
     calm = samples.positions_nm[np.argsort(samples.energy_kt)[:CHECKED_ON]]
     return weighing_energy(config.energies, molecule, temperature_k, calm)
+
+
+def reweighted_by(
+    target: Any,
+    samples: Samples,
+    topology: mdtraj.Topology,
+    constraints: Constraints | None,
+    own_k: float,
+    temperature_k: float | None,
+) -> tuple[Samples, float, str]:
+    """Samples weighted by what Python code calls an energy (see `Ensemble.reweighted`).
+
+    Args:
+        own_k: Temperature of the samples' weights, K.
+        temperature_k: Of the new ones, if not the target's.
+
+    Returns:
+        The samples, the temperature of their weights, and the kind of the energy.
+
+    Raises:
+        UserInputError: As `reweigh`.
+    """
+    asked = "reweighted"
+    with ExitStack() as stack:
+        if isinstance(target, Energy):
+            if temperature_k not in (None, target.temperature_k):
+                raise UserInputError(
+                    f"{asked}: the energy is at {target.temperature_k:g} K, found temperature_k "
+                    f"{temperature_k:g}; leave it out"
+                )
+            energy = target
+        elif isinstance(target, str | Path | Mapping | Config):
+            config = as_config(target)
+            molecule = same_molecule(config, topology, constraints, "the ensemble", asked)
+            made = energy_on(samples, config, molecule, temperature_k or config.temperature_k)
+            energy = stack.enter_context(made)
+        else:
+            elements = [atom.element.symbol for atom in topology.atoms]
+            energy = FunctionEnergy(target, elements, temperature_k or own_k, asked)
+        after = reweighted(samples, energy)
+    refuse_without_overlap(after.safe_log_weight, asked, "this energy", "train a model for it")
+    return after, energy.temperature_k, type(energy).__name__
 
 
 def reweighted(samples: Samples, energy: Energy, report: Report = silent) -> Samples:
