@@ -77,6 +77,7 @@ def train(
     run: str | Path | None = None,
     resume: bool = False,
     device: str = "auto",
+    start: str | Path | None = None,
 ) -> Model:
     """Train a model, as `bgp4 train` does, and load it.
 
@@ -86,6 +87,7 @@ def train(
         run: The run folder, which must not exist; by default runs/NAME, after the config file.
         resume: Continue from the last checkpoint in the folder instead.
         device: auto, cpu or cuda.
+        start: A run folder or bundled model of the same atoms, whose flow it begins with.
 
     Raises:
         UserInputError: If the config, the data or the folder won't do; nothing is written then.
@@ -94,7 +96,8 @@ def train(
         raise UserInputError("train: expected run, the folder of a config that has no file name")
     _silence_imports()
     path = default_run(str(config)) if run is None else Path(run)
-    return load(train_run(as_config(config), path, resume, device).path, device)
+    begin = None if start is None else Path(start)
+    return load(train_run(as_config(config), path, resume, device, begin).path, device)
 
 
 def _silence_imports() -> None:

@@ -31,7 +31,7 @@ A run folder contains its config with every default spelled out.
 """
 WORDS = {"path": "file", "string": "text", "boolean": "true or false"}
 SIGNS = {"exclusiveMinimum": ">", "minimum": "≥", "exclusiveMaximum": "<", "maximum": "≤"}
-COMMANDS = ("init", "simulate", "train", "sample", "report", "reproduce", "bench")
+COMMANDS = ("init", "simulate", "train", "sample", "reweigh", "report", "reproduce", "bench")
 
 
 def on_files(files: Any, config: Any) -> Any:

@@ -37,3 +37,12 @@ Colvar = Annotated[
     Path | None,
     typer.Option(help="Also write the weights as a column file that PLUMED reads (kJ/mol)."),
 ]
+Start = Annotated[
+    Path | None,
+    typer.Option(
+        "--from",
+        metavar="RUN",
+        help="Begin with the flow of a run or bundled model of the same atoms, without likelihood.",
+        autocompletion=complete_run,
+    ),
+]

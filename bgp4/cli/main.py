@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from bgp4.cli.arguments import Colvar, Config, Device, Run, Seed, Sets
+from bgp4.cli.arguments import Colvar, Config, Device, Run, Seed, Sets, Start
 from bgp4.cli.completion import complete_run
 from bgp4.cli.reweigh import reweigh_command
 from bgp4.errors import RunError, UserInputError
@@ -60,6 +60,7 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue from the last checkpoint.")
     ] = False,
+    start: Start = None,
     device: Device = "auto",
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Also write event files to RUN/tensorboard.")
@@ -70,7 +71,7 @@ def train(
     from bgp4.cli.train import train_command
 
     chosen = ["training.tensorboard=true"] if tensorboard else []
-    train_command(config, run, resume, device, [*(overrides or []), *chosen])
+    train_command(config, run, resume, device, [*(overrides or []), *chosen], start)
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from bgp4.config.reading import (
     as_config,
+    differences,
     dump_config,
     existing_data,
     load_config,
@@ -33,6 +34,7 @@ __all__ = [
     "SystemConfig",
     "TrainingConfig",
     "as_config",
+    "differences",
     "dump_config",
     "existing_data",
     "load_config",

@@ -21,6 +21,7 @@ from bgp4.storage.bundled import bundled_configs, find_config, find_data
 
 __all__ = [
     "as_config",
+    "differences",
     "dump_config",
     "existing_data",
     "load_config",
@@ -149,13 +150,17 @@ def refuse_changes(
     Raises:
         UserInputError: If any other key differs.
     """
-    differing = _differences(old.model_dump(mode="json"), new.model_dump(mode="json"))
-    for key, (was, now) in differing.items():
+    for key, (was, now) in differences(old, new).items():
         if not {key, key.split(".")[0]} & set(free):
             raise UserInputError(
                 f"{what}: cannot resume: config key {key} was {was!r} and is now {now!r}; "
                 f"set it back or {otherwise}"
             )
+
+
+def differences(old: BaseModel, new: BaseModel) -> dict[str, tuple[object, object]]:
+    """Keys whose values differ between two configs, or two sections of one kind, with both."""
+    return _differences(old.model_dump(mode="json"), new.model_dump(mode="json"))
 
 
 def _differences(old: dict, new: dict, prefix: str = "") -> dict[str, tuple[object, object]]:

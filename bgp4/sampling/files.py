@@ -102,7 +102,9 @@ def write_samples(
         for table in beside:
             target = tables.enter_context(replacing(table))
             if table == colvar:
-                write_colvar(target, *fields, attributes["temperature_k"])
+                log_weight, energy_kt, log_prob = fields
+                kelvin = attributes["temperature_k"]
+                write_colvar(target, log_weight, energy_kt, log_prob, kelvin)
             else:
                 rows = np.column_stack(fields)
                 np.savetxt(target, rows, delimiter=",", header=",".join(FIELDS), comments="")
@@ -184,6 +186,7 @@ class _Writer:
             ".pdb": mdtraj.formats.PDBTrajectoryFile,
             ".cif": mdtraj.formats.PDBxTrajectoryFile,
         }
+        self.file: Any
         if self.suffix == ".nc":
             self.file = AmberNetCDFFile(str(path), topology.n_atoms)
         else:
