@@ -62,12 +62,13 @@ def rows(run: RunFolder) -> list[dict[str, str]]:
 
 
 def test_energies_go_from_its_temperature(begun, smoke_run, next_config) -> None:
-    assert [row["phase"] for row in rows(begun)] == ["anneal", "kl"]
-    assert [float(row["temperature_k"]) for row in rows(begun)] == [900.0, 900.0]
+    assert [row["phase"] for row in rows(begun)] == ["anneal", "anneal", "kl"]
+    kelvin = [float(row["temperature_k"]) for row in rows(begun)]
+    np.testing.assert_allclose(kelvin, [1000 * 0.9 ** (5 / 6), 900.0, 900.0])
     path = Schedule.of(next_config, None, OldFlow("run", "", 1000.0, 1000.0))
-    assert path.lengths == {"ml": 0, "anneal": 5, "kl": 5}
-    expected = 1000 * 0.9 ** (np.arange(1, 6) / 5)
-    np.testing.assert_allclose([path.temperature_k(step) for step in range(1, 6)], expected)
+    assert path.lengths == {"ml": 0, "anneal": 6, "kl": 4}
+    expected = 1000 * 0.9 ** (np.arange(1, 7) / 6)
+    np.testing.assert_allclose([path.temperature_k(step) for step in range(1, 7)], expected)
     assert path.temperature_k(10) == 900.0
     info = begun.info()
     assert info["begun_with"] == {
