@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bgp4.config import Config, load_config, validate_config
+from bgp4.config import Config, as_config
 from bgp4.data.lengths import bond_lengths
 from bgp4.energies.base import Energy
 from bgp4.ensemble import Ensemble
@@ -59,6 +59,7 @@ def train(
     run: str | Path | None = None,
     resume: bool = False,
     device: str = "auto",
+    start: str | Path | None = None,
 ) -> Model:
     """Train a model, as `bgp4 train` does, and load it.
 
@@ -68,6 +69,7 @@ def train(
         run: The run folder, which must not exist; by default runs/NAME, after the config file.
         resume: Continue from the last checkpoint in the folder instead.
         device: auto, cpu or cuda.
+        start: A run folder or bundled model of the same atoms, whose flow it begins with.
 
     Raises:
         UserInputError: If the config, the data or the folder won't do; nothing is written then.
@@ -76,15 +78,8 @@ def train(
         raise UserInputError("train: expected run, the folder of a config that has no file name")
     _silence_imports()
     path = default_run(str(config)) if run is None else Path(run)
-    return load(train_run(_validated(config), path, resume, device).path, device)
-
-
-def _validated(config: str | Path | Mapping[str, Any] | Config) -> Config:
-    if isinstance(config, Config):
-        return config
-    if isinstance(config, Mapping):
-        return validate_config(dict(config), source="config")
-    return load_config(str(config))
+    begin = None if start is None else Path(start)
+    return load(train_run(as_config(config), path, resume, device, begin).path, device)
 
 
 def _silence_imports() -> None:
@@ -149,8 +144,8 @@ class Model:
         drawn = concatenated(list(made))
         energies = type(self.potential).__name__
         origin = {"run": self.run.path.name, "seed": seed, "energies": energies, "unbiased": refine}
-        held = len(self.molecule.constraints)
-        return Ensemble(drawn, self.temperature_k, self.molecule.topology, origin, held)
+        of_run = (self.molecule.topology, origin, self.molecule.constraints)
+        return Ensemble(drawn, self.temperature_k, *of_run)
 
     def log_prob(
         self,

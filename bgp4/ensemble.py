@@ -5,7 +5,7 @@ Lengths are nm, energies kT of the ensemble's temperature, log-densities natural
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,9 +21,14 @@ from bgp4.answers.observables import j_couplings, noe
 from bgp4.answers.surface import Surface, axes_of, surface
 from bgp4.answers.variables import variable
 from bgp4.answers.weighted import Estimate, Weighted, weighted
+from bgp4.config import Config
+from bgp4.energies.base import Energy
 from bgp4.errors import UserInputError
+from bgp4.molecule.constraints import Constraints
+from bgp4.sampling.colvar import check_colvar
 from bgp4.sampling.draw import refuse_without_overlap
-from bgp4.sampling.files import refuse_to_lose, write_samples
+from bgp4.sampling.files import refuse_to_lose, sidecar, write_samples
+from bgp4.sampling.reweigh import resampled, reweighted_by
 from bgp4.statistics.samples import Samples
 from bgp4.statistics.weights import (
     FreeEnergy,
@@ -49,14 +54,14 @@ class Ensemble:
         temperature_k: Temperature of the weights, K.
         topology: mdtraj topology.
         origin: The run, the seed, the kind of energy, whether a chain's states; `save` keeps them.
-        n_constraints: Constrained bonds of the System.
+        constraints: Constrained bonds of the run's System; None where they are not known.
     """
 
     samples: Samples
     temperature_k: float
     topology: mdtraj.Topology
     origin: Mapping[str, Any]
-    n_constraints: int = 0
+    constraints: Constraints | None = None
 
     def __len__(self) -> int:
         return len(self.energy_kt)
@@ -145,7 +150,7 @@ class Ensemble:
         samples = self.samples.at_temperature(self.temperature_k, temperature_k)
         other = replace(self, samples=samples, temperature_k=float(temperature_k))
         if temperature_k != self.temperature_k:
-            refuse_without_overlap(other.log_weight, temperature_k, "at_temperature")
+            refuse_without_overlap(other.log_weight, f"at_temperature {temperature_k:g}")
         return other
 
     @cached_property
@@ -202,18 +207,52 @@ class Ensemble:
         """
         work = None if md_work_kt is None else np.asarray(md_work_kt, dtype=np.float64)
         of_chain = bool(self.origin.get("unbiased"))
-        return free_energies(self.samples, self.n_constraints, work, of_chain)
+        return free_energies(self.samples, len(self.constraints or ()), work, of_chain)
+
+    def reweighted(
+        self,
+        target: str | Path | Mapping[str, Any] | Config | Energy | Callable[..., Any],
+        temperature_k: float | None = None,
+    ) -> Ensemble:
+        """The same conformations, weighted by another energy, as `bgp4 reweigh` does.
+
+        Args:
+            target: A config of the same molecule, whose System and temperature count; or a
+                function of positions in nm, (n, atoms, 3), and elements that returns (n,) kJ/mol
+                (a torch module is given tensors); or an energy of bgp4.
+            temperature_k: K; by default the config's or energy's, else that of these weights.
+
+        Raises:
+            UserInputError: If it has other atoms or constraints, or if almost no effective samples
+                are left.
+        """
+        known = (self.samples, self.topology, self.constraints, self.temperature_k)
+        samples, kelvin, kind = reweighted_by(target, *known, temperature_k)
+        origin = {**self.origin, "energies": kind}
+        return replace(self, samples=samples, temperature_k=kelvin, origin=origin)
+
+    def resampled(self, n: int, seed: int = 0) -> Ensemble:
+        """n conformations of equal weight, each n times its weight often, rounded at random.
+
+        They hold no more than the weighted ones, and are for programs that know no weights.
+        """
+        samples = resampled(self.samples, n, np.random.default_rng(seed))
+        return replace(self, samples=samples, origin={**self.origin, "unbiased": True})
 
     def trajectory(self) -> mdtraj.Trajectory:
         """The conformations for mdtraj, without their weights."""
         return mdtraj.Trajectory(self.positions_nm.copy(), self.topology)
 
-    def save(self, path: str | Path) -> list[Path]:
+    def save(self, path: str | Path, colvar: str | Path | None = None) -> list[Path]:
         """Write conformations and weights as `bgp4 sample` does, and return the files.
 
         Args:
-            path: .h5 (weights inside), or .pdb, .dcd, .xtc (weights in a separate CSV file).
+            path: .h5 (weights inside), or .pdb, .cif, .dcd, .xtc, .nc (weights in a CSV file).
+            colvar: Also write the weights to this file, in PLUMED's columns.
         """
-        refuse_to_lose(Path(path))
-        attributes = {**self.origin, "temperature_k": self.temperature_k}
-        return write_samples(Path(path), [self.samples], self.topology, attributes)
+        files = [Path(path), *([] if colvar is None else [Path(colvar)])]
+        refuse_to_lose(files[0])
+        for table in files[1:]:
+            check_colvar(table, [files[0], sidecar(files[0])])
+        attributes = {"unbiased": False, **self.origin, "temperature_k": self.temperature_k}
+        return write_samples(files[0], [self.samples], self.topology, attributes, *files[1:])

@@ -1,15 +1,24 @@
 """The one place where kJ/mol, kT, nm, fs and K meet.
 
 Inside bgp4, lengths are nm, angles rad, temperatures K and energies kT of the run's temperature;
-OpenMM and the data files speak kJ/mol.
+OpenMM and the data files speak kJ/mol, ASE's calculators eV.
 """
 
 from typing import TypeVar
 
-__all__ = ["BOLTZMANN_KJMOL_PER_K", "kjmol_to_kt", "kt_in_kjmol", "kt_to_kjmol"]
+__all__ = [
+    "BOLTZMANN_KJMOL_PER_K",
+    "EV_IN_KJMOL",
+    "kjmol_to_kt",
+    "kt_in_kjmol",
+    "kt_to_kjmol",
+]
 
 BOLTZMANN_KJMOL_PER_K = 8.31446261815324e-3
 """Molar gas constant in kJ/(mol K), exact since the 2019 SI."""
+
+EV_IN_KJMOL = 96.48533212331
+"""An electronvolt in kJ/mol, exact since the 2019 SI up to rounding."""
 
 T = TypeVar("T")
 

@@ -81,7 +81,7 @@ def ensemble_of_run(run: RunFolder, path: Path, n: int, temperature_k: float | N
     kelvin = own_k if temperature_k is None else temperature_k
     if kelvin != own_k:
         samples = samples.at_temperature(own_k, kelvin)
-        refuse_without_overlap(samples.safe_log_weight, kelvin)
+        refuse_without_overlap(samples.safe_log_weight, f"--temperature {kelvin:g}")
     topology, log_weight = trained.molecule.topology, samples.safe_log_weight
     sample = weighted(samples.positions_nm, log_weight, topology, kelvin, str(path))
     frames = _frames(trained.config, trained, kelvin)

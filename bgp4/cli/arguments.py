@@ -32,3 +32,17 @@ Run = Annotated[
         autocompletion=complete_run,
     ),
 ]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the samples.")]
+Colvar = Annotated[
+    Path | None,
+    typer.Option(help="Also write the weights as a column file that PLUMED reads (kJ/mol)."),
+]
+Start = Annotated[
+    Path | None,
+    typer.Option(
+        "--from",
+        metavar="RUN",
+        help="Begin with the flow of a run or bundled model of the same atoms, without likelihood.",
+        autocompletion=complete_run,
+    ),
+]

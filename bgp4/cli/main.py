@@ -16,9 +16,10 @@ from typing import Annotated
 import typer
 
 from bgp4.cli.analyse import analyse
-from bgp4.cli.arguments import Config, Device, Run, Sets
+from bgp4.cli.arguments import Colvar, Config, Device, Run, Seed, Sets, Start
 from bgp4.cli.compare import compare
 from bgp4.cli.completion import complete_run
+from bgp4.cli.reweigh import reweigh_command
 from bgp4.errors import RunError, UserInputError
 from bgp4.version import __version__
 
@@ -61,6 +62,7 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue from the last checkpoint.")
     ] = False,
+    start: Start = None,
     device: Device = "auto",
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Also write event files to RUN/tensorboard.")
@@ -71,7 +73,7 @@ def train(
     from bgp4.cli.train import train_command
 
     chosen = ["training.tensorboard=true"] if tensorboard else []
-    train_command(config, run, resume, device, [*(overrides or []), *chosen])
+    train_command(config, run, resume, device, [*(overrides or []), *chosen], start)
 
 
 @app.command()
@@ -91,12 +93,12 @@ def sample(
         Path | None,
         typer.Option(
             "-o",
-            help=".h5, .pdb, .dcd or .xtc; default RUN/samples.h5, or samples.h5 for a bundled "
-            "model.",
+            help=".h5, .pdb, .cif, .dcd, .xtc or .nc; default RUN/samples.h5, or samples.h5 for a "
+            "bundled model.",
         ),
     ] = None,
     weights: Annotated[bool, typer.Option(help="Compute energies and log-weights.")] = True,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the samples.")] = 0,
+    seed: Seed = 0,
     temperature: Annotated[
         float | None, typer.Option(help="Temperature of the weights, K; default the run's.")
     ] = None,
@@ -112,6 +114,7 @@ def sample(
         bool,
         typer.Option("--refine", help="Equal weights, by many chains that also move by MD."),
     ] = False,
+    colvar: Colvar = None,
 ) -> None:
     """Generate conformations with energies, densities and weights."""
     from bgp4.cli.sample import sample_command
@@ -119,7 +122,8 @@ def sample(
 
     most = n or (10_000 if effective is None else 100 * effective)
     request = SampleRequest(
-        most, weights, seed, temperature, device, check_energies, unbiased, refine, effective
+        *(most, weights, seed, temperature, device, check_energies, unbiased, refine, effective),
+        colvar,
     )
     sample_command(run, output, request)
 
@@ -284,6 +288,9 @@ def bench(
     from bgp4.cli.bench import bench_command
 
     bench_command(what, output, run)
+
+
+app.command("reweigh")(reweigh_command)
 
 
 def _version(show: bool) -> None:

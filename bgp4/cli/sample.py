@@ -25,14 +25,17 @@ def sample_command(run_path: Path, output: Path | None, request: SampleRequest) 
     set_up_logging()
     check_device(request.device)
     run = RunFolder.find(run_path)
+    from bgp4.sampling.colvar import check_colvar
     from bgp4.sampling.draw import draw_samples
-    from bgp4.sampling.files import check_format, refuse_to_lose
+    from bgp4.sampling.files import check_format, refuse_to_lose, sidecar
     from bgp4.sampling.refined import LARGEST_R_HAT, RefinedStatistics
 
     path = output or (Path("samples.h5") if run.is_bundled else run.samples_path)
     check_format(path)
     if output is not None:
         refuse_to_lose(path)
+    if request.colvar is not None:
+        check_colvar(request.colvar, [path, sidecar(path)])
     with alone(path, [run] if path == run.samples_path else []):
         drawn = draw_samples(run, path, request)
     if not drawn.files:

@@ -14,12 +14,17 @@ __all__ = ["train_command"]
 
 
 def train_command(
-    config_name: str, run: Path | None, resume: bool, device: str, overrides: Sequence[str]
+    config_name: str,
+    run: Path | None,
+    resume: bool,
+    device: str,
+    overrides: Sequence[str],
+    start: Path | None = None,
 ) -> None:
     """`bgp4 train`."""
     set_up_logging()
     config = load_config(config_name, overrides)
-    folder = train_run(config, run or default_run(config_name), resume, device)
+    folder = train_run(config, run or default_run(config_name), resume, device, start)
     from bgp4.parallel.ranks import is_writer
 
     if not is_writer():

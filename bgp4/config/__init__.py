@@ -1,6 +1,8 @@
 """A run's config: its keys, and how it is read from a file."""
 
 from bgp4.config.reading import (
+    as_config,
+    differences,
     dump_config,
     existing_data,
     load_config,
@@ -31,6 +33,8 @@ __all__ = [
     "StateConfig",
     "SystemConfig",
     "TrainingConfig",
+    "as_config",
+    "differences",
     "dump_config",
     "existing_data",
     "load_config",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import reprlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,24 @@ from bgp4.config.schema import Config
 from bgp4.errors import UserInputError
 from bgp4.storage.bundled import bundled_configs, find_config, find_data
 
-__all__ = ["dump_config", "existing_data", "load_config", "refuse_changes", "validate_config"]
+__all__ = [
+    "as_config",
+    "differences",
+    "dump_config",
+    "existing_data",
+    "load_config",
+    "refuse_changes",
+    "validate_config",
+]
 
 
-def load_config(name: str, overrides: Sequence[str] = ()) -> Config:
+def load_config(name: str, overrides: Sequence[str] = (), option: str = "--config") -> Config:
     """Read a config file and apply `--set key.sub=value` overrides.
 
     Args:
         name: A path, or the name of a bundled config.
         overrides: Assignments such as `model.mixing=lu`; values are YAML.
+        option: What named it, for the message.
 
     Raises:
         UserInputError: If there is no such file, it is not a YAML mapping, or a key or value is
@@ -36,12 +45,25 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> Config:
     path = find_config(name)
     if path is None:
         raise UserInputError(
-            f"--config: no such file: {name}; bundled configs: {', '.join(bundled_configs())}"
+            f"{option}: no such file: {name}; bundled configs: {', '.join(bundled_configs())}"
         )
     raw = _read_yaml(path)
     for override in overrides:
         _assign(raw, override)
     return validate_config(raw, source=str(path))
+
+
+def as_config(config: str | Path | Mapping[str, Any] | Config) -> Config:
+    """A config as Python code gives it: itself, its keys, or a file's or a bundled config's name.
+
+    Raises:
+        UserInputError: As `load_config`.
+    """
+    if isinstance(config, Config):
+        return config
+    if isinstance(config, Mapping):
+        return validate_config(dict(config), source="config")
+    return load_config(str(config))
 
 
 def existing_data(name: str, key: str) -> Path:
@@ -128,13 +150,17 @@ def refuse_changes(
     Raises:
         UserInputError: If any other key differs.
     """
-    differing = _differences(old.model_dump(mode="json"), new.model_dump(mode="json"))
-    for key, (was, now) in differing.items():
+    for key, (was, now) in differences(old, new).items():
         if not {key, key.split(".")[0]} & set(free):
             raise UserInputError(
                 f"{what}: cannot resume: config key {key} was {was!r} and is now {now!r}; "
                 f"set it back or {otherwise}"
             )
+
+
+def differences(old: BaseModel, new: BaseModel) -> dict[str, tuple[object, object]]:
+    """Keys whose values differ between two configs, or two sections of one kind, with both."""
+    return _differences(old.model_dump(mode="json"), new.model_dump(mode="json"))
 
 
 def _differences(old: dict, new: dict, prefix: str = "") -> dict[str, tuple[object, object]]:

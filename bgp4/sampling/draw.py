@@ -32,7 +32,7 @@ from bgp4.training.run import RunFolder
 __all__ = ["Drawn", "draw_samples", "energy_of_weights", "refuse_without_overlap"]
 
 MIN_EFFECTIVE_SAMPLES = 20
-"""Weights at another temperature with fewer effective samples than this are refused."""
+"""Weights of another density with fewer effective samples than this are refused."""
 
 
 class Drawn(NamedTuple):
@@ -87,7 +87,8 @@ def draw_samples(run: RunFolder, output: Path, request: SampleRequest) -> Drawn:
         if ranks.is_writer:
             attributes = {"run": run.path.name, "temperature_k": kelvin, "energies": energies}
             attributes |= {"seed": request.seed, "unbiased": source.chain is not None}
-            files = write_samples(output, source.samples(), trained.molecule.topology, attributes)
+            topology = trained.molecule.topology
+            files = write_samples(output, source.samples(), topology, attributes, request.colvar)
         else:
             files = []
             deque(source.flow_samples(), maxlen=0)  # which the writer receives
@@ -163,7 +164,8 @@ class _Source:
             if wanted and effective >= wanted:
                 break
         if self.request.weights and kelvin not in (None, self.trained.config.temperature_k):
-            refuse_without_overlap(np.concatenate(self._log_weights), kelvin)
+            asked = f"--temperature {kelvin:g}"
+            refuse_without_overlap(np.concatenate(self._log_weights), asked)
 
 
 def _refuse_several(ranks: Ranks, request: SampleRequest) -> None:
@@ -193,14 +195,20 @@ def _likely(trained: TrainedRun) -> np.ndarray:
 
 def refuse_without_overlap(
     log_weight: np.ndarray,  # (n,)
-    temperature_k: float,
-    asked_by: str = "--temperature",
+    asked: str,
+    target: str = "this temperature",
+    otherwise: str = "choose one nearer to the run's",
 ) -> None:
-    """Raise UserInputError if weights at another temperature leave next to nothing."""
+    """Raise UserInputError if weights of another density leave next to nothing.
+
+    Args:
+        asked: The option or method that asked for it.
+        target: What it is, for the message.
+        otherwise: What to do where more samples do not help, for the message.
+    """
     ess = effective_sample_size(log_weight)
     if ess * len(log_weight) < MIN_EFFECTIVE_SAMPLES:
         raise UserInputError(
-            f"{asked_by} {temperature_k:g}: the model does not overlap with this temperature: "
-            f"ESS {ess:.3%}, {ess * len(log_weight):.1f} of {len(log_weight)} samples; draw more "
-            "or choose one nearer to the run's"
+            f"{asked}: the model does not overlap with {target}: ESS {ess:.3%}, "
+            f"{ess * len(log_weight):.1f} of {len(log_weight)} samples; draw more or {otherwise}"
         )

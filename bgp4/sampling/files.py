@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ import mdtraj
 import numpy as np
 
 from bgp4.errors import UserInputError
+from bgp4.sampling.colvar import write_colvar
+from bgp4.sampling.netcdf import AmberNetCDFFile
 from bgp4.statistics.samples import Samples
 from bgp4.storage.files import check_folder, check_whole_hdf5, replacing, written_by_others
 from bgp4.storage.hdf5 import check_hdf5
@@ -21,12 +23,13 @@ __all__ = [
     "check_format",
     "read_attributes",
     "read_samples",
+    "read_topology",
     "refuse_to_lose",
     "sidecar",
     "write_samples",
 ]
 
-FORMATS = (".h5", ".pdb", ".dcd", ".xtc")
+FORMATS = (".h5", ".pdb", ".cif", ".dcd", ".xtc", ".nc")
 
 FIELDS = ("log_weight", "energy_kt", "log_prob")
 """Per-frame arrays of the group /bgp4, and columns of the sidecar."""
@@ -69,33 +72,45 @@ def _has_samples(path: Path) -> bool:
 
 
 def write_samples(
-    path: Path, chunks: Iterable[Samples], topology: mdtraj.Topology, attributes: dict[str, Any]
+    path: Path,
+    chunks: Iterable[Samples],
+    topology: mdtraj.Topology,
+    attributes: dict[str, Any],
+    colvar: Path | None = None,
 ) -> list[Path]:
     """Write chunks of samples as they come, under the final name only once they are whole.
 
     Args:
-        path: .h5 (weights inside), or .pdb, .dcd, .xtc (weights in a CSV file beside it).
+        path: .h5 (weights inside), or another of FORMATS (weights in a CSV file beside it).
         chunks: As `generate` makes them.
         topology: Of the molecule.
-        attributes: Kept with an .h5 file, in its group /bgp4.
+        attributes: Kept with an .h5 file, in its group /bgp4; `temperature_k` is among them.
+        colvar: Where to write the weights in PLUMED's columns as well.
 
     Returns:
         The files written.
     """
     check_format(path)
-    with replacing(path) as part:
+    beside = [] if path.suffix.lower() == ".h5" else [sidecar(path)]
+    beside += [] if colvar is None else [colvar]
+    with replacing(path) as part, ExitStack() as tables:
         fields = _write_frames(part, chunks, topology, path)
         if path.suffix.lower() == ".h5":
             with written_by_others(path):
                 _append_fields(part, fields, attributes)
                 check_whole_hdf5(part)
-            return [path]
-        beside = sidecar(path)
-        with replacing(beside) as weights:
-            rows = np.column_stack(fields)
-            np.savetxt(weights, rows, delimiter=",", header=",".join(FIELDS), comments="")
+        for table in beside:
+            target = tables.enter_context(replacing(table))
+            if table == colvar:
+                log_weight, energy_kt, log_prob = fields
+                kelvin = attributes["temperature_k"]
+                write_colvar(target, log_weight, energy_kt, log_prob, kelvin)
+            else:
+                rows = np.column_stack(fields)
+                np.savetxt(target, rows, delimiter=",", header=",".join(FIELDS), comments="")
+        if beside:
             path.unlink(missing_ok=True)  # frames of before never stand beside these weights
-        return [path, beside]
+    return [path, *beside]
 
 
 def read_samples(path: Path) -> Samples:
@@ -117,6 +132,12 @@ def read_samples(path: Path) -> Samples:
             )
     except (OSError, KeyError) as error:
         raise UserInputError(f"{path}: not a sample file of bgp4 ({error})") from error
+
+
+def read_topology(path: Path) -> mdtraj.Topology:
+    """The molecule of an .h5 sample file."""
+    with mdtraj.formats.HDF5TrajectoryFile(str(path)) as file:
+        return file.topology
 
 
 def read_attributes(path: Path) -> dict[str, Any]:
@@ -153,28 +174,39 @@ def _write_frames(
 
 
 class _Writer:
-    """mdtraj's file of the suffix, to which `write` appends positions in nm."""
+    """A file of the suffix, mdtraj's but for .nc, to which `write` appends positions in nm."""
 
     def __init__(self, path: Path, topology: mdtraj.Topology) -> None:
         self.topology = topology
         self.suffix = path.suffix.lower()
-        self.file = {
+        files = {
             ".h5": mdtraj.formats.HDF5TrajectoryFile,
             ".dcd": mdtraj.formats.DCDTrajectoryFile,
             ".xtc": mdtraj.formats.XTCTrajectoryFile,
             ".pdb": mdtraj.formats.PDBTrajectoryFile,
-        }[self.suffix](str(path), "w")
+            ".cif": mdtraj.formats.PDBxTrajectoryFile,
+        }
+        self.file: Any
+        if self.suffix == ".nc":
+            self.file = AmberNetCDFFile(str(path), topology.n_atoms)
+        else:
+            self.file = files[self.suffix](str(path), "w")
         if self.suffix == ".h5":
             self.file.topology = topology
         self.frames = 0
 
     def write(self, positions_nm: np.ndarray) -> None:
+        n = np.arange(self.frames, self.frames + len(positions_nm))
         if self.suffix == ".pdb":
-            for i, frame in enumerate(positions_nm):
-                self.file.write(10 * frame, self.topology, modelIndex=self.frames + i + 1)
+            for i, frame in zip(n, positions_nm, strict=True):
+                self.file.write(10 * frame, self.topology, modelIndex=i + 1)
+        elif self.suffix == ".cif":
+            for frame in positions_nm:
+                self.file.write(frame, self.topology)
         elif self.suffix == ".xtc":
-            n = np.arange(self.frames, self.frames + len(positions_nm))
             self.file.write(positions_nm, time=n.astype(np.float32), step=n.astype(np.int32))
+        elif self.suffix == ".nc":
+            self.file.write(10 * positions_nm, time=n.astype(np.float32))
         elif self.suffix == ".dcd":
             self.file.write(10 * positions_nm)
         else:

@@ -11,16 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bgp4.config import Config
-from bgp4.coordinates import Standardise, internal_coordinates
 from bgp4.energies.base import Energy
-from bgp4.flows.build import build_generator
 from bgp4.flows.generator import BoltzmannGenerator, Conformations, in_double_precision
 from bgp4.molecule.molecule import Molecule
 from bgp4.parallel.ranks import ALONE, Ranks
 from bgp4.parallel.threads import in_threads
 from bgp4.statistics.samples import REJECTED_ENERGY_KT, Samples
-from bgp4.training.checkpoint import load_state, read_best
 from bgp4.training.run import RunFolder
+from bgp4.training.stored import stored_generator
 from bgp4.units import kjmol_to_kt
 
 __all__ = ["TrainedRun", "generate", "load_trained"]
@@ -45,17 +43,7 @@ def load_trained(run: RunFolder, device: torch.device | str = "cpu") -> TrainedR
     """
     config = run.config()
     molecule = run.molecule()
-    state = read_best(run.checkpoint_path)
-    coordinates = internal_coordinates(molecule.zmatrix, molecule.constraints)
-    standardise = Standardise(
-        state["standardise.centre"],
-        state["standardise.scale"],
-        state["standardise.circular"],
-        molecule.n_atoms - 3,
-        coordinates.fixed,
-    )
-    model = build_generator(config, coordinates, standardise)
-    load_state(run.checkpoint_path, model, state)
+    model = stored_generator(config, molecule, run.checkpoint_path)
     return TrainedRun(config, molecule, in_double_precision(model).to(device))
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "effective_sample_size",
     "effective_sample_size_clipped",
     "effective_sample_size_growth",
+    "effective_sample_size_relative",
     "free_energy_difference",
     "kish",
     "normalised_weights",
@@ -136,6 +137,27 @@ def effective_sample_size_growth(
     """ESS fraction of the first m samples for each m of `sizes`; 0 where none has weight."""
     checked = _checked(log_weight)
     return np.array([estimate(checked[:m]) for m in sizes])
+
+
+def effective_sample_size_relative(
+    log_weight: ArrayLike,  # (n,)
+    before: ArrayLike,  # (n,)
+) -> float:
+    """Effective sample size under new weights, as a fraction of that of perfect samples of the old.
+
+    It estimates 1 / (1 + chi²(new | old)), whatever the samples were drawn from: weights v of the
+    old density and w of the new one give (sum w)² / (sum v sum w² / v). Samples without an old
+    weight do not count.
+
+    >>> effective_sample_size_relative([7.0, 9.0], [5.0, 7.0])
+    1.0
+    """
+    after, first = _checked(log_weight), _checked(before)
+    kept = np.isfinite(first) & np.isfinite(after)
+    if not kept.any():
+        return 0.0
+    squares = _log_sum(first) + _log_sum(2 * after[kept] - first[kept])
+    return float(np.exp(2 * _log_sum(after[kept]) - squares))
 
 
 def weighted_mean(

@@ -30,10 +30,10 @@ __all__ = [
 ]
 
 
-def check_folder(path: Path) -> None:
+def check_folder(path: Path, option: str = "-o") -> None:
     """Raise UserInputError unless the folder is there that an output is to go to."""
     if not path.parent.is_dir():
-        raise UserInputError(f"-o {path}: no such folder: {path.parent}")
+        raise UserInputError(f"{option} {path}: no such folder: {path.parent}")
 
 
 def refuse_existing(path: Path) -> None:

@@ -23,13 +23,14 @@ from bgp4.storage.files import atomic_write_bytes
 from bgp4.training.generators import Generators
 from bgp4.training.guard import Guard
 from bgp4.training.optimizer import TrainingOptimizer
-from bgp4.training.schedule import PHASES, Phase
+from bgp4.training.schedule import PHASES, OldFlow, Phase
 
 __all__ = [
     "Counters",
     "load_checkpoint",
     "load_state",
     "read_best",
+    "read_counters",
     "save_best_alone",
     "save_checkpoint",
 ]
@@ -42,6 +43,7 @@ class Counters:
     Attributes:
         ended: Phases that ended earlier than planned, and after which step.
         rate_factor: Of the learning rates, lower after a divergence.
+        old: The flow that it began with, of another run.
     """
 
     step: int = 0
@@ -61,6 +63,7 @@ class Counters:
     rate_factor: float = 1.0
     divergences: int = 0
     guard: Guard = field(default_factory=Guard)
+    old: OldFlow | None = None
     cpu_s: float = 0.0
     wall_s: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PHASES, 0.0))
 
@@ -68,7 +71,8 @@ class Counters:
     def from_json(cls, text: str) -> Counters:
         """What `json.dumps(asdict(...))` wrote, of an earlier version as well."""
         values = json.loads(text)
-        return cls(**values | {"guard": Guard(**values.get("guard", {}))})
+        old = OldFlow(**values["old"]) if values.get("old") else None
+        return cls(**values | {"guard": Guard(**values.get("guard", {})), "old": old})
 
 
 def save_checkpoint(
@@ -138,6 +142,15 @@ def read_best(path: Path) -> dict[str, Tensor]:
     """
     tensors, _ = _read(path)
     return _with_prefix(tensors, "best.")
+
+
+def read_counters(path: Path) -> Counters:
+    """What a run has counted so far.
+
+    Raises:
+        UserInputError: If the file is damaged.
+    """
+    return _read(path)[1]
 
 
 def load_state(path: Path, model: nn.Module, state: dict[str, Tensor]) -> None:

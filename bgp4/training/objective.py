@@ -98,5 +98,5 @@ class Objective:
         """Energies and the flow's base at the step's temperature, K."""
         kelvin = self.schedule.temperature_k(step)
         self.energy.temperature_k = kelvin
-        self.model.set_base_std(math.sqrt(kelvin / self.schedule.data_k))
+        self.model.set_base_std(math.sqrt(kelvin / self.schedule.base_k))
         return kelvin

@@ -78,6 +78,7 @@ class RunFolder:
             UserInputError: If another process has begun one here since it was reserved.
         """
         self.refuse_existing(self.path)
+        (self.path / "run.json").unlink(missing_ok=True)  # of one that was left at once
         atomic_write_text(self.molecule_path, molecule.to_json())
         atomic_write_text(self.config_path, dump_config(config))
 

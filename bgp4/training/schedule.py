@@ -8,7 +8,7 @@ from typing import Literal
 
 from bgp4.config import Config
 
-__all__ = ["PHASES", "Phase", "Schedule"]
+__all__ = ["PHASES", "OldFlow", "Phase", "Schedule"]
 
 Phase = Literal["ml", "anneal", "kl"]
 PHASES: tuple[Phase, ...] = ("ml", "anneal", "kl")
@@ -21,12 +21,29 @@ LEAST_EVALUATED_EVERY = 25
 """Steps between evaluations of the likelihood, where it may end early."""
 
 
+@dataclass(frozen=True)
+class OldFlow:
+    """The flow of another run, which a training begins with.
+
+    Attributes:
+        run: That run.
+        sha256: Of its checkpoint.
+        temperature_k: Temperature that it has learned, K.
+        base_k: Temperature at which the flow's base has width 1, K.
+    """
+
+    run: str
+    sha256: str
+    temperature_k: float
+    base_k: float
+
+
 @dataclass
 class Schedule:
     """Steps are counted from 1: likelihood of the data, then energies as well.
 
     Where the data are of another temperature than the run: energies alone, on the way to the run's
-    and there.
+    and there. With another run's flow there is no likelihood, and energies go from its temperature.
 
     A phase may `end` earlier than planned.
 
@@ -39,6 +56,7 @@ class Schedule:
         energy_learning_rate: Peak of the others.
         made_up: Whether the data are no simulation's.
         evaluate_every: Steps between evaluations.
+        old: What the training begins with, if not with the data.
     """
 
     lengths: dict[Phase, int]
@@ -48,14 +66,17 @@ class Schedule:
     energy_learning_rate: float
     made_up: bool = False
     evaluate_every: int = 100
+    old: OldFlow | None = None
 
     @classmethod
-    def of(cls, config: Config, frames_k: float | None = None) -> Schedule:
+    def of(
+        cls, config: Config, frames_k: float | None = None, old: OldFlow | None = None
+    ) -> Schedule:
         """That of a config, with frames that say that they are of a temperature, or do not."""
         training = config.training
         data_k = config.data.temperature_k or frames_k or config.temperature_k
-        with_energy = round(training.steps * training.energy_fraction)
-        annealed = data_k != config.temperature_k
+        with_energy = training.steps if old else round(training.steps * training.energy_fraction)
+        annealed = (old.temperature_k if old else data_k) != config.temperature_k
         annealing = round(with_energy * training.anneal_fraction) if annealed else 0
         return cls(
             {
@@ -69,7 +90,18 @@ class Schedule:
             training.energy_learning_rate,
             config.data.path is None,
             training.evaluate_every,
+            old,
         )
+
+    @property
+    def start_k(self) -> float:
+        """Temperature of what the steps with energies begin with, K."""
+        return self.old.temperature_k if self.old else self.data_k
+
+    @property
+    def base_k(self) -> float:
+        """Temperature at which the flow's base has width 1, K."""
+        return self.old.base_k if self.old else self.data_k
 
     @property
     def steps(self) -> int:
@@ -126,10 +158,10 @@ class Schedule:
         """Temperature that a step learns, K; it goes from one to the other in equal ratios."""
         done, annealing = step - self.last_step("ml"), self.lengths["anneal"]
         if done <= 0:
-            return self.data_k
+            return self.start_k
         if done >= annealing:
             return self.final_k
-        return self.data_k * (self.final_k / self.data_k) ** (done / annealing)
+        return self.start_k * (self.final_k / self.start_k) ** (done / annealing)
 
     def rate(self, step: int) -> float:
         """Learning rate: linear warm-up, then a cosine to near zero; anew with the energies."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import ExitStack
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -26,8 +27,10 @@ from bgp4.molecule.molecule import Molecule, load_molecule
 from bgp4.molecule.states import states
 from bgp4.parallel.ranks import Ranks, joined
 from bgp4.parallel.threads import threads
+from bgp4.training.checkpoint import Counters, read_counters
 from bgp4.training.run import RunFolder
-from bgp4.training.schedule import Schedule
+from bgp4.training.schedule import OldFlow, Schedule
+from bgp4.training.stored import begin_with, stored_generator
 from bgp4.training.trainer import FRAMES_AT_A_TIME, Trainer
 
 __all__ = ["fitted_generator", "train"]
@@ -53,8 +56,21 @@ def fitted_generator(
     return build_generator(config, coordinates, standardise)
 
 
-def train(config: Config, run_path: Path, resume: bool = False, device: str = "auto") -> RunFolder:
+def train(
+    config: Config,
+    run_path: Path,
+    resume: bool = False,
+    device: str = "auto",
+    old_run: RunFolder | None = None,
+) -> RunFolder:
     """Train a run from start to end, or on from its last checkpoint.
+
+    Args:
+        config: Of the run.
+        run_path: Its folder.
+        resume: Whether to go on from its checkpoint.
+        device: auto, cpu or cuda.
+        old_run: A run whose flow a new one begins with, as `train_run` has checked.
 
     Raises:
         UserInputError: If the config, the data or the run folder won't do, or another process
@@ -62,11 +78,16 @@ def train(config: Config, run_path: Path, resume: bool = False, device: str = "a
         RunError: If loss or gradients stay non-finite for many steps in a row.
     """
     with joined(device) as ranks, ExitStack() as held:
-        return _train(config, RunFolder(run_path), resume, ranks, held)
+        return _train(config, RunFolder(run_path), resume, old_run, ranks, held)
 
 
 def _train(
-    config: Config, run: RunFolder, resume: bool, ranks: Ranks, held: ExitStack
+    config: Config,
+    run: RunFolder,
+    resume: bool,
+    old_run: RunFolder | None,
+    ranks: Ranks,
+    held: ExitStack,
 ) -> RunFolder:
     if config.training.tensorboard and find_spec("tensorboard") is None:
         raise UserInputError(
@@ -76,15 +97,20 @@ def _train(
     if resume:
         _take(RunFolder.open(run.path), ranks, held)
     molecule = run.molecule() if resume else load_molecule(config.system)
+    counters = read_counters(run.checkpoint_path) if resume else Counters()
+    model = stored_generator(config, molecule, run.checkpoint_path) if resume else None
+    if old_run is not None:
+        model, molecule, counters.old = begin_with(old_run, config, molecule)
     watched = states(molecule.topology, config)
     frames, split = _frames(config, molecule)
-    _say_temperatures(config, frames)
+    _say_temperatures(config, frames, counters.old)
     t = config.training
     held.enter_context(threads(t.threads))
     _check_shares(ranks, t.batch_size, t.energy_batch_size, len(split.heldout) or t.batch_size)
-    model = fitted_generator(
-        config, molecule.zmatrix, frames.positions_nm[split.train], molecule.constraints
-    )
+    if model is None:
+        model = fitted_generator(
+            config, molecule.zmatrix, frames.positions_nm[split.train], molecule.constraints
+        )
     energy = training_energy(
         config.energies,
         molecule,
@@ -96,8 +122,10 @@ def _train(
     if not resume and ranks.is_writer:
         _take(RunFolder.reserve(run.path), ranks, held)
         run.begin(config, molecule)
-    model = model.to(ranks.device)
-    trainer = Trainer(config, run, model, energy, frames, split, molecule, watched, ranks)
+        if counters.old:
+            run.update_info(begun_with=asdict(counters.old))
+    of_run = (energy, frames, split, molecule, watched, ranks, counters)
+    trainer = Trainer(config, run, model.to(ranks.device), *of_run)
     trainer.start(resume)
     trainer.fit()
     return run
@@ -109,8 +137,8 @@ def _take(run: RunFolder, ranks: Ranks, held: ExitStack) -> None:
         held.enter_context(run.locked())
 
 
-def _say_temperatures(config: Config, frames: Frames) -> None:
-    schedule = Schedule.of(config, frames.temperature_k)
+def _say_temperatures(config: Config, frames: Frames, old: OldFlow | None) -> None:
+    schedule = Schedule.of(config, frames.temperature_k, old)
     if frames.temperature_k not in (None, schedule.data_k):
         log.warning(
             "%s was simulated at %g K, but config key data.temperature_k says %g K",
@@ -118,6 +146,12 @@ def _say_temperatures(config: Config, frames: Frames) -> None:
             frames.temperature_k,
             schedule.data_k,
         )
+    if old is not None:
+        log.info(
+            "from the flow of %s at %g K, to %g K by energies",
+            *(old.run, schedule.start_k, schedule.final_k),
+        )
+        return
     if schedule.data_k == schedule.final_k:
         return
     if schedule.lengths["ml"] == schedule.steps:

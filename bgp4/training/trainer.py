@@ -73,7 +73,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self.settings = self.config.training
-        self.schedule = Schedule.of(self.config, self.frames.temperature_k)
+        self.schedule = Schedule.of(self.config, self.frames.temperature_k, self.counters.old)
         self.generators = Generators.from_seed(self.config.seed)
         self.optimizer = TrainingOptimizer(self.model, self.settings.optimizer)
         x_train, _ = self._standardised(self.split.train, self.model.dtype)

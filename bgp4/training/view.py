@@ -217,7 +217,7 @@ class TrainingView:
             frames = "made-up conformations" if schedule.made_up else "frames"
             return f"likelihood of {frames}, {kelvin}"
         if schedule.phase(step) == "anneal":
-            return f"energies, {kelvin} on the way from {schedule.data_k:.0f} to " + (
+            return f"energies, {kelvin} on the way from {schedule.start_k:.0f} to " + (
                 f"{schedule.final_k:.0f} K"
             )
         return (

@@ -554,7 +554,7 @@ def test_a_run_whose_checkpoint_is_cut(in_tmp, call, smoke_run) -> None:
 
 def test_outputs(in_tmp, call, smoke_run) -> None:
     run = str(smoke_run.path)
-    refused(call("sample", run, "-o", "s.txt"), "s.txt", ".h5, .pdb, .dcd, .xtc")
+    refused(call("sample", run, "-o", "s.txt"), "s.txt", ".h5, .pdb, .cif, .dcd, .xtc, .nc")
     refused(call("sample", run, "-o", "s"), "no suffix")
     refused(call("sample", run, "-o", "no/s.h5"), "no such folder")
     refused(call("sample", run, "--temperature", "0"), "--temperature", "above 0")
@@ -567,7 +567,7 @@ def test_outputs(in_tmp, call, smoke_run) -> None:
     refused(call("bench", "everything"), "linear", "energy", "everything")
     refused(call("bench", "linear", "-o", "no/s.json"), "no such folder")
     assert tree(in_tmp) == set()
-    for name in ("md.h5", "my.pdb", "md.xtc"):
+    for name in ("md.h5", "my.pdb", "md.xtc", "md.nc", "my.cif"):
         (in_tmp / name).write_text("not samples")
         refused(call("sample", run, "-o", name), name, "the file exists", "not a bgp4 sample file")
         assert (in_tmp / name).read_text() == "not samples"

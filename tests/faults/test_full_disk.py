@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bgp4.cli.main import main
+from bgp4.sampling.files import FORMATS
 
 resource = pytest.importorskip("resource")
 SMOKE = ("--config", "ala2_smoke.yaml")
@@ -19,6 +20,8 @@ COMMANDS = {
     "sample .h5": (8, ("sample", "ala2", "-n", "300", "-o", "s.h5")),
     "sample .dcd": (8, ("sample", "ala2", "-n", "300", "-o", "s.dcd")),
     "sample .xtc": (8, ("sample", "ala2", "-n", "300", "-o", "s.xtc")),
+    "sample .nc": (8, ("sample", "ala2", "-n", "300", "-o", "s.nc")),
+    "sample .cif": (8, ("sample", "ala2", "-n", "300", "-o", "s.cif")),
     "sample .pdb": (8, ("sample", "ala2", "-n", "300", "-o", "s.pdb")),
     "simulate": (4, ("simulate", *SMOKE, "-o", "d.h5")),
     "train": (30, ("train", *SMOKE, "--run", "run")),
@@ -68,7 +71,7 @@ def test_a_full_disk(kilobytes: int, command: tuple[str, ...], in_tmp: Path, ref
         line = refusal(command)
     assert "cannot be written" in line
     left = {path.name for path in in_tmp.rglob("*") if path.is_file() and path.stat().st_size}
-    assert not left & {"s.h5", "s.dcd", "s.xtc", "s.pdb", "s.weights.csv", "d.h5", "my.yaml"}
+    assert not left & {"s.weights.csv", "d.h5", "my.yaml", *(f"s{suffix}" for suffix in FORMATS)}
     assert "checkpoint.safetensors" not in left
 
 

@@ -9,12 +9,15 @@ import mdtraj
 import numpy as np
 import pytest
 import torch
+from openmm.app import PDBxFile
+from scipy.io import netcdf_file
 
 from bgp4.energies.batched import BatchedEnergy
 from bgp4.energies.openmm import OpenMMEnergy
 from bgp4.errors import UserInputError
 from bgp4.sampling import draw as draw_module
 from bgp4.sampling import generate as generate_module
+from bgp4.sampling.colvar import check_colvar
 from bgp4.sampling.draw import draw_samples
 from bgp4.sampling.files import read_samples, sidecar
 from bgp4.sampling.generate import generate, load_trained
@@ -24,7 +27,9 @@ from bgp4.training.run import RunFolder
 
 N = 60
 KT = 8.31446261815324e-3 * 1000
-PRECISION_NM = {".h5": 0, ".pdb": 5.1e-5, ".dcd": 1e-6, ".xtc": 5.1e-4}
+PRECISION_NM = {
+    **{".h5": 0, ".pdb": 5.1e-5, ".cif": 5.1e-6, ".dcd": 1e-6, ".xtc": 5.1e-4, ".nc": 1e-6}
+}
 
 
 @pytest.fixture(scope="module")
@@ -82,13 +87,79 @@ def test_log_densities_are_those_of_the_model(folder, fields, smoke_run) -> None
     np.testing.assert_allclose(fields["log_prob"][valid], expected[valid], rtol=0, atol=0.05)
 
 
-@pytest.mark.parametrize("suffix", [".pdb", ".dcd", ".xtc"])
+@pytest.mark.parametrize("suffix", [".pdb", ".cif", ".dcd", ".xtc", ".nc"])
 def test_formats_agree_within_their_precision(folder, alanine, suffix: str) -> None:
     reference = mdtraj.load(str(folder / "s.h5")).xyz
-    top = {} if suffix == ".pdb" else {"top": alanine.topology}
+    top = {} if suffix in (".pdb", ".cif") else {"top": alanine.topology}
     trajectory = mdtraj.load(str(folder / f"s{suffix}"), **top)
     assert trajectory.n_frames == N
     np.testing.assert_allclose(trajectory.xyz, reference, rtol=0, atol=PRECISION_NM[suffix])
+
+
+def test_openmm_reads_the_models_of_an_mmcif_file(folder, alanine) -> None:
+    read, expected = PDBxFile(str(folder / "s.cif")), mdtraj.load(str(folder / "s.h5")).xyz
+    assert read.getNumFrames() == N
+    for i in (0, N - 1):
+        positions = read.getPositions(asNumpy=True, frame=i)._value
+        np.testing.assert_allclose(positions, expected[i], rtol=0, atol=PRECISION_NM[".cif"])
+    ours = [(a.name, a.element.symbol, a.residue.name) for a in alanine.topology.atoms]
+    theirs = [(a.name, a.element.symbol, a.residue.name) for a in read.topology.atoms()]
+    assert theirs == ours
+    assert read.topology.getNumBonds() == alanine.topology.n_bonds
+
+
+def test_a_netcdf_file_follows_ambers_convention(folder) -> None:
+    """As its specification has it, by a reader that knows nothing of molecules."""
+    with netcdf_file(str(folder / "s.nc"), mmap=False) as file:
+        assert (file.Conventions, file.ConventionVersion) == (b"AMBER", b"1.0")
+        angstrom, time = file.variables["coordinates"], file.variables["time"]
+        assert angstrom.dimensions == ("frame", "atom", "spatial")
+        assert (angstrom.units, time.units) == (b"angstrom", b"picosecond")
+        np.testing.assert_array_equal(time[:], np.arange(N))
+        expected = mdtraj.load(str(folder / "s.h5")).xyz
+        np.testing.assert_allclose(angstrom[:] / 10, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("suffix", [".pdb", ".dcd", ".xtc", ".nc"])
+def test_mdanalysis_reads_it(folder, suffix: str) -> None:
+    mdanalysis = pytest.importorskip("MDAnalysis")
+    universe = mdanalysis.Universe(str(folder / "s.pdb"), str(folder / f"s{suffix}"))
+    expected = 10 * mdtraj.load(str(folder / "s.h5")).xyz
+    found = np.array([frame.positions.copy() for frame in universe.trajectory])
+    np.testing.assert_allclose(found, expected, rtol=0, atol=20 * PRECISION_NM[suffix])
+
+
+def test_columns_as_plumed_takes_them(smoke_run, fields, tmp_path) -> None:
+    """REWEIGHT_BIAS weighs by exp(bias / kT); the first line names the columns."""
+    table = tmp_path / "COLVAR"
+    drawn = draw_samples(smoke_run, tmp_path / "s.h5", SampleRequest(N, seed=4, colvar=table))
+    assert drawn.files == [tmp_path / "s.h5", table]
+    marker, what, *names = table.read_text().splitlines()[0].split()
+    assert (marker, what) == ("#!", "FIELDS")
+    columns = dict(zip(names, np.loadtxt(table, unpack=True), strict=True))
+    np.testing.assert_array_equal(columns["time"], np.arange(N))
+    np.testing.assert_allclose(columns["energy"], fields["energy_kt"] * KT, rtol=1e-9)
+    np.testing.assert_allclose(columns["log_weight"], fields["log_weight"], rtol=1e-9)
+    np.testing.assert_allclose(columns["log_prob"], fields["log_prob"], rtol=1e-9)
+    weights, expected = (
+        np.exp(v - v.max()) for v in (columns["bgp4.bias"] / KT, fields["log_weight"])
+    )
+    np.testing.assert_allclose(weights / weights.sum(), expected / expected.sum(), rtol=1e-6)
+
+
+def test_columns_beside_nothing_else(smoke_run, tmp_path) -> None:
+    request = SampleRequest(5, colvar=tmp_path / "C")
+    (tmp_path / "C").write_text("#! FIELDS time phi\n")
+    with pytest.raises(UserInputError, match=r"--colvar .*C: the file exists and bgp4 did not"):
+        check_colvar(tmp_path / "C", [])
+    draw_samples(smoke_run, tmp_path / "s.xtc", request)
+    check_colvar(tmp_path / "C", [tmp_path / "s.xtc"])
+    with pytest.raises(UserInputError, match="expected another file than that of -o"):
+        check_colvar(tmp_path / "s.xtc", [tmp_path / "s.xtc"])
+    with pytest.raises(UserInputError, match=r"--colvar .*no such folder"):
+        check_colvar(tmp_path / "no" / "C", [])
+    with pytest.raises(UserInputError, match="--colvar: --no-weights gives no energies"):
+        SampleRequest(5, weights=False, colvar=tmp_path / "C")
 
 
 def test_the_sidecar_has_the_same_rows(folder, fields) -> None:
@@ -196,14 +267,15 @@ def test_an_error_on_the_way_leaves_no_file(smoke_run, tmp_path, monkeypatch) ->
         raise ZeroDivisionError
 
     monkeypatch.setattr(BatchedEnergy, "_evaluate", broken)
+    request = SampleRequest(5, colvar=tmp_path / "COLVAR")
     for suffix in PRECISION_NM:
         with pytest.raises(ZeroDivisionError):
-            draw_samples(smoke_run, tmp_path / f"s{suffix}", SampleRequest(5))
+            draw_samples(smoke_run, tmp_path / f"s{suffix}", request)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_wrong_names(smoke_run, tmp_path) -> None:
-    with pytest.raises(UserInputError, match=r"ends in .h5, .pdb, .dcd, .xtc, found .txt"):
+    with pytest.raises(UserInputError, match=r"ends in .h5, .pdb, .*, .nc, found .txt"):
         draw_samples(smoke_run, tmp_path / "s.txt", SampleRequest(5))
     with pytest.raises(UserInputError, match="no such folder"):
         draw_samples(smoke_run, tmp_path / "nowhere" / "s.h5", SampleRequest(5))
