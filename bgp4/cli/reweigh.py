@@ -57,7 +57,7 @@ def reweigh_command(
     colvar: Colvar = None,
     device: Device = "auto",
 ) -> None:
-    """Weigh a run's samples by another force field, temperature or energy."""
+    """Weigh a run's samples by another force field or energy."""
     from bgp4.sampling.request import ReweighRequest
 
     chosen = (system, energy, ase, temperature, samples, n, seed, resample, device, colvar)

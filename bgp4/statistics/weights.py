@@ -149,7 +149,7 @@ def effective_sample_size_relative(
     old density and w of the new one give (sum w)² / (sum v sum w² / v). Samples without an old
     weight do not count.
 
-    >>> effective_sample_size_relative([7.0, 9.0], [5.0, 7.0])
+    >>> round(effective_sample_size_relative([7.0, 9.0], [5.0, 7.0]), 9)
     1.0
     """
     after, first = _checked(log_weight), _checked(before)

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from bgp4.cli.main import app
 from bgp4.storage.bundled import bundled_configs, bundled_models
 
-COMMANDS = {"train", "sample", "report", "simulate", "init", "reproduce", "bench"}
+COMMANDS = {command.name or command.callback.__name__ for command in app.registered_commands}
 
 BASH = """
 source <(bgp4 --show-completion bash)
