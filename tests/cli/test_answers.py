@@ -74,6 +74,20 @@ def test_units_and_own_columns(run: Path, call: Call) -> None:
     assert (run / "analysis" / "fes_mine.csv").is_file()
 
 
+def test_conformers_are_listed_and_written(run: Path, call: Call) -> None:
+    for options, way in ((("--least", "5"), "wells of torsions"), (("--rmsd", "0.2"), "RMSD")):
+        code, out, err = call("analyse", str(run), "--conformers", *options, "-n", "300")
+        assert code == 0, err
+        assert f"conformers by {way}" in out
+        written = {path.name for path in (run / "analysis").iterdir()}
+        assert {"conformers.csv", "conformers.pdb"} <= written
+        assert "conformers.sdf" in written or "pip install" in out
+        with (run / "analysis" / "conformers.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        assert sum(float(row["population"]) for row in rows) == pytest.approx(1, abs=1e-5)
+        assert sum(float(row["md_population"]) for row in rows) == pytest.approx(1, abs=1e-5)
+
+
 def test_a_run_and_itself_differ_by_nothing(run: Path, call: Call) -> None:
     code, out, err = call("compare", str(run), str(run), "-n", "300")
     assert code == 0, err
@@ -92,6 +106,9 @@ def test_wrong_questions_leave_nothing(run: Path, call: Call) -> None:
         (("--temperature", "-3", "--noe"), "expected K above 0"),
         (("--experiment", "none.csv"), "none.csv: no such file"),
         (("--noe", "--temperature", "5"), "does not overlap"),
+        (("--noe", "--rmsd", "0.1"), "--rmsd: expected with --conformers"),
+        (("--conformers", "--least", "200"), "--least 200: expected percent"),
+        (("--conformers", "--rmsd", "0"), "--rmsd 0: expected nm above 0"),
     ):
         code, _, err = call("analyse", str(run), *args)
         assert code == 2, args
