@@ -104,8 +104,7 @@ def check_constraints(
             f"that are not bonded (first {words}), as HAngles and rigid water do; constrained "
             f"bonds alone are supported: {advice}"
         )
-    columns = {tuple(sorted(pair)) for pair in zmatrix.bonds}
-    closing = [pair for pair in pairs if pair not in columns]
+    closing = [pair for pair in pairs if pair not in zmatrix.distances]
     if closing:
         raise UserInputError(
             f"config key system: {name}: the constrained bond {bond_names(topology, closing[:1])} "

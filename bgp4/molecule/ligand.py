@@ -23,7 +23,7 @@ from bgp4.molecule.stereo import (
     refuse_open_stereo,
     stereo_labels,
 )
-from bgp4.molecule.zmatrix import lines_of, zmatrix_from_topology
+from bgp4.molecule.placing import lines_of, zmatrix_from_topology
 
 __all__ = ["Ligand", "ligand_from_file", "ligand_from_smiles", "with_start_positions"]
 
@@ -261,8 +261,8 @@ def _refuse_shape(ligand: Ligand) -> None:
     for a, b in ligand.bonds:
         topology.add_bond(topology.atom(a), topology.atom(b))
     try:
-        zmatrix_from_topology(topology, lines_of(topology, ligand.positions_nm))
-        check_geometry(topology, ligand.positions_nm, ligand.source)
+        zmatrix = zmatrix_from_topology(topology, lines_of(topology, ligand.positions_nm))
+        check_geometry(topology, ligand.positions_nm, zmatrix, ligand.source)
     except UserInputError as error:  # there is no config yet
         words = str(error).removeprefix("config key system: ").removeprefix(f"{ligand.source}: ")
         raise UserInputError(f"{ligand.source}: {words}") from error
