@@ -18,15 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bgp4.errors import UserInputError
-from bgp4.molecule.ears import folds, turning_rings
+from bgp4.molecule.ears import Through, flat, folds, turning_rings
 from bgp4.molecule.lines import Lines, linear_atoms
 from bgp4.molecule.topology import atom_label, bond_graph
 from bgp4.molecule.zmatrix import Row, ZMatrix
 
 __all__ = ["lines_of", "with_bends", "zmatrix_from_bonds", "zmatrix_from_topology"]
-
-Through = Callable[[int, int, int], bool]
-"""Whether three atoms are in a line."""
 
 
 def lines_of(topology: mdtraj.Topology, positions_nm: NDArray[np.floating]) -> Lines:
@@ -58,8 +55,11 @@ def with_bends(zmatrix: ZMatrix, lines: Lines, name: Callable[[int], str]) -> ZM
         )
     for row in zmatrix.rows:
         bond, angle, hinge, torsion = row.partners
-        ends = (hinge, bond) if row.ear else (hinge,)  # an ear's triangle may be acute at one
-        if all(lines.along((angle, bond), (end, torsion)) for end in ends):
+        if (
+            flat((bond, angle, torsion), lines.through)
+            if row.ear and row.hinge is None
+            else lines.along((angle, bond), (hinge, torsion))
+        ):
             raise UserInputError(
                 f"config key system.zmatrix: {_named(row.atoms, name)}: the bonds "
                 f"{_named((angle, bond), name)} and {_named((hinge, torsion), name)} are in a "
@@ -239,6 +239,9 @@ class _Builder:
         known = all(frozenset(pair) in self._sides for pair in combinations(corner, 2))
         if not known or any(atom in self._behind for atom in around[2:-1]):
             return
+        folded = folds(self._graph, around, self._through)
+        if folded is None:
+            return
         if near not in self._behind:
             self._hang(near, tip)
         if far not in self._behind:
@@ -248,7 +251,7 @@ class _Builder:
             else:
                 self._fold(far, (tip, near), behind.angle)
             self._settle(tip, far)
-        for fold in folds(self._graph, around):
+        for fold in folded:
             self._fold(*fold)
         self._settle(near, around[2])
         self._settle(far, around[-2])
