@@ -1,4 +1,4 @@
-"""Molecules with rings that turn, in the form of `linear.STRUCTURES`: near a chair, or as folded."""
+"""Molecules with rings that turn, in the form of `linear.STRUCTURES`: as MMFF94 folds them."""
 
 STRUCTURES = {
     "cyclohexane": """

@@ -8,6 +8,7 @@ coordinates, and every value of the torsions is a closed ring with the same side
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import networkx as nx
@@ -120,6 +121,6 @@ def _cost(
     left, right = polygon[place - 1], polygon[(place + 1) % len(polygon)]
     span = (right - left) % len(ring)
     path = [ring[(left + step) % len(ring)] for step in range(span + 1)]
-    inner = zip(path[1:-2], path[2:-1], strict=True)
+    inner = pairwise(path[1:-1])
     soft = sum(not graph.degree(a) == graph.degree(b) == 3 for a, b in inner)
     return soft, graph.degree(ring[polygon[place]]) != 3, span, place

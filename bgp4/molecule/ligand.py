@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from bgp4.errors import UserInputError
 from bgp4.molecule.checks import check_geometry
 from bgp4.molecule.ligand_files import mol_from_file, mol_from_smiles
+from bgp4.molecule.placing import lines_of, zmatrix_from_topology
 from bgp4.molecule.stereo import (
     atom_names,
     is_heavy,
@@ -23,7 +24,6 @@ from bgp4.molecule.stereo import (
     refuse_open_stereo,
     stereo_labels,
 )
-from bgp4.molecule.placing import lines_of, zmatrix_from_topology
 
 __all__ = ["Ligand", "ligand_from_file", "ligand_from_smiles", "with_start_positions"]
 

@@ -279,12 +279,7 @@ def test_a_bridge_whose_bond_is_no_coordinate_is_refused() -> None:
     check_geometry(topology, circle, made, "it")
 
 
-def test_a_cage_and_two_molecules_are_refused() -> None:
-    """Cucurbituril's rings of eight share bonds with rings of five."""
-    folder = "openmmtools:data/cb7-viologen/leap"
-    made = load_molecule(
-        SystemConfig(prmtop=f"{folder}/receptor.prmtop", inpcrd=f"{folder}/receptor.inpcrd")
-    )
+def test_two_molecules_and_solvent_are_refused() -> None:
     with pytest.raises(UserInputError, match="found 2: 126 atoms from CUC1-N1"):
         load_molecule(SystemConfig(testsystem="HostGuestVacuum"))
     with pytest.raises(UserInputError, match=r"749 residues of solvent \(first HOH4\)"):
