@@ -108,6 +108,6 @@ def check_constraints(
     if closing:
         raise UserInputError(
             f"config key system: {name}: the constrained bond {bond_names(topology, closing[:1])} "
-            "is no coordinate of the Z-matrix, which leaves one bond of each ring to the energy; "
-            f"{advice}, or name it in system.zmatrix if it is in no ring"
+            "is no coordinate of the Z-matrix, which leaves a bond of each small or flat ring to "
+            f"the energy; {advice}, or name it in system.zmatrix if it is in no ring"
         )

@@ -253,7 +253,7 @@ def _is_flat(mol: Any) -> bool:
 
 
 def _refuse_shape(ligand: Ligand) -> None:
-    """What no later step takes: large rings, all atoms in a line, too few atoms."""
+    """What no later step takes: large rings in cages, all atoms in a line, too few atoms."""
     topology = mdtraj.Topology()
     residue = topology.add_residue(RESIDUE, topology.add_chain(), 1)
     for name, atom in zip(ligand.names, ligand.mol.GetAtoms(), strict=True):
