@@ -19,6 +19,7 @@ from openmm import app
 from bgp4.config import SystemConfig
 from bgp4.molecule.molecule import Molecule, load_molecule
 from bgp4.molecule.topology import bond_graph, bonded_angles
+from tests import turning
 
 STRUCTURES = {
     "hex-1-yne": """
@@ -158,7 +159,8 @@ def structure(name: str) -> tuple[app.Topology, NDArray[np.float64]]:
     topology = app.Topology()
     residue = topology.addResidue("LIN", topology.addChain())
     positions = []
-    for i, line in enumerate(STRUCTURES[name].strip().splitlines()):
+    drawn = STRUCTURES | turning.STRUCTURES
+    for i, line in enumerate(drawn[name].strip().splitlines()):
         symbol, *numbers = line.split()
         atoms = list(topology.atoms())
         new = topology.addAtom(f"{symbol}{i}", app.Element.getBySymbol(symbol), residue)

@@ -31,6 +31,7 @@ from bgp4.molecule.topology import (
     rings,
     rotatable_torsions,
 )
+from bgp4.molecule.zmatrix import EAR
 from bgp4.report.torsions import stereocentres
 
 __all__ = ["config_text", "description", "proposed_config"]
@@ -248,7 +249,11 @@ def _peptide_bonds(molecule: Molecule) -> str:
 
 
 def _zmatrix_comment(molecule: Molecule) -> str:
-    rows = (", ".join(map(_quoted, row)) for row in _labels(molecule))
+    ears = [False] * 3 + [row.ear for row in molecule.zmatrix.rows]
+    rows = (
+        ", ".join([*map(_quoted, labels), *([EAR] * ear)])
+        for labels, ear in zip(_labels(molecule), ears, strict=True)
+    )
     head = "  # zmatrix:  # to change it: each atom with its bond, angle and torsion atoms\n"
     return head + "".join(f"  #   - [{row}]\n" for row in rows)
 
@@ -314,9 +319,7 @@ def description(molecule: Molecule, relaxed: Relaxed) -> Iterator[str]:
     residues = [str(r) for r in topology.residues]
     shown = " ".join(residues[:12]) + (" ..." if len(residues) > 12 else "")
     yield f"{molecule.name}: {molecule.n_atoms} atoms, {topology.n_bonds} bonds, {shown}"
-    found = [len(ring) for ring in rings(bond_graph(topology))]
-    if found:
-        yield f"rings of {', '.join(map(str, found))} atoms, closed by the energy"
+    yield from _ring_lines(molecule)
     if len(held := molecule.constraints):
         yield f"constrained, at the System's lengths: {bond_names(topology, held.bonds)}"
     turning = [torsion.label for torsion in rotatable_torsions(topology)]
@@ -328,20 +331,36 @@ def description(molecule: Molecule, relaxed: Relaxed) -> Iterator[str]:
     yield from _energy_lines(molecule, relaxed)
 
 
+def _ring_lines(molecule: Molecule) -> Iterator[str]:
+    """Sizes of rings, by what closes them."""
+    sizes: dict[str, list[int]] = {"coordinates": [], "the energy": []}
+    for ring in rings(bond_graph(molecule.topology)):
+        bonds = zip(ring, [*ring[1:], ring[0]], strict=True)
+        whole = {tuple(sorted(bond)) for bond in bonds} <= molecule.zmatrix.distances.keys()
+        sizes["coordinates" if whole else "the energy"].append(len(ring))
+    for closed_by, found in sizes.items():
+        if found:
+            yield f"rings of {', '.join(map(str, found))} atoms, closed by {closed_by}"
+
+
 def _coordinate_lines(molecule: Molecule) -> Iterator[str]:
     coordinates = internal_coordinates(molecule.zmatrix, molecule.constraints)
     q, _ = coordinates(torch.as_tensor(molecule.positions_nm).reshape(1, -1))
     bonds, angles, torsions = (part[0].tolist() for part in coordinates.split(q))
     yield "internal coordinates: each atom with its bond, angle and torsion atoms; nm, degrees"
     graph = bond_graph(molecule.topology)
-    straight = {atom for atom, _, _ in molecule.zmatrix.straight}
+    kinds = {row.atom: "  bends" for row in molecule.zmatrix.rows if row.bends}
+    ears = {row.atom for row in molecule.zmatrix.rows if row.ear}
+    kinds |= dict.fromkeys(ears, f"  {EAR}")
     values = [[], bonds[:1], [bonds[1], angles[0]]]
     values += [list(three) for three in zip(bonds[2:], angles[1:], torsions, strict=True)]
     width = 13 * max(len(atoms) - 1 for atoms in molecule.zmatrix.table()) - 1
     for atoms, labels, row in zip(molecule.zmatrix.table(), _labels(molecule), values, strict=True):
         numbers = [f"{v:.4f}" if i == 0 else f"{math.degrees(v):7.1f}" for i, v in enumerate(row)]
+        if atoms[0] in ears:
+            numbers[1] = f"{row[1]:7.4f}"
         kind = "" if len(atoms) < 4 or graph.has_edge(*atoms[-2:]) else "  improper"
-        kind = "  bends" if atoms[0] in straight else kind
+        kind = kinds.get(atoms[0], kind)
         yield f"  {labels[0]:12s} {' '.join(f'{label:12s}' for label in labels[1:]):{width}s} " + (
             f"{'  '.join(numbers)}{kind}".rstrip()
         )

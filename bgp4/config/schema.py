@@ -59,7 +59,8 @@ class SystemConfig(Section):
     field; the same with a serialised OpenMM System; or an SDF file, which OpenFF parametrises if it
     is installed. Prmtop, top and psf take start positions from `positions` (also called inpcrd).
     `constraints` holds bonds at the System's lengths, which then leave the flow: HBonds, or
-    AllBonds of a molecule without rings. `zmatrix` replaces the Z-matrix of the bonds.
+    AllBonds of a molecule without flat or small rings. `zmatrix` replaces the Z-matrix of the
+    bonds.
     """
 
     testsystem: str | None = None

@@ -41,7 +41,7 @@ class ConstrainedCoordinates(InternalCoordinates):
 
     def __init__(self, zmatrix: ZMatrix, constraints: Constraints) -> None:
         super().__init__(zmatrix)
-        column = {tuple(sorted(pair)): i for i, pair in enumerate(zmatrix.bonds)}
+        column = zmatrix.distances
         columns = torch.tensor([column[int(i), int(j)] for i, j in constraints.pairs])
         fixed = torch.zeros(self.features, dtype=torch.bool)
         fixed[columns] = True
@@ -66,8 +66,7 @@ class ConstrainedCoordinates(InternalCoordinates):
         measured, _ = super().forward(inputs)
         assert self.fixed is not None
         q = torch.where(self.fixed, self.lengths.to(measured), measured)
-        bonds, angles, _ = self.split(q)
-        return q, -self._log_volume(bonds, angles) - self.half_log_det(inputs)
+        return q, -self._log_volume(q) - self.half_log_det(inputs)
 
     def inverse(
         self,

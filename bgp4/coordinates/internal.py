@@ -15,6 +15,11 @@ azimuthal equal-area projection of the sphere around the line's continuation,
     u = 2 cos(θ/2) cos τ,   v = 2 cos(θ/2) sin τ,   du dv = sin θ dθ dτ,
 
 which is smooth where θ = π, the angle of bending for small ones, and has no term in the volume.
+
+An ear d, an atom of a ring that turns, has its distances r and s to the ends of a side of length D
+in the place of bond and angle. From s² = r² + D² - 2 r D cos θ at fixed r and D,
+
+    r² sin θ dr dθ dτ = (r s / D) dr ds dτ,   |r - s| < D < r + s.
 """
 
 from __future__ import annotations
@@ -26,19 +31,21 @@ import torch
 from nflows.transforms import Transform
 from torch import Tensor
 
-from bgp4.molecule.zmatrix import ZMatrix
+from bgp4.molecule.zmatrix import Row, ZMatrix
 
 __all__ = ["InternalCoordinates"]
 
 SMALLEST = 1e-12
-"""Bends outside the circle are no direction; a square root of this stands for one."""
+"""Bends outside the circle are no direction, and sides that do not meet make no triangle; a square
+root of this stands for one, and for its height."""
 
 
 class InternalCoordinates(Transform):
     """Cartesian positions to bonds (nm), angles (rad) and torsions (rad, in [-π, π)).
 
     Columns of q: (atoms - 1) bonds, (atoms - 2) angles, (atoms - 3) torsions, in the order of
-    the Z-matrix. Where a row has bends, they are in the columns of its angle and its torsion.
+    the Z-matrix. Where a row has bends, they are in the columns of its angle and its torsion. The
+    second distance of an ear is in the column of its angle, in nm.
 
     Attributes:
         fixed: (features,), bool, the columns that have one value each; None if there are none.
@@ -55,24 +62,39 @@ class InternalCoordinates(Transform):
         slot = {atom: i for i, atom in enumerate(placed)}
         index = {row: i for i, row in enumerate(zmatrix.rows)}
         self._levels = [
-            (
+            _Level(
                 torch.tensor([[slot[a] for a in row.partners] for row in level]),
                 torch.tensor([index[row] for row in level]),
-                _by_bends if level[0].bends else _by_angle,
+                level[0],
             )
             for level in levels
         ]
         self._atom_order = torch.tensor([slot[a] for a in range(zmatrix.n_atoms)])
         self._bonds = torch.tensor(zmatrix.bonds)
         atoms = torch.tensor([[row.atom, *row.partners] for row in zmatrix.rows])
-        bends = torch.tensor([row.bends for row in zmatrix.rows])
+        bends, ears = (
+            torch.tensor(kind)
+            for kind in zip(*((r.bends, r.ear) for r in zmatrix.rows), strict=True)
+        )
         self._turning, self._straight = atoms[~bends], atoms[bends]
-        straight = torch.cat([torch.tensor([False]), bends])
-        self._bent_angles = torch.tensor(zmatrix.angles)[~straight]
+        self._far = atoms[ears][:, [0, 2]]
+        root = torch.tensor([False])
+        straight, distant = torch.cat([root, bends]), torch.cat([root, ears])
+        bent = ~straight & ~distant
+        self._bent_angles = torch.tensor(zmatrix.angles)[bent]
         columns = torch.arange(self.features)
         bonds, angles, torsions = (part[0] for part in self.split(columns[None]))
-        self._columns = _Columns(angles[~straight], angles[straight], torsions[bends])
-        in_order = [bonds, angles[~straight], torsions[~bends], angles[straight], torsions[bends]]
+        self._columns = _Columns(
+            angles[bent],
+            angles[straight],
+            torsions[bends],
+            bonds[2:][ears],
+            angles[distant],
+            torsions[ears],
+        )
+        self._side = torch.tensor(_sides(zmatrix), dtype=torch.long)
+        in_order = [bonds, angles[bent], angles[distant]]
+        in_order += [torsions[~bends], angles[straight], torsions[bends]]
         self._column_order = torch.cat(in_order).argsort()
 
     @property
@@ -89,6 +111,16 @@ class InternalCoordinates(Transform):
         """Columns of q among the torsions' that are bends."""
         return self._columns.second_bends
 
+    @property
+    def folds(self) -> Tensor:
+        """Columns of q that are torsions of ears, about a side of a ring's triangles."""
+        return self._columns.folds
+
+    @property
+    def distances(self) -> Tensor:
+        """Columns of q among the angles' that are distances."""
+        return self._columns.far
+
     def split(
         self,
         q: Tensor,  # (batch, 3 atoms - 6)
@@ -104,10 +136,15 @@ class InternalCoordinates(Transform):
         context: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:  # (batch, 3 atoms - 6), (batch,)
         x = inputs.reshape(len(inputs), self.n_atoms, 3)
-        bonds, angles = _bond(x[:, self._bonds]), _angle(x[:, self._bent_angles])
-        torsions = _torsion(x[:, self._turning])
-        q = torch.cat([bonds, angles, torsions, *_bends(x[:, self._straight])], dim=1)
-        return q[:, self._column_order], -self._log_volume(bonds, angles)
+        measured = [
+            _bond(x[:, self._bonds]),
+            _angle(x[:, self._bent_angles]),
+            _bond(x[:, self._far]),
+            _torsion(x[:, self._turning]),
+            *_bends(x[:, self._straight]),
+        ]
+        q = torch.cat(measured, dim=1)[:, self._column_order]
+        return q, -self._log_volume(q)
 
     def inverse(
         self,
@@ -117,36 +154,79 @@ class InternalCoordinates(Transform):
         """Positions with the first root atom at the origin, the second on x, the third in xy."""
         bonds, angles, torsions = self.split(inputs)
         x = _frame(bonds[:, :2], angles[:, 0])
-        for partners, rows, components in self._levels:
+        for partners, rows, kind in self._levels:
+            near = x[:, partners]
             b, angle, torsion = bonds[:, rows + 2], angles[:, rows + 1], torsions[:, rows]
-            x = torch.cat([x, _place(x[:, partners], components(b, angle, torsion))], dim=1)
-        volume = self._log_volume(bonds, inputs[:, self._columns.angles])
-        return x[:, self._atom_order].flatten(1), volume
+            if kind.ear:
+                components = _by_sides(b, angle, torsion, _bond(near[:, :, :2]))
+            else:
+                components = (_by_bends if kind.bends else _by_angle)(b, angle, torsion)
+            x = torch.cat([x, _place(near, components)], dim=1)
+        return x[:, self._atom_order].flatten(1), self._log_volume(inputs)
 
     def valid(
         self,
         q: Tensor,  # (batch, 3 atoms - 6)
     ) -> Tensor:  # (batch,), bool
-        """Whether all values are finite, bonds positive, angles inside (0, π) and bends inside the
-        circle that the sphere's projection is.
+        """Whether all values are finite, bonds positive, angles inside (0, π), bends inside the
+        circle that the sphere's projection is, and the sides of each ear a triangle's.
         """
         bonds = self.split(q)[0]
-        angles, u, v = (q[:, columns] for columns in self._columns)
+        angles, u, v, r, s, _ = (q[:, columns] for columns in self._columns)
         inside = (bonds > 0).all(1) & (angles > 0).all(1) & (angles < torch.pi).all(1)
         inside &= (u.square() + v.square() < 4).all(1)
+        side = self._lengths_of_sides(q)
+        inside &= (((r - s).abs() < side) & (side < r + s)).all(1)
         return inside & torch.isfinite(q).all(1)
 
-    @staticmethod
-    def _log_volume(bonds: Tensor, angles: Tensor) -> Tensor:
-        return 2 * bonds.abs().log().sum(1) + angles.sin().abs().log().sum(1)
+    def _lengths_of_sides(
+        self,
+        q: Tensor,  # (batch, 3 atoms - 6)
+    ) -> Tensor:  # (batch, ears), nm
+        """Of the two atoms that each ear is on."""
+        first, second, angle = q[:, 0], q[:, 1], q[:, self.n_atoms - 1]
+        across = first.square() + second.square() - 2 * first * second * angle.cos()
+        outer = across.clamp_min(SMALLEST).sqrt()
+        return torch.cat([q, outer[:, None]], dim=1)[:, self._side]
+
+    def _log_volume(
+        self,
+        q: Tensor,  # (batch, 3 atoms - 6)
+    ) -> Tensor:  # (batch,)
+        bonds, angles = self.split(q)[0], q[:, self._columns.angles]
+        volume = 2 * bonds.abs().log().sum(1) + angles.sin().abs().log().sum(1)
+        r, s = q[:, self._columns.near], q[:, self._columns.far]
+        return volume + (s / (r * self._lengths_of_sides(q))).abs().log().sum(1)
+
+
+class _Level(NamedTuple):
+    """Rows of one kind that can be placed together: slots of partners, rows, and one of them."""
+
+    partners: Tensor
+    rows: Tensor
+    kind: Row
 
 
 class _Columns(NamedTuple):
-    """Which columns of q are angles, and which the two bends of each line."""
+    """Which columns of q are angles, the two bends of each line, and of each ear the distances and
+    the torsion.
+    """
 
     angles: Tensor
     first_bends: Tensor
     second_bends: Tensor
+    near: Tensor
+    far: Tensor
+    folds: Tensor
+
+
+def _sides(zmatrix: ZMatrix) -> list[int]:
+    """The column of the side that each ear is on; one past the last for the root's outer atoms."""
+    columns = dict(zmatrix.distances)
+    first, _, second = zmatrix.root
+    columns.setdefault((min(first, second), max(first, second)), 3 * zmatrix.n_atoms - 6)
+    ears = (sorted((row.bond, row.angle)) for row in zmatrix.rows if row.ear)
+    return [columns[one, other] for one, other in ears]
 
 
 def _bond(
@@ -225,6 +305,13 @@ def _by_angle(bond: Tensor, angle: Tensor, torsion: Tensor) -> tuple[Tensor, Ten
     """Components of a bond along the axes, of its angle and torsion."""
     sine = angle.sin()
     return -(bond * angle.cos()), bond * sine * torsion.cos(), bond * sine * torsion.sin()
+
+
+def _by_sides(r: Tensor, s: Tensor, torsion: Tensor, side: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Components of an ear's bond along the axes, of its distances, torsion and side."""
+    along = (r.square() + side.square() - s.square()) / (2 * side)
+    height = ((r - along) * (r + along)).clamp_min(SMALLEST).sqrt()
+    return -along, height * torsion.cos(), height * torsion.sin()
 
 
 def _by_bends(bond: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:

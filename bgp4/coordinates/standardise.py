@@ -123,23 +123,26 @@ def fit_standardise(
     n_torsions: int,
     torsions: Literal["circle", "cut", "auto"],
     bends: Collection[int] = (),
+    folds: Collection[int] = (),
     fixed: Tensor | None = None,  # (features,), bool
 ) -> Standardise:
     """Standardise by the data's moments. Fixed columns have one value in all frames.
 
     A torsion that is not circular is cut inside the widest arc in which there are no data. `auto`
     cuts those that leave more than half of the circle empty: they are stiff, and linear for all
-    purposes. Bends, which have no circle, are such whatever is asked for.
+    purposes. Bends, which have no circle, are such whatever is asked for. Folds of a ring stay
+    circles unless all are to be cut: they leave most of the circle empty, but have several modes.
 
     Args:
         bends: Columns among the torsions' that are bends.
+        folds: Columns that are torsions of ears.
     """
     start = q.shape[1] - n_torsions
     circular = torch.zeros(q.shape[1], dtype=torch.bool)
     centre = q.mean(0)
     for column in range(start, q.shape[1]):
         centre[column], gap = _widest_gap(q[:, column])
-        circle = torsions == "circle" or (torsions == "auto" and gap < np.pi)
+        circle = torsions == "circle" or (torsions == "auto" and (gap < np.pi or column in folds))
         circular[column] = circle and column not in bends
         if not circular[column]:  # towards the mean, as far as the cut stays in the empty arc
             mean = wrap(q[:, column] - centre[column]).mean()

@@ -147,10 +147,10 @@ def _redrawn(
     """Positions with new lengths of these bonds, and all other internal coordinates kept."""
     coordinates = InternalCoordinates(molecule.zmatrix)
     rng = np.random.default_rng(seed)
-    columns = [tuple(sorted(pair)) for pair in molecule.zmatrix.bonds]
+    columns = molecule.zmatrix.distances
     drawn = positions_nm.copy()
     lengths = {
-        columns.index(pair): draw_lengths(terms[pair], temperature_k, len(drawn), rng)
+        columns[pair]: draw_lengths(terms[pair], temperature_k, len(drawn), rng)
         for pair in constrained
         if pair in columns
     }

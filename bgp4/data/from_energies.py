@@ -142,7 +142,7 @@ def turning(
     start = len(centre) - len(coordinates.zmatrix.rows)
     for column, row in enumerate(coordinates.zmatrix.rows, start):
         _, _, hinge, torsion = row.partners
-        proper = frozenset((hinge, torsion)) in bonded and not row.bends
+        proper = frozenset((hinge, torsion)) in bonded and not row.bends and not row.ear
         if proper and frozenset((row.bond, row.angle)) in acyclic:
             turned = centre.repeat(TURNS, 1)
             turned[:, column] = torch.linspace(-np.pi, np.pi, TURNS + 1)[:-1]
@@ -172,7 +172,9 @@ def _by_kind(
     values: tuple[float, float, float],  # of bonds, angles, torsions
 ) -> Tensor:  # (features,)
     n = coordinates.n_atoms
-    return torch.tensor(values).double().repeat_interleave(torch.tensor([n - 1, n - 2, n - 3]))
+    found = torch.tensor(values).double().repeat_interleave(torch.tensor([n - 1, n - 2, n - 3]))
+    found[coordinates.distances] = values[0]
+    return found
 
 
 def _positions(

@@ -12,10 +12,13 @@ from scipy.spatial import cKDTree
 from scipy.spatial.distance import pdist, squareform
 
 from bgp4.errors import UserInputError
+from bgp4.molecule.ears import LARGEST_OPEN
 from bgp4.molecule.topology import atom_label, bond_graph, rings, solvent
 
 if TYPE_CHECKING:
     import networkx as nx
+
+    from bgp4.molecule.zmatrix import ZMatrix
 
 __all__ = [
     "check_bond_lengths",
@@ -26,9 +29,6 @@ __all__ = [
     "check_topology",
     "refuse_nanometres",
 ]
-
-LARGEST_RING = 8
-"""Atoms of a ring that the energy can close; a larger one has no place for its torsions to go."""
 
 BOND_NM = (0.06, 0.35)
 CLASH_NM = 0.06
@@ -163,23 +163,31 @@ def _is_hydrogen_at(topology: mdtraj.Topology, index: int) -> bool:
 def check_geometry(
     topology: mdtraj.Topology,
     positions_nm: NDArray[np.float64],  # (atoms, 3)
+    zmatrix: ZMatrix,
     name: str,
 ) -> None:
-    """Refuse rings that the energy cannot close, and atoms that clash."""
+    """Refuse rings that neither coordinates nor the energy can close, and atoms that clash."""
     graph = bond_graph(topology)
     for ring in rings(graph):
-        if len(ring) > LARGEST_RING:
-            raise UserInputError(_large_ring(topology, ring, name))
+        bonds = zip(ring, [*ring[1:], ring[0]], strict=True)
+        open_ = [b for b in bonds if (min(b), max(b)) not in zmatrix.distances]
+        if open_ and len(ring) > LARGEST_OPEN:
+            raise UserInputError(_large_ring(topology, ring, open_[0], name))
     _check_clashes(topology, graph, positions_nm, name)
 
 
-def _large_ring(topology: mdtraj.Topology, ring: list[int], name: str) -> str:
+def _large_ring(
+    topology: mdtraj.Topology, ring: list[int], bond: tuple[int, int], name: str
+) -> str:
     sulphur = [i for i in ring if topology.atom(i).element.symbol == "S"]
     words = ", ".join(atom_label(topology, i) for i in sorted(ring)[:4])
+    closing = "-".join(atom_label(topology, i) for i in sorted(bond))
     kind = "a disulfide bridge closes" if len(sulphur) > 1 else "it has"
     return (
-        f"config key system: {name}: {kind} a ring of {len(ring)} atoms ({words}, ...); rings of "
-        f"up to {LARGEST_RING} are supported, because only the energy closes a ring"
+        f"config key system: {name}: {kind} a ring of {len(ring)} atoms ({words}, ...), whose bond "
+        f"{closing} is no coordinate; in a ring of more than {LARGEST_OPEN} each bond must be one, "
+        "which is not possible where it shares more than one bond with another ring or has atoms "
+        "in a line; rows of system.zmatrix that end with ear place atoms of a ring"
     )
 
 

@@ -104,11 +104,10 @@ def check_constraints(
             f"that are not bonded (first {words}), as HAngles and rigid water do; constrained "
             f"bonds alone are supported: {advice}"
         )
-    columns = {tuple(sorted(pair)) for pair in zmatrix.bonds}
-    closing = [pair for pair in pairs if pair not in columns]
+    closing = [pair for pair in pairs if pair not in zmatrix.distances]
     if closing:
         raise UserInputError(
             f"config key system: {name}: the constrained bond {bond_names(topology, closing[:1])} "
-            "is no coordinate of the Z-matrix, which leaves one bond of each ring to the energy; "
-            f"{advice}, or name it in system.zmatrix if it is in no ring"
+            "is no coordinate of the Z-matrix, which leaves a bond of each small or flat ring to "
+            f"the energy; {advice}, or name it in system.zmatrix if it is in no ring"
         )

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from bgp4.errors import UserInputError
 from bgp4.molecule.checks import check_geometry
 from bgp4.molecule.ligand_files import mol_from_file, mol_from_smiles
+from bgp4.molecule.placing import lines_of, zmatrix_from_topology
 from bgp4.molecule.stereo import (
     atom_names,
     is_heavy,
@@ -23,7 +24,6 @@ from bgp4.molecule.stereo import (
     refuse_open_stereo,
     stereo_labels,
 )
-from bgp4.molecule.zmatrix import lines_of, zmatrix_from_topology
 
 __all__ = ["Ligand", "ligand_from_file", "ligand_from_smiles", "with_start_positions"]
 
@@ -253,7 +253,7 @@ def _is_flat(mol: Any) -> bool:
 
 
 def _refuse_shape(ligand: Ligand) -> None:
-    """What no later step takes: large rings, all atoms in a line, too few atoms."""
+    """What no later step takes: large rings in cages, all atoms in a line, too few atoms."""
     topology = mdtraj.Topology()
     residue = topology.add_residue(RESIDUE, topology.add_chain(), 1)
     for name, atom in zip(ligand.names, ligand.mol.GetAtoms(), strict=True):
@@ -261,8 +261,8 @@ def _refuse_shape(ligand: Ligand) -> None:
     for a, b in ligand.bonds:
         topology.add_bond(topology.atom(a), topology.atom(b))
     try:
-        zmatrix_from_topology(topology, lines_of(topology, ligand.positions_nm))
-        check_geometry(topology, ligand.positions_nm, ligand.source)
+        zmatrix = zmatrix_from_topology(topology, lines_of(topology, ligand.positions_nm))
+        check_geometry(topology, ligand.positions_nm, zmatrix, ligand.source)
     except UserInputError as error:  # there is no config yet
         words = str(error).removeprefix("config key system: ").removeprefix(f"{ligand.source}: ")
         raise UserInputError(f"{ligand.source}: {words}") from error

@@ -72,6 +72,8 @@ class Molecule:
         )
         if bends := [atom for atom, _, _ in self.zmatrix.straight]:
             stored = stored.model_copy(update={"bends": bends})
+        if ears := [row.atom for row in self.zmatrix.rows if row.ear]:
+            stored = stored.model_copy(update={"ears": ears})
         whole = stored.model_copy(update={"sha256": stored.digest()})
         return whole.model_dump_json(indent=1, exclude_unset=True) + "\n"
 
@@ -80,7 +82,8 @@ class _Stored(BaseModel):
     """A molecule's file, with a checksum of all else in it.
 
     An atom is its name, element, residue's name, number and index, and chain. Only molecules with
-    atoms in a line have `bends`, the atoms that two bends place.
+    atoms in a line have `bends`, the atoms that two bends place, and only those with rings that
+    turn `ears`, the atoms that two distances place.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -92,6 +95,7 @@ class _Stored(BaseModel):
     zmatrix: list[tuple[int, ...]]
     system_xml: str
     bends: list[int] = []
+    ears: list[int] = []
     sha256: str = ""
 
     def digest(self) -> str:
@@ -133,7 +137,7 @@ def load_molecule(config: SystemConfig) -> Molecule:
     zmatrix = _zmatrix(topology, positions_nm, config)
     check_constraints(topology, made.system, zmatrix, config.label, config.kind)
     positions_nm = off_the_line(positions_nm, zmatrix.straight)
-    check_geometry(topology, positions_nm, config.label)
+    check_geometry(topology, positions_nm, zmatrix, config.label)
     check_forces(topology, made.system, positions_nm, config.label)
     system_xml = openmm.XmlSerializer.serialize(made.system)
     return Molecule(config.label, system_xml, topology, positions_nm, zmatrix)
@@ -152,21 +156,18 @@ def _zmatrix(
     topology: mdtraj.Topology, positions_nm: NDArray[np.float64], config: SystemConfig
 ) -> ZMatrix:
     """The config's, or that of the bonds; either way the atoms are one molecule."""
+    from bgp4.molecule.placing import lines_of, with_bends, zmatrix_from_topology
     from bgp4.molecule.topology import atom_label
-    from bgp4.molecule.zmatrix import (
-        lines_of,
-        with_bends,
-        zmatrix_from_rows,
-        zmatrix_from_topology,
-    )
+    from bgp4.molecule.zmatrix import EAR, zmatrix_from_rows
 
     lines = lines_of(topology, positions_nm)
     zmatrix = zmatrix_from_topology(topology, lines)
     if config.zmatrix is not None:
         index = {atom_label(topology, i): i for i in range(topology.n_atoms)}
-        rows = [[_atom(atom, index) for atom in row] for row in config.zmatrix]
+        rows = [[_atom(atom, index) for atom in row if atom != EAR] for row in config.zmatrix]
+        ears = [atoms[0] for atoms, row in zip(rows, config.zmatrix, strict=True) if EAR in row[4:]]
         try:
-            zmatrix = zmatrix_from_rows(rows, topology.n_atoms)
+            zmatrix = zmatrix_from_rows(rows, topology.n_atoms, ears=ears)
         except ValueError as error:
             raise UserInputError(f"config key system.zmatrix: {error}") from error
     return with_bends(zmatrix, lines, lambda atom: atom_label(topology, atom))
@@ -196,7 +197,7 @@ def read_molecule(path: Path) -> Molecule:
         if stored.sha256 != stored.digest():
             raise ValueError("its checksum is another; it is damaged or was edited")
         topology = _topology(stored)
-        zmatrix = zmatrix_from_rows(stored.zmatrix, len(stored.atoms), stored.bends)
+        zmatrix = zmatrix_from_rows(stored.zmatrix, len(stored.atoms), stored.bends, stored.ears)
         positions_nm = np.array(stored.positions_nm).reshape(len(stored.atoms), 3)
     except (ValidationError, ValueError, KeyError, IndexError) as error:
         reason = " ".join(str(error).split())[:200]

@@ -5,7 +5,9 @@ They follow from the bonds, and a config may add others:
 - each rotatable torsion but ψ, which the (φ, ψ) map shows: positive between a trigonal and a
   tetrahedral atom (φ > 0 of each residue), cis between two trigonal ones, g+, t and g− between two
   tetrahedral ones;
-- the pucker of each ring with two neighbouring tetrahedral atoms: the sign of one torsion in it.
+- the pucker of each ring with two neighbouring tetrahedral atoms: the sign of one torsion in it;
+- of a ring that turns, the signs of all its torsions and, of six atoms, both chairs; if it is a
+  large one, its torsions as if they were in no ring.
 
 Atoms with three neighbours count as trigonal, so an amine does too. A rotation about a line of
 bonds has no states: nothing hinders it or, in an allene, it is a chirality.
@@ -22,11 +24,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bgp4.errors import UserInputError
+from bgp4.molecule.ears import LARGEST_OPEN, turns
 from bgp4.molecule.topology import (
     atom_label,
     atoms_label,
     bond_graph,
     distinct,
+    peptide_torsions,
     rings,
     rotatable_torsions,
 )
@@ -46,7 +50,8 @@ class State(NamedTuple):
 
     Attributes:
         label: What it is called, such as `φ ALA2 > 0`.
-        atoms: Four of a torsion, or two of a distance.
+        atoms: Four of a torsion, two of a distance, or four of each of several torsions, which are
+            all in the range.
         low: Where the range begins, degrees or nm.
         high: Where it ends; of a torsion the range goes up from `low`, around the circle.
     """
@@ -65,10 +70,15 @@ def states(topology: mdtraj.Topology, config: Config) -> list[State]:
     Raises:
         UserInputError: If the config names an atom that the molecule lacks, or a label twice.
     """
+    peptide_bonds = {frozenset(four[1:3]) for four in peptide_torsions(topology)}
     found = [
         state
         for state in states_of_bonds(topology)
-        if not (state.label.startswith("ω ") and config.data.peptide_bonds == "trans")
+        if not (
+            config.data.peptide_bonds == "trans"
+            and (state.low, state.high) == CIS["cis"]
+            and frozenset(state.atoms[1:3]) in peptide_bonds
+        )
     ]
     index = {atom_label(topology, i): i for i in range(topology.n_atoms)}
     own = [_of_config(place, added, index) for place, added in enumerate(config.states)]
@@ -86,17 +96,21 @@ def members(
 ) -> NDArray[np.bool_]:  # (n, states)
     """Which conformations lie in which state."""
     frames = mdtraj.Trajectory(np.asarray(positions_nm, dtype=np.float32), topology)
-    found = np.empty((len(frames.xyz), len(watched)), dtype=np.bool_)
+    found = np.ones((len(frames.xyz), len(watched)), dtype=np.bool_)
     for n_atoms, measure in ((4, _torsions_deg), (2, _distances_nm)):
-        places = [i for i, state in enumerate(watched) if len(state.atoms) == n_atoms]
-        if not places:
+        measured = [
+            (i, state.atoms[first : first + n_atoms])
+            for i, state in enumerate(watched)
+            if (len(state.atoms) == 2) == (n_atoms == 2)
+            for first in range(0, len(state.atoms), n_atoms)
+        ]
+        if not measured:
             continue
-        values = measure(frames, [watched[i].atoms for i in places])
-        for i, column in zip(places, values.T, strict=True):
+        values = measure(frames, [atoms for _, atoms in measured])
+        for (i, _), column in zip(measured, values.T, strict=True):
             beyond = column - watched[i].low
-            found[:, i] = (beyond % 360 if n_atoms == 4 else beyond) < (
-                watched[i].high - watched[i].low
-            )
+            width = watched[i].high - watched[i].low
+            found[:, i] &= (beyond % 360 if n_atoms == 4 else beyond) < width
             if n_atoms == 2:
                 found[:, i] &= beyond >= 0
     return found
@@ -118,10 +132,23 @@ def states_of_bonds(topology: mdtraj.Topology) -> Iterator[State]:
         if not torsion.label.startswith("ψ ") and graph.has_edge(*torsion.atoms[1:3]):
             for name, (low, high) in _ranges(graph, torsion.atoms).items():
                 yield State(f"{torsion.label} {name}", torsion.atoms, low, high)
-    puckers = [four for ring in rings(graph) for four in _pucker(graph, ring)]
+    found = rings(graph)
+    puckers = [four for ring in found for four in _puckers(graph, ring)]
     labels = distinct(f"ring {atoms_label(topology, four)}" for four in puckers)
     for label, four in zip(labels, puckers, strict=True):
         yield State(f"{label} > 0", four, *POSITIVE["> 0"])
+    large = [ring for ring in found if len(ring) > LARGEST_OPEN]
+    fours = list(dict.fromkeys(four for ring in large for four in _torsions(ring)))
+    labels = distinct(f"ring {atoms_label(topology, four)}" for four in fours)
+    for label, four in zip(labels, fours, strict=True):
+        for name, (low, high) in _ranges(graph, four).items():
+            yield State(f"{label} {name}", four, low, high)
+    sixes = [ring for ring in found if len(ring) == 6 and turns(graph, ring)]
+    labels = distinct(f"ring {atoms_label(topology, sorted(ring))}" for ring in sixes)
+    for label, ring in zip(labels, sixes, strict=True):
+        every_second = tuple(atom for four in _torsions(ring)[::2] for atom in four)
+        yield State(f"{label} chair", every_second, *POSITIVE["> 0"])
+        yield State(f"{label} other chair", every_second, -180.0, 0.0)
 
 
 def _ranges(graph: nx.Graph, atoms: Sequence[int]) -> dict[str, tuple[float, float]]:
@@ -134,14 +161,27 @@ def _ranges(graph: nx.Graph, atoms: Sequence[int]) -> dict[str, tuple[float, flo
     return ROTAMERS
 
 
-def _pucker(graph: nx.Graph, ring: Sequence[int]) -> Iterator[tuple[int, int, int, int]]:
-    """The ring's first torsion about a bond of two tetrahedral atoms, if it has one."""
-    n = len(ring)
-    turns = [tuple(ring[(i + step) % n] for step in range(4)) for i in range(n)]
-    able = [four for four in turns if graph.degree(four[1]) == graph.degree(four[2]) == 4]
-    if n > 3 and able:
-        a, b, c, d = min(able, key=lambda four: sorted(four[1:3]))
-        yield (a, b, c, d) if b < c else (d, c, b, a)
+def _puckers(graph: nx.Graph, ring: Sequence[int]) -> list[tuple[int, ...]]:
+    """The ring's first torsion about a bond of two tetrahedral atoms, if it has one; where it
+    turns, all torsions but those about double bonds. Large rings have none.
+    """
+    if not 3 < len(ring) <= LARGEST_OPEN:
+        return []
+    if turns(graph, ring):
+        return [f for f in _torsions(ring) if not graph.degree(f[1]) == graph.degree(f[2]) == 3]
+    able = [f for f in _torsions(ring) if graph.degree(f[1]) == graph.degree(f[2]) == 4]
+    return sorted(able, key=lambda four: four[1:3])[:1]
+
+
+def _torsions(ring: Sequence[int]) -> list[tuple[int, ...]]:
+    """Torsions about the ring's bonds, in the order of its bonds, from its lowest atom on; the
+    lower atom of the bond comes first.
+    """
+    n, start = len(ring), list(ring).index(min(ring))
+    step = 1 if ring[(start + 1) % n] < ring[start - 1] else -1
+    around = [ring[(start + step * i) % n] for i in range(n)]
+    fours = [tuple(around[(i + k) % n] for k in (-1, 0, 1, 2)) for i in range(n)]
+    return [four if four[1] < four[2] else four[::-1] for four in fours]
 
 
 def _of_config(place: int, added: StateConfig, index: dict[str, int]) -> State:

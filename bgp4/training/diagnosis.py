@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import mdtraj
 import torch
@@ -23,19 +22,17 @@ USUAL = 6.0
 
 def coordinate_names(model: BoltzmannGenerator, topology: mdtraj.Topology) -> list[str]:
     """Names of the columns of x, such as `angle ACE1-H1, ACE1-CH3, ACE1-H2`."""
-    zmatrix, atoms = model.coordinates.zmatrix, list(topology.atoms)
-    kinds: dict[str, Sequence[tuple[int, ...]]] = {
-        "bond": zmatrix.bonds,
-        "angle": zmatrix.angles,
-        "torsion": zmatrix.torsions,
-    }
-    straight = {atom for atom, _, _ in zmatrix.straight}
-    of_q = [
-        f"{'bend' if kind != 'bond' and indices[0] in straight else kind} "
-        + ", ".join(str(atoms[i]) for i in indices)
-        for kind, rows in kinds.items()
-        for indices in rows
-    ]
+    zmatrix, rows = model.coordinates.zmatrix, model.coordinates.zmatrix.rows
+    a, b, c = zmatrix.root
+    named: list[tuple[str, tuple[int, ...]]] = [("bond", (a, b)), ("bond", (b, c))]
+    named += [("distance" if row.ear else "bond", row.atoms[:2]) for row in rows]
+    named.append(("angle", (a, b, c)))
+    for row in rows:
+        angle = ("bend" if row.bends else "angle", row.atoms[:3])
+        named.append(("distance", (row.atom, row.angle)) if row.ear else angle)
+    named += [("bend" if row.bends else "torsion", row.atoms) for row in rows]
+    atoms = list(topology.atoms)
+    of_q = [f"{kind} {', '.join(str(atoms[i]) for i in indices)}" for kind, indices in named]
     return [of_q[i] for i in model.standardise.order.tolist()]
 
 

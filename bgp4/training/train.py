@@ -51,6 +51,7 @@ def fitted_generator(
     standardise = fit_standardise(
         *(q, zmatrix.n_atoms - 3, config.model.torsions),
         bends=coordinates.bends.tolist(),
+        folds=coordinates.folds.tolist(),
         fixed=coordinates.fixed,
     )
     return build_generator(config, coordinates, standardise)

@@ -20,7 +20,7 @@ from bgp4.dynamics.replicas import BatchedReplicas, DynamicsSettings
 from bgp4.energies.reference import ReferenceEnergy
 from bgp4.flows.generator import in_double_precision
 from bgp4.molecule.molecule import Molecule, load_molecule
-from bgp4.molecule.zmatrix import zmatrix_from_bonds
+from bgp4.molecule.placing import zmatrix_from_bonds
 from bgp4.training.train import fitted_generator
 
 KT = 8.31446261815324e-3 * 300

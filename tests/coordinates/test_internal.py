@@ -13,12 +13,13 @@ from torch.autograd.functional import jacobian
 
 from bgp4.coordinates import InternalCoordinates, zmatrix_from_bonds
 from bgp4.molecule.molecule import Molecule
-from tests import linear
+from bgp4.molecule.zmatrix import zmatrix_from_rows
+from tests import linear, turning
 
 
-@pytest.fixture(scope="module", params=["alanine dipeptide", *linear.NAMES])
+@pytest.fixture(scope="module", params=["alanine dipeptide", *linear.NAMES, *turning.NAMES])
 def molecule(request, alanine, tmp_path_factory) -> Molecule:
-    if request.param in linear.NAMES:
+    if request.param != "alanine dipeptide":
         return linear.loaded(request.param, tmp_path_factory.mktemp("linear"))
     return alanine
 
@@ -56,21 +57,22 @@ def with_hinges(
 
 def test_against_mdtraj(coordinates, frames) -> None:
     q, _ = coordinates(frames.flatten(1))
-    bonds, angles, torsions = (part.numpy() for part in coordinates.split(q))
+    _, angles, torsions = (part.numpy() for part in coordinates.split(q))
     z = coordinates.zmatrix
     trajectory, fours = with_hinges(coordinates, frames)
     theirs = mdtraj.compute_angles(trajectory, z.angles, periodic=False)
     turns = mdtraj.compute_dihedrals(trajectory, fours, periodic=False)
-    straight = np.array([row.bends for row in z.rows])
-    bent = np.concatenate([[True], ~straight])
-    lengths = mdtraj.compute_distances(trajectory, z.bonds, periodic=False)
-    np.testing.assert_allclose(bonds, lengths, atol=1e-6)
+    straight, ears = (np.array([getattr(r, kind) for r in z.rows]) for kind in ("bends", "ear"))
+    bent = np.concatenate([[True], ~straight & ~ears])
+    lengths = mdtraj.compute_distances(trajectory, list(z.distances), periodic=False)
+    np.testing.assert_allclose(q[:, list(z.distances.values())], lengths, atol=1e-6)
     np.testing.assert_allclose(angles[:, bent], theirs[:, bent], atol=1e-5)
     apart = (torsions - turns)[:, ~straight]
     np.testing.assert_allclose(np.angle(np.exp(1j * apart)), 0, atol=1e-5)
     assert ((torsions >= -np.pi) & (torsions < np.pi)).all()
-    bends = angles[:, ~bent] + 1j * torsions[:, straight]
-    expected = 2 * np.cos(theirs[:, ~bent] / 2) * np.exp(1j * turns[:, straight])
+    lines = np.concatenate([[False], straight])
+    bends = angles[:, lines] + 1j * torsions[:, straight]
+    expected = 2 * np.cos(theirs[:, lines] / 2) * np.exp(1j * turns[:, straight])
     np.testing.assert_allclose(bends, expected, atol=2e-3)  # single precision, next to 180°
 
 
@@ -214,3 +216,60 @@ def test_bends_outside_their_circle_are_no_conformation(hexyne) -> None:
     (slope,) = torch.autograd.grad(flat.square().sum(), bent)
     assert flat.isfinite().all()
     assert slope.isfinite().all()
+
+
+@pytest.fixture(scope="module", params=["cyclohexane", "cyclo-(Gly)4"])
+def ring(request, tmp_path_factory) -> tuple[InternalCoordinates, Tensor]:
+    """Coordinates of a molecule with a ring that turns, and their values, (1, features)."""
+    molecule = linear.loaded(request.param, tmp_path_factory.mktemp("ring"))
+    coordinates = InternalCoordinates(molecule.zmatrix)
+    return coordinates, coordinates(torch.as_tensor(molecule.positions_nm).reshape(1, -1))[0]
+
+
+def test_folds_leave_the_ring_closed(ring) -> None:
+    """Every bond and chord has its length, however the ring is folded; and nothing is singular."""
+    coordinates, q = ring
+    folded = q.repeat(200, 1)
+    turns = torch.rand(200, len(coordinates.folds), generator=torch.Generator().manual_seed(0))
+    folded[:, coordinates.folds] = (2 * turns.double() - 1) * np.pi
+    assert coordinates.valid(folded).all()
+    x, inverse = coordinates.inverse(folded)
+    pairs = torch.tensor(list(coordinates.zmatrix.distances))
+    apart = x.unflatten(1, (-1, 3))[:, pairs].diff(dim=2).norm(dim=-1)[..., 0]
+    columns = list(coordinates.zmatrix.distances.values())
+    torch.testing.assert_close(apart, q[:, columns].expand_as(apart), rtol=0, atol=1e-12)
+    torch.testing.assert_close(inverse, inverse[:1].expand_as(inverse), rtol=0, atol=1e-12)
+    back, forward = coordinates(x)
+    torch.testing.assert_close(back, folded, rtol=0, atol=1e-9)
+    torch.testing.assert_close(forward, -inverse, rtol=0, atol=1e-9)
+
+
+def test_sides_that_make_no_triangle_are_no_conformation(ring) -> None:
+    """They are finite, as are their slopes, so that training can leave them out."""
+    coordinates, q = ring
+    assert coordinates.valid(q).all()
+    column = int(coordinates.distances[-1])
+    for length in (1.0, 0.001, -0.15):
+        wrong = q.clone()
+        wrong[:, column] = length
+        wrong.requires_grad_()
+        assert not coordinates.valid(wrong).any()
+        flat, volume = coordinates.inverse(wrong)
+        (slope,) = torch.autograd.grad(flat.square().sum() + volume.sum(), wrong)
+        assert flat.isfinite().all()
+        assert slope.isfinite().all()
+
+
+def test_a_known_ear() -> None:
+    """Two right triangles on one hypotenuse, a right angle between them: r s / D is the volume."""
+    rows = [(0,), (1, 0), (2, 1, 0), (3, 2, 0, 1)]
+    coordinates = InternalCoordinates(zmatrix_from_rows(rows, 4, ears=[3]))
+    x = torch.tensor([[[0.0, 0, 0], [0, 3, 0], [4, 3, 0], [0, 0, 0]]], dtype=torch.float64)
+    side = (x[0, 2] - x[0, 0]) / 5
+    normal = torch.tensor([0.0, 0.0, 1.0]).double()
+    x[0, 3] = x[0, 0] + 1.8 * side + 2.4 * normal
+    q, logabsdet = coordinates(x.flatten(1))
+    torch.testing.assert_close(q[0, :3], torch.tensor([3.0, 4, 4]).double())
+    torch.testing.assert_close(q[0, 4], torch.tensor(3.0).double())
+    assert abs(q[0, 5].item()) == pytest.approx(np.pi / 2)
+    assert logabsdet.item() == pytest.approx(-np.log(3**2 * 4**2 * 4 * 3 / 5))

@@ -69,12 +69,48 @@ def test_esters_and_disulfides() -> None:
 
 
 def test_puckers() -> None:
-    ring = [*line(6), (0, 5)]
-    assert labels(topology_of("CCCCCC", ring, [2] * 6)) == ["ring C5–C0–C1–C2 > 0"]
-    assert labels(topology_of("CCCCCC", ring, [1] * 6)) == [], "benzene is flat"
+    benzene = topology_of("CCCCCC", [*line(6), (0, 5)], [1] * 6)
+    assert labels(benzene) == [], "benzene is flat"
     assert labels(topology_of("NCCCC", [*line(5), (0, 4)], [0, 0, 2, 2, 2])) == [
         "ring C1–C2–C3–C4 > 0"
     ]
+
+
+def test_rings_that_turn() -> None:
+    topology = topology_of("CCCCCC", [*line(6), (0, 5)], [2] * 6)
+    watched = list(states_of_bonds(topology))
+    signs = ["5–C0–C1–C2", "0–C1–C2–C3", "1–C2–C3–C4", "2–C3–C4–C5", "3–C4–C5–C0", "4–C5–C0–C1"]
+    reversed_ = ["1–C0–C5–C4"]  # the lower atom of the bond comes first
+    whole = "ring C0–C1–C2–C3–C4–C5"
+    assert [state.label for state in watched] == [
+        *(f"ring C{four} > 0" for four in [*signs[:5], *reversed_]),
+        *(f"{whole} chair", f"{whole} other chair"),
+    ]
+    folded = [hexagon(topology, z) for z in ([1, -1] * 3, [-1, 1] * 3, [1, 0, 0, 1, 0, 0])]
+    inside = members(watched, np.array(folded), topology)
+    assert inside[:, 6:].tolist() == [[True, False], [False, True], [False, False]]
+    assert (inside[0, :6] ^ inside[1, :6]).all(), "mirror images"
+    assert inside[0, :6].sum() == 3
+
+
+def test_large_rings_have_the_torsions_of_a_chain() -> None:
+    ring = [*line(10), (0, 9), (1, 10)]
+    lactone = topology_of("OCCCCCCCCCO", ring, [0, 0, *[2] * 8, 0])
+    found = labels(lactone)
+    assert found[0] == "ring C9–O0–C1–C2 cis"
+    assert "ring C3–C4–C5–C6 g+" in found
+    assert not any("chair" in label for label in found)
+
+
+def hexagon(
+    topology: mdtraj.Topology,
+    height: list[float],
+) -> np.ndarray:  # (atoms, 3)
+    """Six heavy atoms of a ring, by turns above and below; hydrogens at the origin."""
+    x = np.zeros((topology.n_atoms, 3))
+    turn = np.pi / 3 * np.arange(6)
+    x[:6] = np.stack([0.15 * np.cos(turn), 0.15 * np.sin(turn), 0.025 * np.array(height)], 1)
+    return x
 
 
 def test_members_are_those_of_mdtrajs_angles(smoke_frames, alanine) -> None:

@@ -17,7 +17,9 @@ from bgp4.config import SystemConfig
 from bgp4.errors import UserInputError
 from bgp4.molecule.checks import check_geometry, check_system
 from bgp4.molecule.molecule import Molecule, load_molecule, read_molecule
+from bgp4.molecule.placing import lines_of, zmatrix_from_topology
 from bgp4.molecule.topology import atom_label
+from bgp4.molecule.zmatrix import zmatrix_from_rows
 from bgp4.storage.bundled import find_data
 
 FOLDER = "openmmtools:data/alanine-dipeptide-gbsa/alanine-dipeptide"
@@ -253,11 +255,11 @@ def test_atoms_that_clash_are_named(alanine) -> None:
     loose._bonds = [b for b in loose.bonds if not {b[0].index, b[1].index} & set(group)]
     positions[group] += shift
     with pytest.raises(UserInputError, match=r"ACE1-O and NME3-H1 are 0.030 nm apart"):
-        check_geometry(loose, positions, "it")
+        check_geometry(loose, positions, alanine.zmatrix, "it")
 
 
-def test_a_disulfide_bridge_is_refused() -> None:
-    """Of the two cysteines of a made-up loop."""
+def test_a_bridge_whose_bond_is_no_coordinate_is_refused() -> None:
+    """Of the two cysteines of a made-up loop, by rows that follow it around."""
     topology = mdtraj.Topology()
     residue = topology.add_residue("CYS", topology.add_chain())
     elements = ["S", *["C"] * 8, "S"]
@@ -269,16 +271,15 @@ def test_a_disulfide_bridge_is_refused() -> None:
         topology.add_bond(atoms[i], atoms[i - 1])
     angle = 2 * np.pi * np.arange(10) / 10
     circle = 0.25 * np.stack([np.cos(angle), np.sin(angle), 0 * angle], axis=1)
-    with pytest.raises(UserInputError, match=r"a disulfide bridge closes a ring of 10 .*CYS"):
-        check_geometry(topology, circle, "it")
+    around = [tuple(range(i, max(i - 4, -1), -1)) for i in range(10)]
+    words = r"a disulfide bridge closes a ring of 10 .*whose bond CYS0-X0-CYS0-X9 is no coordinate"
+    with pytest.raises(UserInputError, match=words):
+        check_geometry(topology, circle, zmatrix_from_rows(around, 10), "it")
+    made = zmatrix_from_topology(topology, lines_of(topology, circle))
+    check_geometry(topology, circle, made, "it")
 
 
-def test_a_macrocycle_and_two_molecules_are_refused() -> None:
-    folder = "openmmtools:data/cb7-viologen/leap"
-    with pytest.raises(UserInputError, match="ring of 28 atoms"):
-        load_molecule(
-            SystemConfig(prmtop=f"{folder}/receptor.prmtop", inpcrd=f"{folder}/receptor.inpcrd")
-        )
+def test_two_molecules_and_solvent_are_refused() -> None:
     with pytest.raises(UserInputError, match="found 2: 126 atoms from CUC1-N1"):
         load_molecule(SystemConfig(testsystem="HostGuestVacuum"))
     with pytest.raises(UserInputError, match=r"749 residues of solvent \(first HOH4\)"):
