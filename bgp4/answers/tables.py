@@ -11,6 +11,9 @@ from bgp4.answers.weighted import Estimate
 
 __all__ = ["Row", "as_csv", "as_text", "paired", "with_error"]
 
+ROUNDING = 1e-9
+"""Errors that are so small a share of the value are rounding."""
+
 
 class Row(NamedTuple):
     """An estimate, and what it is compared with.
@@ -45,8 +48,8 @@ def with_error(value: float, error: float) -> str:
     >>> with_error(7.10016, 0.01714)
     '7.100 ± 0.017'
     """
-    if not 0 < error < float("inf"):
-        return f"{value:.6g}" + (" ± unknown" if error else "")
+    if not ROUNDING * abs(value) < error < float("inf"):
+        return f"{value:.6g}" + (" ± unknown" if error == float("inf") else "")
     digits = max(0, 1 - int(f"{error:.1e}".split("e")[1]))
     return f"{value:.{digits}f} ± {error:.{digits}f}"
 

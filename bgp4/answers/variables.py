@@ -8,7 +8,8 @@
 - `end-to-end`: distance of the two heavy atoms that are the most bonds apart;
 - `pc1`, `pc2`, ...: principal components of the torsions' cosines and sines (Mu, Nguyen and Stock,
   Proteins 58, 45, 2005), those of the ensemble;
-- `rmsd FILE`: from a structure, heavy atoms, after superposition.
+- `rmsd FILE`: from a structure, heavy atoms, after superposition, the least over permutations of
+  equivalent atoms.
 
 Lengths are nm, areas nm², angles rad.
 """
@@ -25,6 +26,7 @@ import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
+from bgp4.answers.rmsd import SymmetricRMSD
 from bgp4.answers.weighted import Weighted
 from bgp4.errors import UserInputError
 from bgp4.molecule.topology import Torsion, atom_label, bond_graph, rotatable_torsions
@@ -230,9 +232,8 @@ def _rmsd(name: str, path: str, frames: mdtraj.Trajectory) -> Array:
             f"{path}: expected the {len(own)} atoms of the molecule, in its order and by its "
             f"names, found {len(found)}: {', '.join(found[:4])}, ..."
         )
-    heavy = [atom.index for atom in frames.topology.atoms if atom.element.symbol != "H"]
-    centred = mdtraj.Trajectory(frames.xyz.copy(), frames.topology)
-    return mdtraj.rmsd(centred, structure, atom_indices=heavy).astype(np.float64)
+    apart = SymmetricRMSD(frames.topology, structure.xyz[0])
+    return apart.to(apart.centred(frames), structure.xyz[0])
 
 
 def _unknown(name: str, torsions: list[str]) -> str:

@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from bgp4.report.comparison import Compared, compare
+from bgp4.report.conformers import conformer_rows
 from bgp4.report.definitions import METRICS
 from bgp4.report.figures import FIGURES, FigureEntry
 from bgp4.report.interactive import page_data, script_json
@@ -158,6 +159,7 @@ def _render(
         headlines={name: headlines(values) for name, values in metrics.items()},
         further={name: further_headlines(values) for name, values in metrics.items()},
         warnings={name: warnings(values) for name, values in metrics.items()},
+        conformers={run.name: conformer_rows(run) for run in runs},
         collapse={name: collapse_check(values) for name, values in metrics.items()},
         explored=explored,
         pictures=[picture for picture in pictures if picture is not explored],
