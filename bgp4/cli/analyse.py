@@ -115,7 +115,7 @@ def analyse(
         typer.Option("-o", help="Folder to write; default RUN/analysis, or NAME_analysis here."),
     ] = None,
 ) -> None:
-    """Answer questions about a run's ensemble, with errors, beside MD."""
+    """Answer questions about a run's ensemble, beside MD."""
     asked = Questions(
         *(fes or (), average or (), j_couplings, noe, free_energy, experiment, cv, bins, unit),
         clustering(conformers, rmsd, least, most),

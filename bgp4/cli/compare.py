@@ -35,7 +35,10 @@ def compare(
     ] = None,
     unit: Annotated[str, typer.Option(help="Of energies: kT, kJ/mol or kcal/mol.")] = "kT",
 ) -> None:
-    """Compare the absolute free energies of two runs: isomers, force fields, solvent models."""
+    """Compare the absolute free energies of two runs.
+
+    Of isomers, or with other force fields or solvent models.
+    """
     check_unit(unit)
     set_up_logging()
     from bgp4.answers.ensembles import ensemble_of_run

@@ -17,7 +17,7 @@ from bgp4.config import SystemConfig
 from bgp4.errors import UserInputError
 from bgp4.molecule.checks import check_geometry, check_system
 from bgp4.molecule.molecule import Molecule, load_molecule, read_molecule
-from bgp4.molecule.placing import lines_of, zmatrix_from_topology
+from bgp4.molecule.placing import zmatrix_from_topology
 from bgp4.molecule.topology import atom_label
 from bgp4.molecule.zmatrix import zmatrix_from_rows
 from bgp4.storage.bundled import find_data
@@ -275,8 +275,7 @@ def test_a_bridge_whose_bond_is_no_coordinate_is_refused() -> None:
     words = r"a disulfide bridge closes a ring of 10 .*whose bond CYS0-X0-CYS0-X9 is no coordinate"
     with pytest.raises(UserInputError, match=words):
         check_geometry(topology, circle, zmatrix_from_rows(around, 10), "it")
-    made = zmatrix_from_topology(topology, lines_of(topology, circle))
-    check_geometry(topology, circle, made, "it")
+    check_geometry(topology, circle, zmatrix_from_topology(topology), "it")
 
 
 def test_two_molecules_and_solvent_are_refused() -> None:
