@@ -101,7 +101,7 @@ ORDER = (
     *("errors", "units", "version", "storage", "config", "parallel", "kernels", "statistics"),
     *("molecule", "energies", "coordinates", "data", "dynamics", "p4", "flows"),
     *("training", "sampling", "answers", "ensemble", "report"),
-    *("api", "studies", "cli", "interop"),
+    *("api", "pipeline", "studies", "cli", "interop"),
 )
 """Each imports from those before it alone."""
 

@@ -18,6 +18,7 @@ from bgp4.dynamics.simulate import simulate, write_trajectory
 from bgp4.energies.reference import ReferenceEnergy
 from bgp4.errors import UserInputError
 from bgp4.molecule.molecule import Molecule, load_molecule
+from bgp4.pipeline.request import MoleculeRequest
 from bgp4.report.collect import collect_run
 from bgp4.report.metrics import compute_metrics
 from bgp4.report.warnings import warnings
@@ -132,7 +133,7 @@ def test_init_of_a_constrained_system(in_tmp, capsys) -> None:
     Path("s.xml").write_text(openmm.XmlSerializer.serialize(made.system))
     with Path("a.pdb").open("w") as file:
         app.PDBFile.writeFile(made.topology, made.positions, file)
-    init_command("a.pdb", Path("a.yaml"), (), Path("s.xml"), None, 300.0, 200)
+    init_command(MoleculeRequest("a.pdb", xml=Path("s.xml")), Path("a.yaml"))
     assert "constrained, at the System's lengths: all bonds to hydrogen" in capsys.readouterr().out
     config = load_config("a.yaml")
     assert config.simulate.timestep_fs == 2

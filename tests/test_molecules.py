@@ -17,10 +17,10 @@ from openmm import app
 from openmmtools.testsystems import get_data_filename
 from pdbfixer import PDBFixer
 
-from bgp4.cli.proposal import proposed_config
 from bgp4.config import SystemConfig
 from bgp4.coordinates import InternalCoordinates
 from bgp4.molecule.molecule import Molecule, load_molecule
+from bgp4.pipeline.proposal import proposed_config
 from bgp4.storage.bundled import find_data
 from bgp4.studies.bench.peptides import FF96, alanine_peptide
 from tests import linear

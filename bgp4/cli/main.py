@@ -230,11 +230,13 @@ def init(
 ) -> None:
     """Describe a molecule of your own, and write a config for it."""
     from bgp4.cli.initialise import init_command
+    from bgp4.pipeline.request import MoleculeRequest
 
-    init_command(
-        *(molecule, output, tuple(forcefield or ()), xml, positions, temperature, max_atoms),
-        *(tuple(parameters or ()), include_dir, smiles),
+    request = MoleculeRequest(
+        *(molecule, smiles, tuple(forcefield or ()), xml, positions, tuple(parameters or ())),
+        *(include_dir, temperature, max_atoms),
     )
+    init_command(request, output)
 
 
 app.command()(analyse)

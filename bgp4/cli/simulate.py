@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from bgp4.cli.logs import set_up_logging
-from bgp4.config import Config, load_config, refuse_changes
+from bgp4.config import Config, load_config
 from bgp4.errors import UserInputError
-from bgp4.parallel.progress import progress
 from bgp4.storage.bundled import is_bundled_data
 from bgp4.storage.files import check_folder, refuse_existing
 from bgp4.storage.lock import locked_output
 from bgp4.training.begin import default_run
 
 __all__ = ["simulate_command"]
-
-log = logging.getLogger(__name__)
 
 
 def simulate_command(
@@ -37,50 +33,14 @@ def simulate_command(
     check_folder(output)
     if not resume:
         refuse_existing(output)
+    from bgp4.dynamics.into_file import finish, simulate_into
+
     with locked_output(output):
         if output.exists():
-            _finish_simulation(config, output)
-        else:
-            _simulate(config, config_name, output, resume)
-
-
-def _finish_simulation(config: Config, output: Path) -> None:
-    """It was ended after its trajectory was written: there is nothing left to do but this."""
-    from bgp4.dynamics.simulate import FREE_ON_RESUME, config_of, remove_folder
-
-    refuse_changes(config_of(output), config, FREE_ON_RESUME, f"-o {output}", "move the file away")
-    remove_folder(output)
-    print(f"{output} is complete")
-
-
-def _simulate(config: Config, config_name: str, output: Path, resume: bool) -> None:
-    """Into a work folder, from which the trajectory is made in the end."""
-    from bgp4.dynamics.simulate import (
-        begin_folder,
-        remove_folder,
-        simulate,
-        work_folder,
-        write_trajectory,
-    )
-    from bgp4.molecule.molecule import load_molecule
-
-    folder = work_folder(output)
-    if resume:
-        _check_interrupted(folder, config, output)
-    else:
-        begin_folder(output, config)
-    try:
-        with progress("simulating", 100) as report:
-            simulation = simulate(config, lambda done, n: report(100 * done // n, ""), folder)
-    except UserInputError:
-        if not resume:
-            remove_folder(output)
-        raise
-    except KeyboardInterrupt:
-        log.info("stopped; continue with --resume")
-        raise
-    write_trajectory(output, simulation, load_molecule(config.system), config)
-    remove_folder(output)
+            finish(config, output)
+            print(f"{output} is complete")
+            return
+        simulation = simulate_into(config, output, resume)
     accepted = ", ".join(f"{a:.2f}" for a in simulation.acceptance)
     print(
         f"wrote {output} ({len(simulation.positions_nm)} frames at {config.temperature_k:g} K"
@@ -113,16 +73,3 @@ def _reference_path(config: Config) -> Path:
             "name one there, or with -o"
         )
     return Path(name)
-
-
-def _check_interrupted(folder: Path, config: Config, output: Path) -> None:
-    """There is a simulation to go on with, and it is of this config."""
-    begun = folder / "config.yaml"
-    if not begun.is_file():
-        raise UserInputError(
-            f"-o {output}: no interrupted simulation is there; start it without --resume"
-        )
-    from bgp4.dynamics.simulate import FREE_ON_RESUME
-
-    old = load_config(str(begun))
-    refuse_changes(old, config, FREE_ON_RESUME, f"-o {output}", "name another file")

@@ -10,10 +10,10 @@ import openmm
 import pytest
 from openmm import app
 
-from bgp4.cli.proposal import proposed_config
 from bgp4.config import SystemConfig
 from bgp4.errors import UserInputError
 from bgp4.molecule.molecule import Molecule, load_molecule
+from bgp4.pipeline.proposal import proposed_config
 from tests.for_each import for_each
 from tests.molecule.foreign import (
     KCAL,

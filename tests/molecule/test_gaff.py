@@ -20,6 +20,7 @@ from bgp4.config import load_config
 from bgp4.errors import UserInputError
 from bgp4.molecule import gaff
 from bgp4.molecule.molecule import load_molecule
+from bgp4.pipeline.request import MoleculeRequest
 from tests.processes import members
 
 Chem = pytest.importorskip("rdkit.Chem")
@@ -70,9 +71,8 @@ def programs(in_tmp, monkeypatch, ligand):
 
 
 def initialised(source: str | None = None, smiles: str | None = None, **options: object) -> None:
-    defaults = {"forcefield": (), "xml": None, "positions": None, "temperature_k": 300.0}
-    defaults |= {"max_atoms": 200, "output": Path("my.yaml")}
-    init_command(source, smiles=smiles, **(defaults | options))
+    output = options.pop("output", Path("my.yaml"))
+    init_command(MoleculeRequest(source, smiles, **options), output)
 
 
 def made_files() -> set[str]:

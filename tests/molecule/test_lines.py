@@ -13,7 +13,6 @@ import openmm
 import pytest
 import torch
 
-from bgp4.cli.proposal import description
 from bgp4.coordinates import InternalCoordinates, fit_standardise
 from bgp4.data.from_energies import turning
 from bgp4.energies.batched import BatchedEnergy
@@ -25,6 +24,7 @@ from bgp4.molecule.lines import linear_atoms, off_the_line
 from bgp4.molecule.molecule import Molecule, load_molecule, read_molecule
 from bgp4.molecule.states import states_of_bonds
 from bgp4.molecule.topology import atom_label, bond_graph, bonded_angles, rotatable_torsions
+from bgp4.pipeline.proposal import description
 from bgp4.report.torsions import stereocentres
 from bgp4.training.diagnosis import coordinate_names
 from tests import linear

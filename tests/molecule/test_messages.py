@@ -12,11 +12,11 @@ import pytest
 from openmm import app
 from openmmtools.testsystems import AlanineDipeptideVacuum, get_data_filename
 
-from bgp4.cli.proposal import proposed_config
 from bgp4.config import DataConfig, SystemConfig
 from bgp4.data.frames import load_frames
 from bgp4.errors import UserInputError
 from bgp4.molecule.molecule import load_molecule
+from bgp4.pipeline.proposal import proposed_config
 from bgp4.storage.bundled import find_data
 from tests.for_each import for_each
 

@@ -5,14 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from bgp4.errors import UserInputError
 from bgp4.storage.files import atomic_write_text, refuse_existing, written_by_others
 
-__all__ = ["MadeLigand", "is_ligand", "make_ligand"]
-
-BY_GAFF2 = (".sdf", ".mol", ".mol2")
-BY_OPENFF = (".sdf", ".mol")
-"""Files of ligands; the latter if a force field is named."""
+__all__ = ["MadeLigand", "make_ligand"]
 
 
 class MadeLigand(NamedTuple):
@@ -29,34 +24,6 @@ class MadeLigand(NamedTuple):
         """For a molecule that is refused later."""
         for path in self.paths:
             path.unlink(missing_ok=True)
-
-
-def is_ligand(
-    source: str | None,
-    smiles: str | None,
-    forcefield: tuple[str, ...],
-    files: tuple[Path | None, ...],
-) -> bool:
-    """Whether GAFF2 is to parametrise it: a SMILES, or a file with no force field named.
-
-    Args:
-        files: Of the options --xml, --positions, --include-dir and --parameters.
-
-    Raises:
-        UserInputError: If options do not go with it.
-    """
-    suffix = "" if source is None else Path(source).suffix.lower()
-    if smiles is None and suffix not in BY_GAFF2:
-        return False
-    if forcefield and smiles is None and suffix in BY_OPENFF:
-        return False
-    if forcefield or any(files):
-        raise UserInputError(
-            f"init {source or '--smiles'}: it gets GAFF2 and AM1-BCC charges, with which "
-            "--forcefield, --xml and --positions do not go; OpenFF takes an SDF file with "
-            "--forcefield openff-2.2.1 --forcefield implicit/obc2.xml"
-        )
-    return True
 
 
 def make_ligand(source: str | None, smiles: str | None, output: Path, max_atoms: int) -> MadeLigand:

@@ -11,18 +11,17 @@ import yaml
 from openmmtools.testsystems import get_data_filename
 
 from bgp4.cli.initialise import init_command
-from bgp4.cli.proposal import config_text, description, ladder, proposed_config
 from bgp4.config import load_config
 from bgp4.energies.reference import relaxed
 from bgp4.errors import UserInputError
 from bgp4.molecule.molecule import Molecule, load_molecule
+from bgp4.pipeline.proposal import config_text, description, ladder, proposed_config
+from bgp4.pipeline.request import MoleculeRequest
 from bgp4.storage.bundled import find_data
 
 
 def initialised(source: str, output: str = "my.yaml", **options: object) -> None:
-    defaults = {"forcefield": (), "xml": None, "positions": None, "temperature_k": 300.0}
-    defaults["max_atoms"] = 200
-    init_command(source, Path(output), **(defaults | options))
+    init_command(MoleculeRequest(source, **options), Path(output))
 
 
 @pytest.fixture

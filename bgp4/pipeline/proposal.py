@@ -201,18 +201,26 @@ def _beside(source: Path, kind: str) -> Path:
     return found
 
 
-def config_text(config: Config, molecule: Molecule, path: Path) -> str:
-    """The config as YAML for a file, with what one may want to change and why."""
-    name, data, reference = path.stem, config.data, config.report.reference
+def config_text(
+    config: Config, molecule: Molecule, path: Path, run_folder: Path | None = None
+) -> str:
+    """The config as YAML for a file, with what one may want to change and why.
+
+    Args:
+        run_folder: That the comments name; `bgp4 train`'s default if None.
+    """
+    data, reference = config.data, config.report.reference
+    run = run_folder or Path("runs") / path.stem
+    elsewhere = "" if run_folder is None else f" --run {run}"
     system = yaml.safe_dump(
         {"system": config.system.model_dump(mode="json", exclude_unset=True)}, sort_keys=False
     )
     return f"""\
 # {molecule.name}, {molecule.n_atoms} atoms
 #   bgp4 simulate --config {path}              MD at {data.temperature_k:g} K: {data.path}
-#   bgp4 train    --config {path}              runs/{name}
+#   bgp4 train    --config {path}{elsewhere}              {run}
 #   bgp4 simulate --config {path} --reference  parallel tempering, for validation: {reference}
-#   bgp4 report   runs/{name}                       runs/{name}/report/index.html
+#   bgp4 report   {run}                       {run}/report/index.html
 {system}{_zmatrix_comment(molecule)}
 temperature_k: {config.temperature_k:g}
 seed: 0

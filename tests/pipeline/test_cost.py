@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bgp4.cli import cost
-from bgp4.cli.cost import Cost, cost_lines, measured_cost
+from bgp4.pipeline import cost
 from bgp4.config import Config, validate_config
+from bgp4.pipeline.cost import Cost, cost_lines, measured_cost
 from tests.for_each import for_each
 
 STEP_S = 0.25

@@ -1,0 +1,90 @@
+"""What a user asks of `bgp4 init` and `bgp4 run`, checked before any library is imported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bgp4.errors import UserInputError
+
+__all__ = ["MoleculeRequest"]
+
+BY_GAFF2 = (".sdf", ".mol", ".mol2")
+BY_OPENFF = (".sdf", ".mol")
+"""Files of ligands; the latter if a force field is named."""
+
+
+@dataclass(frozen=True)
+class MoleculeRequest:
+    """A molecule as a user names it.
+
+    Attributes:
+        source: A file or an openmmtools test system; None with a SMILES.
+        smiles: Of a ligand.
+        forcefield: OpenMM's XML names, or an OpenFF one's.
+        xml: A serialised System instead.
+        positions: Of a prmtop, top or psf.
+        parameters: CHARMM's files for a psf.
+        include_dir: Where a top finds files to include.
+        temperature_k: Of the ensemble, K.
+        max_atoms: Of more atoms a molecule is refused.
+
+    Raises:
+        UserInputError: If there is neither a source nor a SMILES, or both.
+    """
+
+    source: str | None = None
+    smiles: str | None = None
+    forcefield: tuple[str, ...] = ()
+    xml: Path | None = None
+    positions: Path | None = None
+    parameters: tuple[Path, ...] = ()
+    include_dir: Path | None = None
+    temperature_k: float = 300.0
+    max_atoms: int = 200
+
+    def __post_init__(self) -> None:
+        if (self.source is None) == (self.smiles is None):
+            raise UserInputError(
+                "expected a file, a test system or --smiles SMILES, found "
+                + ("none of them" if self.source is None else f"both {self.source} and --smiles")
+            )
+
+    @property
+    def stem(self) -> str:
+        """What files about it are called."""
+        return Path(self.source).stem if self.source else "ligand"
+
+    @property
+    def is_ligand(self) -> bool:
+        """Whether GAFF2 is to parametrise it."""
+        files = (self.xml, self.positions, self.include_dir, *self.parameters)
+        return _is_ligand(self.source, self.smiles, self.forcefield, files)
+
+
+def _is_ligand(
+    source: str | None,
+    smiles: str | None,
+    forcefield: tuple[str, ...],
+    files: tuple[Path | None, ...],
+) -> bool:
+    """Whether GAFF2 is to parametrise it: a SMILES, or a file with no force field named.
+
+    Args:
+        files: Of the options --xml, --positions, --include-dir and --parameters.
+
+    Raises:
+        UserInputError: If options do not go with it.
+    """
+    suffix = "" if source is None else Path(source).suffix.lower()
+    if smiles is None and suffix not in BY_GAFF2:
+        return False
+    if forcefield and smiles is None and suffix in BY_OPENFF:
+        return False
+    if forcefield or any(files):
+        raise UserInputError(
+            f"init {source or '--smiles'}: it gets GAFF2 and AM1-BCC charges, with which "
+            "--forcefield, --xml and --positions do not go; OpenFF takes an SDF file with "
+            "--forcefield openff-2.2.1 --forcefield implicit/obc2.xml"
+        )
+    return True
