@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bgp4.cli.alone import alone
 from bgp4.cli.arguments import Run
 from bgp4.cli.conformers import Asked, Clustering, Least, Most, Rmsd, clustering, conformer_files
 from bgp4.cli.logs import set_up_logging
 from bgp4.errors import UserInputError
+from bgp4.training.alone import alone
 
 if TYPE_CHECKING:
     from bgp4.answers.ensembles import RunEnsemble

@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
-from bgp4.cli.alone import alone
 from bgp4.cli.analyse import check_unit, in_unit
 from bgp4.cli.completion import complete_run
 from bgp4.cli.logs import set_up_logging
+from bgp4.training.alone import alone
 
 __all__ = ["compare"]
 

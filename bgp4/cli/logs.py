@@ -18,9 +18,11 @@ class _ToStderr(logging.StreamHandler):  # type: ignore[type-arg]
         super().emit(record)
 
 
-def set_up_logging() -> None:
-    """Our log on stderr; other libraries' notices, which are not about the user's work, off."""
+def set_up_logging(quiet: bool = False) -> None:
+    """Our log on stderr, if `quiet` its warnings alone; other libraries' notices, which are not
+    about the user's work, off.
+    """
     logging.basicConfig(level=logging.ERROR, format="%(message)s", handlers=[_ToStderr()])
-    logging.getLogger("bgp4").setLevel(logging.INFO)
+    logging.getLogger("bgp4").setLevel(logging.WARNING if quiet else logging.INFO)
     warnings.filterwarnings("ignore", module=r"(mdtraj|openmmtools|pymbar|nflows)")
     os.environ.setdefault("PYTHONWARNINGS", "ignore")  # for the worker processes

@@ -20,6 +20,7 @@ from bgp4.cli.arguments import Colvar, Config, Device, Run, Seed, Sets, Start
 from bgp4.cli.compare import compare
 from bgp4.cli.completion import complete_run
 from bgp4.cli.reweigh import reweigh_command
+from bgp4.cli.run import run_command
 from bgp4.errors import RunError, UserInputError
 from bgp4.version import __version__
 
@@ -44,7 +45,10 @@ Alanine dipeptide, from its bundled config and data (training takes minutes):
 The same without training, from the bundled model:
   bgp4 sample ala2 -n 10000 -o ala2.pdb
 
-A molecule of your own, with all hydrogens:
+A molecule of your own, with all hydrogens, in one command:
+  bgp4 run      my.pdb
+
+The same step by step:
   bgp4 init     my.pdb
   bgp4 simulate --config my.yaml
   bgp4 train    --config my.yaml
@@ -293,6 +297,7 @@ def bench(
 
 
 app.command("reweigh")(reweigh_command)
+app.command("run")(run_command)
 
 
 def _version(show: bool) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from bgp4.cli.alone import alone
 from bgp4.cli.logs import set_up_logging
 from bgp4.errors import UserInputError
+from bgp4.training.alone import alone
 from bgp4.training.run import RunFolder
 
 __all__ = ["report_command"]

@@ -65,9 +65,9 @@ def reweigh_command(
 
 
 def _reweigh(run_path: Path, output: Path, request: ReweighRequest) -> None:
-    from bgp4.cli.alone import alone
     from bgp4.cli.logs import set_up_logging
     from bgp4.parallel.device import check_device
+    from bgp4.training.alone import alone
     from bgp4.training.run import RunFolder
 
     set_up_logging()

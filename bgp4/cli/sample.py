@@ -6,10 +6,10 @@ import logging
 import math
 from pathlib import Path
 
-from bgp4.cli.alone import alone
 from bgp4.cli.logs import set_up_logging
 from bgp4.parallel.device import check_device
 from bgp4.sampling.request import SampleRequest
+from bgp4.training.alone import alone
 from bgp4.training.run import RunFolder
 
 __all__ = ["sample_command"]

@@ -166,11 +166,15 @@ class DataConfig(Section):
 
 
 class SimulateConfig(Section):
-    """Langevin MD, or parallel tempering if `temperatures_k` is a ladder."""
+    """Langevin MD, or parallel tempering if `temperatures_k` is a ladder.
+
+    Stacks start from the molecule's positions, or each from others with torsions `turned`.
+    """
 
     frames: Count = 50_000
     temperatures_k: tuple[Positive, ...] = ()
     stacks: Count = 32
+    starts: Literal["molecule", "turned"] = "molecule"
     steps_per_frame: Count = 200
     equilibration_frames: Annotated[int, Field(ge=0)] = 500
     timestep_fs: Positive = 1.0

@@ -28,7 +28,8 @@ class DynamicsSettings:
 
     Attributes:
         system_xml: Serialised OpenMM System.
-        positions_nm: Start of every replica, (atoms, 3), nm.
+        positions_nm: Start of every replica, (atoms, 3), or of those of each stack, (stacks, atoms,
+            3), nm.
         temperatures_k: (temperatures,), K.
         stacks: Independent sets of one replica for each temperature.
         timestep_fs: Of the integrator.
@@ -45,6 +46,11 @@ class DynamicsSettings:
     friction_per_ps: float
     platform: str
     seed: int
+
+    @property
+    def starts_nm(self) -> Array:
+        """Start of each stack, (stacks, atoms, 3), nm."""
+        return np.broadcast_to(self.positions_nm, (self.stacks, *self.positions_nm.shape[-2:]))
 
 
 class Replicas(Protocol):
@@ -79,8 +85,8 @@ class OpenMMReplicas:
         self.temperatures_k = settings.temperatures_k
         rng = np.random.default_rng(settings.seed)
         self.contexts = [
-            [_context(settings, t, rng) for t in settings.temperatures_k]
-            for _ in range(settings.stacks)
+            [_context(settings, start, t, rng) for t in settings.temperatures_k]
+            for start in settings.starts_nm
         ]
 
     def run(self, steps: int) -> None:
@@ -126,7 +132,13 @@ class OpenMMReplicas:
         context.getIntegrator().setTemperature(self.temperatures_k[new])
 
 
-def _context(settings: DynamicsSettings, temperature_k: float, rng: np.random.Generator) -> Any:
+def _context(
+    settings: DynamicsSettings,
+    start_nm: Array,  # (atoms, 3)
+    temperature_k: float,
+    rng: np.random.Generator,
+) -> Any:
+    """At a minimum near the start, with velocities of the temperature."""
     import openmm
     from openmm import unit
 
@@ -137,7 +149,7 @@ def _context(settings: DynamicsSettings, temperature_k: float, rng: np.random.Ge
     )
     integrator.setRandomNumberSeed(int(rng.integers(1, 2**31)))
     context = make_context(settings.system_xml, settings.platform, integrator)
-    context.setPositions(settings.positions_nm)
+    context.setPositions(start_nm)
     openmm.LocalEnergyMinimizer.minimize(context, maxIterations=100)
     context.setVelocitiesToTemperature(temperature_k, int(rng.integers(1, 2**31)))
     return context
@@ -171,7 +183,8 @@ class BatchedReplicas:
         self.thermal = (self.kt / self.mass).sqrt()
         self.timestep_ps = settings.timestep_fs / 1000
         self.decay = float(np.exp(-settings.friction_per_ps * self.timestep_ps))
-        self.x = torch.as_tensor(_minimised(settings)).repeat(len(self.kt), 1, 1)
+        minima = torch.as_tensor(_minimised(settings))
+        self.x = minima.repeat_interleave(self.n_temperatures, 0)
         self.v = self.thermal * self._normal()
         self.rigid = rigid_bonds(constraints, self.timestep_ps) if len(constraints) else None
 
@@ -243,10 +256,12 @@ def _constraints(system_xml: str) -> Constraints:
 
 
 def _minimised(settings: DynamicsSettings) -> Array:
-    """(atoms, 3), nm."""
-    context = _context(settings, 300.0, np.random.default_rng(0))
-    positions: Array = context.getState(positions=True).getPositions(asNumpy=True)._value
-    return positions
+    """Each stack's start, (stacks, atoms, 3), nm; stacks with the same start have the same."""
+    starts, which = np.unique(settings.starts_nm, axis=0, return_inverse=True)
+    contexts = [_context(settings, start, 300.0, np.random.default_rng(0)) for start in starts]
+    found = [c.getState(positions=True).getPositions(asNumpy=True)._value for c in contexts]
+    minima: Array = np.stack(found)[which.ravel()]
+    return minima
 
 
 ENGINES: dict[str, Callable[[DynamicsSettings], Replicas]] = {

@@ -70,7 +70,8 @@ class Course:
     def of(cls, job: Job) -> Course:
         """Before the first round."""
         dynamics = job.dynamics
-        frames = np.empty((dynamics.stacks, job.frames, *dynamics.positions_nm.shape), np.float32)
+        stacks, *shape = dynamics.starts_nm.shape
+        frames = np.empty((stacks, job.frames, *shape), np.float32)
         rng = np.random.default_rng(dynamics.seed)
         counts = np.zeros((2, max(len(dynamics.temperatures_k) - 1, 0)))
         return cls(-job.equilibration_frames, frames, rng, counts)

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from bgp4.config import Config, dump_config, validate_config
 from bgp4.data.provenance import provenance
+from bgp4.data.turned import turned_positions
 from bgp4.dynamics.replicas import ENGINES, DynamicsSettings
 from bgp4.dynamics.rounds import Job, Kept, Result, run_stacks
 from bgp4.errors import RunError, UserInputError
@@ -220,17 +221,17 @@ def _jobs(
 ) -> list[Job]:
     """One job for each process, with its share of the stacks."""
     settings = config.simulate
-    shares = [
-        len(share) for share in np.array_split(np.arange(settings.stacks), settings.processes)
-    ]
+    starts = np.broadcast_to(molecule.positions_nm, (settings.stacks, molecule.n_atoms, 3))
+    if settings.starts == "turned":
+        starts = turned_positions(molecule, settings.stacks, config.seed)
     return [
         Job(
             engine,
             DynamicsSettings(
                 molecule.system_xml,
-                molecule.positions_nm,
+                share,
                 ladder,
-                stacks,
+                len(share),
                 settings.timestep_fs,
                 settings.friction_per_ps,
                 settings.platform,
@@ -242,8 +243,8 @@ def _jobs(
             None if folder is None else Kept.in_folder(folder.absolute(), i),
             settings.checkpoint_s,
         )
-        for i, stacks in enumerate(shares)
-        if stacks
+        for i, share in enumerate(np.array_split(starts, settings.processes))
+        if len(share)
     ]
 
 

@@ -9,15 +9,31 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
 
-__all__ = ["Report", "on_terminal", "progress", "silent"]
+__all__ = ["Listener", "Report", "followed", "on_terminal", "progress", "silent"]
 
 Report = Callable[[int | None, str], None]
 """Called with how much is done (None: as much as before) and a few words on how it goes."""
+
+Listener = Callable[[str, int, int, str], None]
+"""Called with a label, how much is done, of how much, and a few words."""
 
 LINE_EVERY_S = 15.0
 
 
 _outer: ContextVar[Report | None] = ContextVar("progress", default=None)
+_listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
+_quiet: ContextVar[bool] = ContextVar("quiet", default=False)
+
+
+@contextmanager
+def followed(listener: Listener, quiet: bool = False) -> Iterator[None]:
+    """Tell a listener of all progress within the block, and show none of it if `quiet`."""
+    tokens = _listener.set(listener), _quiet.set(quiet)
+    try:
+        yield
+    finally:
+        _listener.reset(tokens[0])
+        _quiet.reset(tokens[1])
 
 
 def on_terminal() -> bool:
@@ -44,12 +60,15 @@ def progress(
     with ExitStack() as stack:
         if outer is not None:
             report = _inner(outer, label, total)
-        elif not shown:
+        elif not shown or _quiet.get():
             report = silent
         elif on_terminal():
             report = stack.enter_context(view() if view else _bar(label, total))
         else:
             report = _lines(label, total)
+        listener = _listener.get()
+        if listener is not None and outer is None and shown:
+            report = _heard(report, listener, label, total)
         token = _outer.set(report)
         try:
             yield report
@@ -60,6 +79,18 @@ def progress(
 def _inner(outer: Report, label: str, total: int) -> Report:
     def report(done: int | None, note: str = "") -> None:
         outer(None, f"{label} {done}/{total} {note}".rstrip())
+
+    return report
+
+
+def _heard(shown: Report, listener: Listener, label: str, total: int) -> Report:
+    before = 0
+
+    def report(done: int | None, note: str = "") -> None:
+        nonlocal before
+        before = before if done is None else done
+        listener(label, before, total, note)
+        shown(done, note)
 
     return report
 

@@ -33,7 +33,7 @@ from bgp4.training.objective import Objective
 from bgp4.training.schedule import Schedule
 from bgp4.training.train import fitted_generator
 
-__all__ = ["Cost", "cost_lines", "measured_cost"]
+__all__ = ["Cost", "cost_lines", "duration", "measured_cost"]
 
 MD_S, ENERGY_S, TRAINING_S = 0.3, 0.2, 0.8
 """Processor time for measuring each."""
@@ -107,12 +107,12 @@ def cost_lines(cost: Cost) -> Iterator[str]:
         f"replicas on {cost.cores} core{'s' * (cost.cores > 1)} if these are free"
     )
     yield (
-        f"simulate takes about {_duration(cost.simulate_s)}, train {_duration(cost.train_s)}, "
-        f"simulate --reference {_duration(cost.reference_s)}"
+        f"simulate takes about {duration(cost.simulate_s)}, train {duration(cost.train_s)}, "
+        f"simulate --reference {duration(cost.reference_s)}"
     )
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Two digits, in the unit in which it is a small number."""
     units = {"s": 1, "min": 60, "h": 3600}
     unit = next((unit for unit, length in units.items() if seconds < 100 * length), "h")

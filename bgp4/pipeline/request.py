@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from bgp4.errors import UserInputError
 
-__all__ = ["MoleculeRequest"]
+__all__ = ["MoleculeRequest", "RunRequest"]
 
 BY_GAFF2 = (".sdf", ".mol", ".mol2")
 BY_OPENFF = (".sdf", ".mol")
 """Files of ligands; the latter if a force field is named."""
+
+
+METHODS = ("flow", "md")
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,54 @@ class MoleculeRequest:
         """Whether GAFF2 is to parametrise it."""
         files = (self.xml, self.positions, self.include_dir, *self.parameters)
         return _is_ligand(self.source, self.smiles, self.forcefield, files)
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """An ensemble as a user asks for it.
+
+    Attributes:
+        source: A molecule's file, a test system, a config, or a run folder; None with a SMILES.
+        smiles: Of a ligand.
+        folder: Where everything goes.
+        effective: Effective samples that are wanted.
+        hours: Of wall time, over all calls; as the plan says if None.
+        temperature_k: Of the ensemble, K; the config's, or 300 K of a molecule, if None.
+        method: Whether a flow is trained, or MD is all: `flow` or `md`.
+        quiet: Whether to show no progress.
+
+    Raises:
+        UserInputError: If the budget or the method is none, or the source is missing.
+    """
+
+    source: str | None
+    smiles: str | None
+    folder: Path
+    effective: int = 10_000
+    hours: float | None = None
+    temperature_k: float | None = None
+    method: str = "flow"
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        if self.hours is not None and not (math.isfinite(self.hours) and self.hours > 0):
+            raise UserInputError(f"--hours: expected a number above 0, found {self.hours:g}")
+        if self.method not in METHODS:
+            raise UserInputError(f"--method: expected flow or md, found {self.method}")
+        kelvin = self.temperature_k
+        if kelvin is not None and not (math.isfinite(kelvin) and kelvin > 0):
+            raise UserInputError(f"--temperature: expected K above 0, found {kelvin:g}")
+        _ = self.molecule
+
+    @property
+    def named(self) -> str:
+        """The source as the user wrote it."""
+        return str(self.source or self.smiles)
+
+    @property
+    def molecule(self) -> MoleculeRequest:
+        """As `bgp4 init` would be asked."""
+        return MoleculeRequest(self.source, self.smiles, temperature_k=self.temperature_k or 300.0)
 
 
 def _is_ligand(

@@ -35,19 +35,25 @@ NOISY_FRAMES = 5_000
 log = logging.getLogger(__name__)
 
 
-def collect_run(run: RunFolder, samples_path: Path | None = None) -> RunResult:
+def collect_run(
+    run: RunFolder, samples_path: Path | None = None, reference: str | None = None
+) -> RunResult:
     """All that a report says about a run; draws samples where there are none yet.
 
     Args:
         run: A run, or a bundled model, whose folder stays as it is.
         samples_path: Where the samples are, or will be; the run's own if None.
+        reference: Frames to compare with, instead of those that its config names.
 
     Raises:
         UserInputError: If the run's samples have no weights, or those of another temperature, or
             are an unbiased chain's; or if there are no frames to compare with.
     """
-    config = run.config()
     trained = load_trained(run)
+    if reference is not None:
+        report = trained.config.report.model_copy(update={"reference": reference})
+        trained = trained._replace(config=trained.config.model_copy(update={"report": report}))
+    config = trained.config
     molecule = trained.molecule
     if config.report.reference is not None:
         existing_data(config.report.reference, "report.reference")

@@ -23,12 +23,12 @@ from bgp4.molecule.states import State, members, states
 from bgp4.parallel.progress import Report, silent
 from bgp4.parallel.threads import in_threads
 from bgp4.sampling.generate import TrainedRun, generate
-from bgp4.statistics.chains import effective_draws, split_r_hat
+from bgp4.statistics.chains import LARGEST_R_HAT, effective_draws, split_r_hat
 from bgp4.statistics.samples import REJECTED_ENERGY_KT, Samples, concatenated
 from bgp4.statistics.weights import normalised_weights
 from bgp4.units import kt_in_kjmol
 
-__all__ = ["LARGEST_R_HAT", "RefinedChains", "RefinedStatistics"]
+__all__ = ["RefinedChains", "RefinedStatistics"]
 
 Array = NDArray[np.float64]
 
@@ -51,9 +51,6 @@ JITTER = 0.1
 
 JUMPS, FEWEST_CYCLES, MOST_CYCLES = 5, 20, 400
 """A chain's start is left behind after so many accepted jumps, on average over the chains."""
-
-LARGEST_R_HAT = 1.05
-"""Above this, chains disagree."""
 
 BLOCK = 4
 """Cycles whose proposals are made together."""

@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["effective_draws", "split_r_hat"]
+__all__ = ["LARGEST_R_HAT", "effective_draws", "split_r_hat"]
+
+LARGEST_R_HAT = 1.05
+"""Above this, chains disagree."""
 
 Array = NDArray[np.float64]
 

@@ -1,0 +1,237 @@
+"""What is known of a run's ensemble: its weights, and how it compares with an independent MD."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bgp4.dynamics.simulate import config_of
+from bgp4.errors import UserInputError
+from bgp4.molecule.states import State, members
+from bgp4.pipeline.judgement import Evidence, StateEvidence
+from bgp4.report.result import DATA_BLOCKS, RunResult
+from bgp4.report.torsions import wrong_chirality
+from bgp4.sampling.refined import RefinedStatistics
+from bgp4.statistics.bennett import two_ended
+from bgp4.statistics.chains import effective_draws, split_r_hat
+from bgp4.statistics.samples import Samples
+from bgp4.statistics.tail import tail_shape
+from bgp4.statistics.weights import (
+    bootstrap,
+    bootstrap_error,
+    effective_sample_size_clipped,
+    effective_sample_size_growth,
+)
+
+__all__ = [
+    "chains_of",
+    "evidence_of_chains",
+    "evidence_of_refined",
+    "evidence_of_run",
+    "state_draws",
+]
+
+Array = NDArray[np.float64]
+
+PIECES = 8
+"""Of a trajectory whose chains are not known: they are judged as if they were chains."""
+
+RARE = 0.01
+"""States of a smaller share do not say whether chains agree."""
+
+
+def chains_of(reference: Path) -> int:
+    """How many chains a trajectory is made of, one after the other."""
+    try:
+        return config_of(reference).simulate.stacks
+    except UserInputError:
+        return PIECES
+
+
+def evidence_of_run(run: RunResult, asked: int, chains: int) -> Evidence:
+    """Of a flow's weighted samples.
+
+    Args:
+        run: With frames of an independent simulation.
+        asked: Effective samples.
+        chains: That these frames are made of.
+    """
+    log_weight, n = run.safe_log_weight, run.n_samples
+    if not run.accepted.any():
+        return Evidence(asked, n, 0.0)
+    weights, effective = run.weights, n * run.samples.ess
+    quarter, whole = effective_sample_size_growth(log_weight, (max(n // 4, 1), n))
+    heavier, draws = _heavier_frames(run, chains)
+    mirrored: NDArray[np.bool_] = np.any(run.wrong_chirality, axis=1)
+    return Evidence(
+        asked=asked,
+        n_samples=n,
+        effective=effective,
+        ess_clipped=effective_sample_size_clipped(log_weight),
+        largest_weight=float(weights.max()),
+        tail=tail_shape(log_weight),
+        growth=float(whole / quarter) if quarter else math.nan,
+        states=_states(run, chains),
+        free_energies_kt=_free_energies(run),
+        uncovered=heavier,
+        uncovered_draws=draws,
+        mirrored=float(run.sample_weights_in_space @ mirrored) if len(mirrored) else math.nan,
+        reference_r_hat=_reference_r_hat(run, chains),
+    )
+
+
+def evidence_of_refined(
+    run: RunResult, states: Samples, statistics: RefinedStatistics, asked: int, chains: int
+) -> Evidence:
+    """Of refined chains, beside the same reference.
+
+    Args:
+        run: That was refined.
+        states: Of the chains, all chains after a cycle at a time.
+        statistics: Of the chains.
+        asked: Effective samples.
+        chains: That the reference's frames are made of.
+    """
+    inside = members(run.states, states.positions_nm, run.topology).astype(np.float64)
+    cycles = len(inside) // statistics.chains
+    by_chain = inside[: cycles * statistics.chains].reshape(cycles, statistics.chains, -1)
+    draws = [effective_draws(by_chain[:, :, i].T) for i in range(len(run.states))]
+    share, md = inside.mean(axis=0), run.data_states.mean(axis=0)
+    compared = tuple(
+        StateEvidence(state.label, float(p), _binomial_error(float(p), n), n, float(q), m)
+        for state, p, n, q, m in zip(
+            run.states, share, draws, md, _draws(run.data_states, chains), strict=True
+        )
+    )
+    positions = (run.data_positions_nm, run.reference_positions_nm, run.stereocentres)
+    mirrored = wrong_chirality(states.positions_nm, *positions).any(axis=1)
+    return Evidence(
+        asked=asked,
+        n_samples=len(inside),
+        effective=statistics.effective,
+        states=compared,
+        mirrored=float(mirrored.mean()),
+        reference_r_hat=_reference_r_hat(run, chains),
+        r_hat=statistics.r_hat,
+    )
+
+
+def evidence_of_chains(
+    watched: tuple[State, ...],
+    inside: NDArray[np.bool_],  # (frames, states), chain after chain
+    asked: int,
+    chains: int,
+) -> Evidence:
+    """Of a simulation alone, whose chains are all that there is to judge it by."""
+    draws, share = _draws(inside, chains), inside.mean(axis=0)
+    common = [i for i in range(len(watched)) if RARE < share[i] < 1 - RARE]
+    r_hat = max((split_r_hat(_by_chain(inside[:, i], chains)) for i in common), default=1.0)
+    return Evidence(
+        asked=asked,
+        n_samples=len(inside),
+        effective=min((draws[i] for i in common), default=float(chains)),
+        states=tuple(
+            StateEvidence(state.label, float(p), _binomial_error(float(p), n), n, math.nan, 0.0)
+            for state, p, n in zip(watched, share, draws, strict=True)
+        ),
+        reference_r_hat=r_hat,
+        r_hat=r_hat,
+    )
+
+
+def state_draws(
+    inside: NDArray[np.bool_],  # (frames, states), chain after chain
+    chains: int,
+) -> Array:  # (states,)
+    """Independent frames behind the share of each state that is neither rare nor nearly all."""
+    return np.array(_draws(inside, chains))
+
+
+def _by_chain(values: NDArray, chains: int) -> Array:  # (chains, states)
+    length = len(values) // chains
+    return values[: length * chains].reshape(chains, length).astype(np.float64)
+
+
+def _draws(inside: NDArray[np.bool_], chains: int) -> list[float]:
+    """Independent frames for each state; for states of which no frame is, as few as for any."""
+    found = [effective_draws(_by_chain(inside[:, i], chains)) for i in range(inside.shape[1])]
+    moving = [d for i, d in enumerate(found) if 0 < inside[:, i].mean() < 1]
+    fewest = min(moving, default=1.0)
+    return [d if 0 < inside[:, i].mean() < 1 else fewest for i, d in enumerate(found)]
+
+
+def _states(run: RunResult, chains: int) -> tuple[StateEvidence, ...]:
+    inside, weights = run.sample_states, run.sample_weights_in_space
+    share, md = weights @ inside, run.data_states.mean(axis=0)
+    variance = (weights[:, None] ** 2 * (inside - share) ** 2).sum(axis=0)
+    replicates = bootstrap(
+        lambda drawn: (drawn @ inside) / max(drawn.sum(), np.finfo(float).tiny),
+        *(weights, run.bootstrap, run.rng()),
+    )
+    errors = np.atleast_1d(bootstrap_error(replicates))
+    every = zip(
+        run.states, share, errors, variance, md, _draws(run.data_states, chains), strict=True
+    )
+    return tuple(
+        StateEvidence(
+            state.label,
+            float(p),
+            float(error),
+            float(p * (1 - p) / var) if var > 0 and 0 < p < 1 else float(run.n_effective),
+            float(q),
+            draws,
+        )
+        for state, p, error, var, q, draws in every
+    )
+
+
+def _binomial_error(share: float, n: float) -> float:
+    return math.sqrt(max(share * (1 - share), 0.0) / max(n, 1.0))
+
+
+def _work(run: RunResult) -> Array | None:
+    """u + log q of held-out frames, (frames,), NaN for those that trained the flow."""
+    if run.data_log_prob is None or np.isnan(run.data_log_prob).all():
+        return None
+    return run.data_energy_kt + run.data_log_prob
+
+
+def _free_energies(run: RunResult) -> tuple[tuple[float, float], ...]:
+    work = _work(run)
+    if work is None:
+        return ()
+    log_weight, n = run.safe_log_weight, run.n_samples
+    accepted = np.isfinite(log_weight)
+    shift = float(log_weight[accepted].max())
+    scaled = np.exp(np.where(accepted, log_weight - shift, -np.inf))
+    replicates = bootstrap(
+        lambda w: -np.log(max(w.sum(), np.finfo(float).tiny) / n) - shift,
+        *(scaled, run.bootstrap, run.rng()),
+    )
+    own = (-math.log(scaled.sum() / n) - shift, float(bootstrap_error(replicates)))
+    frames = work[np.isfinite(work)]
+    bar = two_ended(-log_weight[accepted], n, frames, run.bootstrap, run.rng(), DATA_BLOCKS)
+    return own, bar
+
+
+def _heavier_frames(run: RunResult, chains: int) -> tuple[float, float]:
+    """Share of the frames that weigh more than any sample, and independent ones behind it."""
+    work = _work(run)
+    if work is None:
+        return math.nan, 0.0
+    heavier = -work > run.safe_log_weight.max()
+    known = np.isfinite(work)
+    return float(heavier[known].mean()), effective_draws(_by_chain(heavier, chains))
+
+
+def _reference_r_hat(run: RunResult, chains: int) -> float:
+    common = [
+        _by_chain(run.data_states[:, i], chains)
+        for i in range(len(run.states))
+        if RARE < run.data_states[:, i].mean() < 1 - RARE
+    ]
+    values = [_by_chain(run.data_energy_kt, chains), *common]
+    return max(map(split_r_hat, values))

@@ -1,0 +1,353 @@
+"""All stages from a molecule to a judged ensemble, each done once and taken up where it is.
+
+What is there says what is left to do: a config, frames, run folders, samples. So a second call goes
+on, and every stage can be done by hand with the commands of the same names.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bgp4.config import Config
+from bgp4.data.judging import judging_frames
+from bgp4.dynamics.into_file import is_interrupted, simulate_into
+from bgp4.molecule.molecule import Molecule, load_molecule
+from bgp4.molecule.states import members, states
+from bgp4.parallel.progress import followed
+from bgp4.pipeline.cost import duration
+from bgp4.pipeline.deciding import Next, Situation, next_step
+from bgp4.pipeline.evidence import (
+    chains_of,
+    evidence_of_chains,
+    evidence_of_refined,
+    evidence_of_run,
+)
+from bgp4.pipeline.folder import EnsembleFolder, Status
+from bgp4.pipeline.judgement import Evidence, Judgement, StateEvidence, Trust, judge
+from bgp4.pipeline.planning import plan, starting_config
+from bgp4.pipeline.reference import ENOUGH_DRAWS, make_reference
+from bgp4.pipeline.request import RunRequest
+from bgp4.report.collect import collect_run
+from bgp4.report.report import write_report
+from bgp4.report.result import RunResult
+from bgp4.sampling.draw import Drawn, draw_samples
+from bgp4.sampling.files import read_samples
+from bgp4.sampling.refined import RefinedStatistics
+from bgp4.sampling.request import SampleRequest
+from bgp4.storage.bundled import find_data
+from bgp4.storage.lock import locked_folder, locked_output
+from bgp4.training.alone import alone
+from bgp4.training.begin import train_run
+from bgp4.training.run import RunFolder
+
+__all__ = ["run_ensemble"]
+
+Say = Callable[[str], None]
+
+MOST_PER_EFFECTIVE = 20
+"""Samples for each effective one, at most: of an ESS below 5 % chains make more."""
+
+LEAST_SHARE, LEAST_STEPS = 0.2, 100
+"""Of the first training's steps, that another one has at least."""
+
+SAFE = 0.8
+"""Share of the time that is left for a training; samples and a report take the rest."""
+
+SLOWER_RATE = 0.5
+"""Peak learning rate of another training, over the first one's: its flow is good already."""
+
+REFINE_S = 30.0
+"""Time that a refinement should have."""
+
+
+def run_ensemble(request: RunRequest, say: Say) -> Status:
+    """Go on with a folder until the ensemble is good, or its time is over.
+
+    Args:
+        request: What is asked for.
+        say: Called with a line after each stage.
+
+    Raises:
+        UserInputError: If the molecule is refused, or the folder is another's.
+        RunError: If a training fails.
+        KeyboardInterrupt: If it was pressed; a second call goes on.
+    """
+    folder = EnsembleFolder.open(request.folder, request.named)
+    if folder.is_done(request):
+        return folder.status
+    made = not folder.path.exists()
+    folder.path.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked_folder(folder.path), followed(folder.heard, request.quiet):
+            return _Run(request, folder, say).go()
+    finally:
+        if made and not any(folder.path.iterdir()):
+            folder.path.rmdir()
+
+
+class _Judged(NamedTuple):
+    """An ensemble with its verdict; the better of two is that of the better verdict, then that of
+    more effective samples.
+    """
+
+    judgement: Judgement
+    evidence: Evidence
+    ensemble: Path
+
+    @property
+    def rank(self) -> tuple[int, float]:
+        order = (Trust.NOT, Trust.USABLE, Trust.CONVERGED)
+        return order.index(self.judgement.trust), self.evidence.effective
+
+
+@dataclass
+class _Run:
+    """The stages of one call."""
+
+    request: RunRequest
+    folder: EnsembleFolder
+    say: Say
+
+    def __post_init__(self) -> None:
+        self.status = self.folder.status
+        self._stage_began_s = time.monotonic()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """One stage, whose time counts even if it is interrupted."""
+        self.status.stage, self.status.progress = name, ""
+        self._stage_began_s = time.monotonic()
+        if self.status.temperature_k is not None:
+            self.folder.write()
+        try:
+            yield
+        finally:
+            seconds, by_stage = self._in_stage_s, self.status.wall_s_by_stage
+            by_stage[name] = round(by_stage.get(name, 0.0) + seconds, 1)
+            self.status.wall_s = round(self.status.wall_s + seconds, 1)
+            self._stage_began_s = time.monotonic()
+            if self.status.temperature_k is not None:
+                self.folder.write()
+
+    @property
+    def _in_stage_s(self) -> float:
+        return time.monotonic() - self._stage_began_s
+
+    @property
+    def left_s(self) -> float:
+        """What is left of the budget."""
+        hours = self.status.hours or 0.0
+        return 3600 * hours - self.status.wall_s - self._in_stage_s
+
+    def go(self) -> Status:
+        """All stages."""
+        with self.stage("propose"):
+            config, first_run = starting_config(self.request, self.folder, self.say)
+            molecule = load_molecule(config.system)
+            self.status.temperature_k = config.temperature_k
+            self.status.effective_asked = self.request.effective
+        with self.stage("plan"):
+            config = plan(config, molecule, self.status, self.request, self.say)
+        if self.request.method == "md":
+            best = self._by_md(config, molecule)
+        else:
+            self._simulate(config)
+            best = self._rounds(config, molecule, first_run)
+        self._conclude(best)
+        self.status.stage, self.status.progress = "done", ""
+        self.folder.write()
+        return self.status
+
+    def _by_md(self, config: Config, molecule: Molecule) -> _Judged:
+        """Parallel tempering alone, until there are as many independent frames."""
+        self._reference(config, molecule, self.request.effective)
+        with self.stage("judge"):
+            output = Path(str(config.report.reference))
+            frames = judging_frames(config, molecule)
+            watched = tuple(states(molecule.topology, config))
+            inside = members(watched, frames.positions_nm, molecule.topology)
+            asked, chains = self.request.effective, chains_of(output)
+            evidence = evidence_of_chains(watched, inside, asked, chains)
+            return _Judged(judge(evidence), evidence, output)
+
+    def _simulate(self, config: Config) -> None:
+        """Frames to learn from, where there are none."""
+        missing = [name for name in config.data.paths if find_data(name) is None]
+        if not missing:
+            return
+        output, one = Path(missing[0]), config.of_data
+        with self.stage("simulate"), locked_output(output):
+            made = simulate_into(one, output, is_interrupted(output))
+        n, kelvin = len(made.positions_nm), one.temperature_k
+        self._said(f"{output}: {n:,} frames of MD at {kelvin:g} K")
+
+    def _said(self, words: str) -> None:
+        self.say(f"[{self.status.stage}] {words} ({duration(self.status.wall_s)} so far)")
+
+    def _rounds(self, config: Config, molecule: Molecule, first_run: RunFolder | None) -> _Judged:
+        """Trainings, each with its samples and its judgement, as long as they are worth it."""
+        round_, run = 1, first_run or self.folder.training(1)
+        ess: list[float] = []
+        best: _Judged | None = None
+        start: RunFolder | None = None
+        while True:
+            self._train(config, run, start)
+            self._sample(run)
+            self._reference(config, molecule)
+            result, judged = self._judge(config, run, round_)
+            ess.append(judged.evidence.ess)
+            best = max(filter(None, (best, judged)), key=lambda one: one.rank)
+            steps = self._more_steps(config, run)
+            begun = self.folder.training(round_ + 1).config_path.is_file()
+            then = next_step(
+                Situation(
+                    judged.judgement,
+                    tuple(ess),
+                    steps > 0 or begun,
+                    self.left_s > REFINE_S,
+                    not len(molecule.constraints),
+                )
+            )
+            if then == Next.TRAIN:
+                round_ += 1
+                start, run = run, self.folder.training(round_)
+                config = run.config() if begun else _for_longer(config, steps)
+                continue
+            if then == Next.REFINE:
+                best = max(best, self._refine(config, run, result), key=lambda one: one.rank)
+            self._report(result, run)
+            return best
+
+    def _train(self, config: Config, run: RunFolder, start: RunFolder | None) -> None:
+        """A new training, or on with one that was interrupted."""
+        if "core_hours" in run.info():
+            return
+        resume = run.checkpoint_path.is_file()
+        with self.stage("train"):
+            train_run(config, run.path, resume, "auto", None if resume or not start else start.path)
+        energies = run.info()["n_energy_evaluations"]
+        self._said(f"{run.path}: {config.training.steps:,} steps, {energies:,} energies")
+
+    def _sample(self, run: RunFolder) -> None:
+        asked = self.request.effective
+        most = MOST_PER_EFFECTIVE * asked
+        if run.samples_path.is_file():
+            old = read_samples(run.samples_path)
+            n, ess = len(old.energy_kt), old.ess
+            if n * ess >= asked or n >= most:
+                return
+        with self.stage("sample"), alone(run.samples_path, [run]):
+            request = SampleRequest(most, seed=run.config().seed, effective=asked)
+            drawn = draw_samples(run, run.samples_path, request)
+        self._said(
+            f"{run.samples_path}: {drawn.n:,} samples, ESS {drawn.ess:.1%}, "
+            f"{drawn.n * drawn.ess:,.0f} effective"
+        )
+
+    def _reference(self, config: Config, molecule: Molecule, wanted: float = ENOUGH_DRAWS) -> None:
+        """An independent simulation, where there is none."""
+        name = config.report.reference
+        if name is None or find_data(name) is not None:
+            return
+        with self.stage("reference"), locked_output(Path(name)):
+            make_reference(
+                *(config, molecule, Path(name), lambda seconds: 4 * seconds < self.left_s, wanted)
+            )
+        self._said(f"{name}: parallel tempering at {config.temperature_k:g} K, to judge by")
+
+    def _judge(self, config: Config, run: RunFolder, round_: int) -> tuple[RunResult, _Judged]:
+        with self.stage("judge"):
+            reference = config.report.reference
+            result = collect_run(run, reference=reference)
+            chains = chains_of(Path(str(find_data(str(reference)))))
+            evidence = evidence_of_run(result, self.request.effective, chains)
+            judgement = judge(evidence)
+        self.status.ess_raw, self.status.ess_clipped = evidence.ess, evidence.ess_clipped
+        self._note_round(run, round_, evidence)
+        self._said(f"{run.path}: {judgement.trust}")
+        return result, _Judged(judgement, evidence, run.samples_path)
+
+    def _note_round(self, run: RunFolder, round_: int, evidence: Evidence) -> None:
+        info = run.info()
+        del self.status.rounds[round_ - 1 :]
+        self.status.rounds.append(
+            {
+                "run": str(run.path),
+                "steps": run.config().training.steps,
+                "energy_evaluations": info.get("n_energy_evaluations"),
+                "core_hours": info.get("core_hours"),
+                "n_samples": evidence.n_samples,
+                "ess_raw": evidence.ess,
+            }
+        )
+
+    def _more_steps(self, config: Config, run: RunFolder) -> int:
+        """Of another training that the budget has room for; 0 if that is not worth it."""
+        wall = sum(v for k, v in run.info()["wall_time_s"].items() if k.startswith("train_"))
+        first = self.status.steps or config.training.steps
+        each_s = wall / config.training.steps
+        able = int(SAFE * self.left_s / each_s) if each_s else first
+        return min(first, able) if able >= max(LEAST_STEPS, LEAST_SHARE * first) else 0
+
+    def _refine(self, config: Config, run: RunFolder, result: RunResult) -> _Judged:
+        """Chains by the flow and MD, of which no sample is heavier than another."""
+        output = run.path / "refined.h5"
+        asked = self.request.effective
+        with self.stage("refine"), alone(output, [run]):
+            request = SampleRequest(2 * asked, seed=config.seed, refine=True)
+            drawn = draw_samples(run, output, request)
+            statistics = _statistics(drawn)
+            if statistics.effective < asked and self.left_s > 3 * self._in_stage_s:
+                more = min(1.2 * asked / max(statistics.effective, 1.0), 2.0)
+                request = SampleRequest(int(2 * more * asked), seed=config.seed, refine=True)
+                drawn = draw_samples(run, output, request)
+                statistics = _statistics(drawn)
+            chains = chains_of(Path(str(find_data(str(config.report.reference)))))
+            states = read_samples(output)
+            evidence = evidence_of_refined(result, states, statistics, asked, chains)
+        self._said(f"{output}: {statistics.words}")
+        return _Judged(judge(evidence), evidence, output)
+
+    def _report(self, result: RunResult, run: RunFolder) -> None:
+        with self.stage("report"), alone(None, [run]):
+            self.status.report = str(write_report([result], run.report_path))
+
+    def _conclude(self, best: _Judged) -> None:
+        """The verdict, as status.json has it."""
+        judgement, evidence, status = best.judgement, best.evidence, self.status
+        status.verdict, status.reasons = str(judgement.trust), judgement.reasons
+        status.remarks = judgement.remarks
+        status.checks = [
+            {"name": check.name, "grade": str(check.grade), "words": check.words}
+            for check in judgement.checks
+        ]
+        status.states = [_state_row(state) for state in evidence.states]
+        status.n_samples, status.effective_samples = evidence.n_samples, evidence.effective
+        status.ensemble = str(best.ensemble)
+
+
+def _statistics(drawn: Drawn) -> RefinedStatistics:
+    assert isinstance(drawn.chain, RefinedStatistics)
+    return drawn.chain
+
+
+def _for_longer(config: Config, steps: int) -> Config:
+    """Another training, which begins with the flow of the one before."""
+    rate = SLOWER_RATE * config.training.energy_learning_rate
+    update = {"steps": steps, "energy_learning_rate": rate}
+    return config.model_copy(update={"training": config.training.model_copy(update=update)})
+
+
+def _state_row(state: StateEvidence) -> dict[str, Any]:
+    return {
+        "label": state.label,
+        "share": state.share,
+        "error": state.error,
+        "reference_share": state.md_share,
+        "reference_draws": state.md_draws,
+    }
