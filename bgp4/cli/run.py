@@ -80,6 +80,8 @@ def _folder(source: str | None) -> Path:
 
 def verdict_lines(status: Status, folder: Path) -> Iterator[str]:
     """The verdict with its reasons, the states with their errors, and where everything is."""
+    from bgp4.pipeline.cost import duration
+
     effective = status.effective_samples or 0.0
     ess = "" if status.ess_raw is None else f", ESS {status.ess_raw:.1%}"
     yield f"verdict: {status.verdict}, {effective:,.0f} effective samples{ess}"
@@ -90,6 +92,11 @@ def verdict_lines(status: Status, folder: Path) -> Iterator[str]:
         beside = "" if reference is None else f"   reference {100 * reference:.2f} %"
         share, error = 100 * row["share"], 100 * row["error"]
         yield f"  {row['label']:{width}s}  {share:6.2f} ± {error:.2f} %{beside}"
+    if status.parallel_tempering_s is not None:
+        yield (
+            f"this took {duration(status.wall_s)}; parallel tempering alone would take about "
+            f"{duration(status.parallel_tempering_s)} for as many effective samples"
+        )
     report = f", {status.report}" if status.report else ""
     yield f"ensemble: {status.ensemble}{report}, {folder / 'status.json'}"
     if status.verdict == "not to be trusted":

@@ -60,6 +60,8 @@ class Status:
         ess_raw: Of the flow's samples, a fraction of 1.
         ess_clipped: The same without the heaviest weights.
         rounds: ESS, energies and wall time of each training.
+        parallel_tempering_s: What parallel tempering alone would take for as many effective
+            samples, by the reference's time and draws; None if it was not made here.
         ensemble: The file of the ensemble.
         report: The page.
     """
@@ -85,6 +87,7 @@ class Status:
     ess_raw: float | None = None
     ess_clipped: float | None = None
     rounds: list[dict[str, Any]] = field(default_factory=list)
+    parallel_tempering_s: float | None = None
     ensemble: str | None = None
     report: str | None = None
 

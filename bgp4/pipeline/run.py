@@ -328,6 +328,10 @@ class _Run:
         ]
         status.states = [_state_row(state) for state in evidence.states]
         status.n_samples, status.effective_samples = evidence.n_samples, evidence.effective
+        draws = [s.md_draws for s in evidence.states if 0 < s.md_share < 1]
+        made_s = status.wall_s_by_stage.get("reference")
+        if draws and made_s:
+            status.parallel_tempering_s = round(made_s * evidence.effective / min(draws), 1)
         status.ensemble = str(best.ensemble)
 
 

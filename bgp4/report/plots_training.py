@@ -78,6 +78,8 @@ def _draw_panel(ax: Axes, runs: Sequence[RunResult], panel: _Panel) -> None:
     for index, run in enumerate(runs):
         values = _column(run, panel.column)
         there = np.isfinite(values)
+        if panel.unit == "log":  # before the first merge there is none
+            there &= values > 0
         ax.plot(_steps(run)[there], values[there], color=run_colour(index), linewidth=1.5)
     if panel.column.startswith(STATE):
         _draw_md(ax, runs, panel.column.removeprefix(STATE))

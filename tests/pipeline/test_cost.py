@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bgp4.pipeline import cost
 from bgp4.config import Config, validate_config
+from bgp4.pipeline import cost
 from bgp4.pipeline.cost import Cost, cost_lines, measured_cost
 from tests.for_each import for_each
 
