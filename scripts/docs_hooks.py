@@ -32,7 +32,7 @@ A run folder contains its config with every default spelled out.
 WORDS = {"path": "file", "string": "text", "boolean": "true or false"}
 SIGNS = {"exclusiveMinimum": ">", "minimum": "≥", "exclusiveMaximum": "<", "maximum": "≤"}
 COMMANDS = (
-    *("init", "simulate", "train", "sample", "reweigh", "report", "analyse", "compare"),
+    *("run", "init", "simulate", "train", "sample", "reweigh", "report", "analyse", "compare"),
     *("reproduce", "bench"),
 )
 

@@ -51,9 +51,10 @@ def run_command(
     ] = "flow",
     quiet: Annotated[bool, typer.Option("--quiet", help="Print the verdict alone.")] = False,
 ) -> None:
-    """All of it: propose, simulate, train, sample and judge, until it is good or says why not.
+    """From a molecule to a judged ensemble, in one command.
 
-    The same command goes on where it was interrupted.
+    It proposes a config, simulates, trains, samples and judges, until the ensemble is good or it
+    says why not. The same command goes on where it was interrupted.
     """
     request = RunRequest(
         *(molecule, smiles, output or _folder(molecule), effective, hours, temperature, method),

@@ -21,7 +21,7 @@ from bgp4.report.result import RunResult
 from bgp4.sampling.density import heldout_log_prob
 from bgp4.sampling.draw import draw_samples
 from bgp4.sampling.files import read_attributes, read_samples
-from bgp4.sampling.generate import load_trained
+from bgp4.sampling.generate import TrainedRun, load_trained
 from bgp4.sampling.request import SampleRequest
 from bgp4.statistics.samples import REJECTED_ENERGY_KT, Samples
 from bgp4.storage.lock import locked_output
@@ -49,10 +49,7 @@ def collect_run(
         UserInputError: If the run's samples have no weights, or those of another temperature, or
             are an unbiased chain's; or if there are no frames to compare with.
     """
-    trained = load_trained(run)
-    if reference is not None:
-        report = trained.config.report.model_copy(update={"reference": reference})
-        trained = trained._replace(config=trained.config.model_copy(update={"report": report}))
+    trained = _compared_with(load_trained(run), reference)
     config = trained.config
     molecule = trained.molecule
     if config.report.reference is not None:
@@ -66,14 +63,7 @@ def collect_run(
     started = time.perf_counter()
     samples = read_samples(path)
     _check_samples(run, path, samples, config.temperature_k)
-    if frames.temperature_k not in (None, config.temperature_k):
-        log.warning(
-            "%s: compared with MD at %g K, but the run is at %g K; name frames of that "
-            "temperature in report.reference",
-            run.path,
-            frames.temperature_k,
-            config.temperature_k,
-        )
+    _warn_of_temperature(run, config, frames)
     data_energy_kt, noisy_energy_kt = _energies(config, molecule, frames)
     result = RunResult(
         name=run.path.resolve().name,
@@ -102,6 +92,14 @@ def collect_run(
     return result
 
 
+def _compared_with(trained: TrainedRun, reference: str | None) -> TrainedRun:
+    """The same, with other frames to compare with."""
+    if reference is None:
+        return trained
+    report = trained.config.report.model_copy(update={"reference": reference})
+    return trained._replace(config=trained.config.model_copy(update={"report": report}))
+
+
 def _check_samples(run: RunFolder, path: Path, samples: Samples, temperature_k: float) -> None:
     """A report is about weights at the run's temperature."""
     named = f"{run.path.name} -o {path}" if run.is_bundled else str(run.path)
@@ -117,6 +115,17 @@ def _check_samples(run: RunFolder, path: Path, samples: Samples, temperature_k: 
     if kelvin != temperature_k:
         raise UserInputError(
             f"{path}: expected weights at {temperature_k:g} K, found {kelvin:g} K{again}"
+        )
+
+
+def _warn_of_temperature(run: RunFolder, config: Config, frames: Frames) -> None:
+    if frames.temperature_k not in (None, config.temperature_k):
+        log.warning(
+            "%s: compared with MD at %g K, but the run is at %g K; name frames of that "
+            "temperature in report.reference",
+            run.path,
+            frames.temperature_k,
+            config.temperature_k,
         )
 
 

@@ -260,7 +260,7 @@ def test_without_arguments_it_says_how_to_begin(in_tmp, call) -> None:
     assert [line[1] for line in lines] == [
         *("train", "sample", "report"),
         "sample",
-        *("init", "simulate", "train", "simulate", "report"),
+        *("run", "init", "simulate", "train", "simulate", "report"),
     ]
     assert {"ala2.yaml"} <= set(bundled_configs())
     assert {"ala2"} <= set(bundled_models())
