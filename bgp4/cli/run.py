@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bgp4.cli.logs import set_up_logging
+from bgp4.errors import UserInputError
 from bgp4.pipeline.request import RunRequest
 
 if TYPE_CHECKING:
@@ -60,12 +62,21 @@ def run_command(
         *(molecule, smiles, output or _folder(molecule), effective, hours, temperature, method),
         quiet,
     )
+    _refuse_several()
     set_up_logging(quiet)
     from bgp4.pipeline.run import run_ensemble
 
     status = run_ensemble(request, (lambda line: None) if quiet else _say)
     for line in verdict_lines(status, request.folder):
         print(line)
+
+
+def _refuse_several() -> None:
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserInputError(
+            "run: expected one process, found several of torchrun; train with several by "
+            "`torchrun -m bgp4 train`, and give `bgp4 run` the run folder"
+        )
 
 
 def _say(line: str) -> None:
@@ -87,8 +98,9 @@ def verdict_lines(status: Status, folder: Path) -> Iterator[str]:
     ess = "" if status.ess_raw is None else f", ESS {status.ess_raw:.1%}"
     yield f"verdict: {status.verdict}, {effective:,.0f} effective samples{ess}"
     yield from (f"  - {words}" for words in (*status.reasons, *status.remarks))
-    width = max((len(row["label"]) for row in status.states), default=0)
-    for row in status.states:
+    visited = [row for row in status.states if row["share"] or row["reference_share"]]
+    width = max((len(row["label"]) for row in visited), default=0)
+    for row in visited:
         reference = row["reference_share"]
         beside = "" if reference is None else f"   reference {100 * reference:.2f} %"
         share, error = 100 * row["share"], 100 * row["error"]

@@ -18,6 +18,7 @@ from bgp4.dynamics.simulate import (
 )
 from bgp4.errors import UserInputError
 from bgp4.molecule.molecule import load_molecule
+from bgp4.parallel.interrupt import way_on
 from bgp4.parallel.progress import progress
 
 __all__ = ["finish", "is_interrupted", "simulate_into"]
@@ -62,7 +63,7 @@ def simulate_into(config: Config, output: Path, resume: bool) -> Simulation:
             remove_folder(output)
         raise
     except KeyboardInterrupt:
-        log.info("stopped; continue with --resume")
+        log.info("stopped; continue with %s", way_on())
         raise
     write_trajectory(output, simulation, load_molecule(config.system), config)
     remove_folder(output)

@@ -28,6 +28,7 @@ from bgp4.dynamics.replicas import ENGINES, DynamicsSettings
 from bgp4.dynamics.rounds import Job, Kept, Result, run_stacks
 from bgp4.errors import RunError, UserInputError
 from bgp4.molecule.molecule import Molecule, load_molecule
+from bgp4.parallel.interrupt import way_on
 from bgp4.parallel.processes import Child, end_with_parent, start_child, stop_children
 from bgp4.storage.files import atomic_write_text, check_whole_hdf5, replacing, written_by_others
 from bgp4.version import __version__
@@ -49,8 +50,6 @@ Progress = Callable[[int, int], None]
 
 FREE_ON_RESUME = ("data", "model", "training", "energies", "report", "simulate.checkpoint_s")
 """Config sections and keys that may differ when a simulation is resumed: no frame changes."""
-
-GO_ON = "; its progress is saved, continue with --resume"
 
 ROUND_PATIENCE_S = 60.0
 """How long Ctrl-C waits for the end of a round, after which a process saves what it has."""
@@ -281,9 +280,11 @@ def _results(children: Sequence[Child], progress: Callable[[int], None]) -> list
             try:
                 message = pipe.recv()
             except (EOFError, OSError) as error:
-                raise RunError(f"a simulation process {waiting[pipe].fate}{GO_ON}") from error
+                raise RunError(f"a simulation process {waiting[pipe].fate}{_go_on()}") from error
             if isinstance(message, OSError):  # what it had saved before is kept
-                raise OSError(message.errno, f"{message.strerror}{GO_ON}", "the simulation's state")
+                raise OSError(
+                    message.errno, f"{message.strerror}{_go_on()}", "the simulation's state"
+                )
             if isinstance(message, Exception):
                 raise UserInputError(f"simulation failed: {message}") from message
             if isinstance(message, int):
@@ -293,6 +294,10 @@ def _results(children: Sequence[Child], progress: Callable[[int], None]) -> list
                 results[pipe] = message
                 del waiting[pipe]
     return [results[child.pipe] for child in children]
+
+
+def _go_on() -> str:
+    return f"; its progress is saved, continue with {way_on()}"
 
 
 def _let_save(children: Sequence[Child]) -> None:

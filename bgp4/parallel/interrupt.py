@@ -6,9 +6,27 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
-__all__ = ["deferred_interrupt"]
+__all__ = ["deferred_interrupt", "gone_on_with", "way_on"]
+
+_way_on: ContextVar[str] = ContextVar("way_on", default="--resume")
+
+
+def way_on() -> str:
+    """What goes on with work that was interrupted."""
+    return _way_on.get()
+
+
+@contextmanager
+def gone_on_with(words: str) -> Iterator[None]:
+    """What `way_on` says within the block."""
+    token = _way_on.set(words)
+    try:
+        yield
+    finally:
+        _way_on.reset(token)
 
 
 @contextmanager

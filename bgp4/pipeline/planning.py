@@ -130,7 +130,8 @@ def plan(
         else ""
     )
     say(f"[plan] about {parts}; budget {duration(3600 * status.hours)}{fewer}")
-    training = config.training.model_copy(update={"steps": status.steps})
+    steps = min(status.steps, config.training.steps)
+    training = config.training.model_copy(update={"steps": steps})
     return config.model_copy(update={"training": training})
 
 

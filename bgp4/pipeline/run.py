@@ -18,6 +18,7 @@ from bgp4.data.judging import judging_frames
 from bgp4.dynamics.into_file import is_interrupted, simulate_into
 from bgp4.molecule.molecule import Molecule, load_molecule
 from bgp4.molecule.states import members, states
+from bgp4.parallel.interrupt import gone_on_with
 from bgp4.parallel.progress import followed
 from bgp4.pipeline.cost import duration
 from bgp4.pipeline.deciding import Next, Situation, next_step
@@ -83,7 +84,11 @@ def run_ensemble(request: RunRequest, say: Say) -> Status:
     made = not folder.path.exists()
     folder.path.mkdir(parents=True, exist_ok=True)
     try:
-        with locked_folder(folder.path), followed(folder.heard, request.quiet):
+        with (
+            locked_folder(folder.path),
+            followed(folder.heard, request.quiet),
+            gone_on_with("the same command"),
+        ):
             return _Run(request, folder, say).go()
     finally:
         if made and not any(folder.path.iterdir()):

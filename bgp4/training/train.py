@@ -148,10 +148,8 @@ def _say_temperatures(config: Config, frames: Frames, old: OldFlow | None) -> No
             schedule.data_k,
         )
     if old is not None:
-        log.info(
-            "from the flow of %s at %g K, to %g K by energies",
-            *(old.run, schedule.start_k, schedule.final_k),
-        )
+        way = "" if schedule.start_k == schedule.final_k else f" at {schedule.start_k:g} K,"
+        log.info("from the flow of %s%s to %g K by energies", old.run, way, schedule.final_k)
         return
     if schedule.data_k == schedule.final_k:
         return

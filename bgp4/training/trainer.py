@@ -21,7 +21,7 @@ from bgp4.flows.generator import BoltzmannGenerator
 from bgp4.molecule.molecule import Molecule
 from bgp4.molecule.states import State
 from bgp4.p4 import SingularMatrixError
-from bgp4.parallel.interrupt import deferred_interrupt
+from bgp4.parallel.interrupt import deferred_interrupt, way_on
 from bgp4.parallel.ranks import ALONE, Ranks
 from bgp4.training.checkpoint import Counters, load_checkpoint, save_checkpoint
 from bgp4.training.diagnosis import diagnose
@@ -189,7 +189,7 @@ class Trainer:
                 stop = self._save(interrupted())
                 show(step, note, result)
                 if stop:
-                    log.info("stopped after step %d; continue with --resume", step)
+                    log.info("stopped after step %d; continue with %s", step, way_on())
                     raise KeyboardInterrupt
         if self.ranks.is_writer:
             self._finish()
