@@ -14,7 +14,8 @@ from bgp4.storage.files import atomic_write_text, check_folder
 
 __all__ = ["bench_command"]
 
-BENCHES = ("linear", "energy", "simulation", "sampling")
+BENCHES = ("linear", "energy", "simulation", "sampling", "ensemble")
+OF_A_RUN = ("sampling", "ensemble")
 
 
 def bench_command(what: str, output: Path | None, run: Path) -> None:
@@ -28,7 +29,7 @@ def bench_command(what: str, output: Path | None, run: Path) -> None:
     from bgp4.studies.bench.machine import describe_machine, in_words
 
     machine = describe_machine()
-    measured = measure(run) if what == "sampling" else measure()
+    measured = measure(run) if what in OF_A_RUN else measure()
     text = json.dumps(measured | {"machine": machine}, indent=2) + "\n"
     if output is None:
         print(text, end="")

@@ -278,15 +278,16 @@ def bench(
     what: Annotated[
         str,
         typer.Argument(
-            help="linear, energy, simulation or sampling.",
-            autocompletion=lambda: ["linear", "energy", "simulation", "sampling"],
+            help="linear, energy, simulation, sampling or ensemble.",
+            autocompletion=lambda: ["linear", "energy", "simulation", "sampling", "ensemble"],
         ),
     ],
     output: Annotated[Path | None, typer.Option("-o", help="JSON file to write.")] = None,
     run: Annotated[
         Path,
         typer.Option(
-            help="Trained run or bundled model, for sampling.", autocompletion=complete_run
+            help="Trained run or bundled model, for sampling; folder of `bgp4 run`, for ensemble.",
+            autocompletion=complete_run,
         ),
     ] = Path("runs/ala2"),
 ) -> None:

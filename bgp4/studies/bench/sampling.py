@@ -25,7 +25,7 @@ from bgp4.studies.bench.simulation import bench_simulation
 from bgp4.studies.bench.timing import per_second
 from bgp4.training.run import RunFolder
 
-__all__ = ["bench_sampling"]
+__all__ = ["bench_sampling", "flow_rates"]
 
 FRAME_PS = 0.1
 
@@ -58,7 +58,7 @@ def bench_sampling(
     """
     folder = RunFolder.find(run)
     trained = load_trained(folder)
-    flow = _flow(trained, n)
+    flow = flow_rates(trained, n)
     inefficiency_ps = _inefficiency_ps(trained, replicas, md_ps, equilibration_ps)
     md = _md_rows(trained, seconds, inefficiency_ps)
     trained_s = _trained_s(folder)
@@ -138,7 +138,7 @@ def _rate(n_atoms: int, blocks: int, batch: int, seconds: float) -> float:
     return per_second(lambda: flow.inverse(z), batch, seconds)
 
 
-def _flow(trained: TrainedRun, n: int) -> dict[str, Any]:
+def flow_rates(trained: TrainedRun, n: int) -> dict[str, Any]:
     """Rates of the float64 model, alone and with its weights."""
     started = time.perf_counter()
     for _ in generate(trained.model, n, 0, None):
