@@ -83,6 +83,19 @@ def sampling(bench: Row) -> str:
     return methods + "\n" + by_size
 
 
+def ensemble(bench: Row) -> str:
+    """Minutes to each target, and from how many conformations the flow pays."""
+    methods = list(dict.fromkeys(r["method"] for r in bench["results"]))
+    settings = bench["settings"]
+    rows: dict[str, dict[str, str]] = {r["target"]: {} for r in bench["results"]}
+    for r in bench["results"]:
+        rows[r["target"]][r["method"]] = f"{r['seconds'] / 60:,.1f}"
+    pays = [settings["pays_from"].get(m) for m in methods]
+    last = ["the flow pays from", *("-" if n is None else f"{n:,.0f}" for n in pays)]
+    body = [[target, *(found[m] for m in methods)] for target, found in rows.items()]
+    return table((f"{settings['molecule']}, minutes", *methods), [*body, last])
+
+
 def linear(bench: Row) -> str:
     """Milliseconds of a step, forward / inverse; of the layers by size, and of whole flows."""
     times = {(r["method"], r["n"], r["direction"]): r["median_s"] for r in bench["results"]}
@@ -118,6 +131,8 @@ def tables(bench: Row) -> str:
         return simulation(bench)
     if "evaluations_per_s" in first:
         return energies(bench)
+    if "target" in first:
+        return ensemble(bench)
     return sampling(bench) if "independent_per_s" in first else linear(bench)
 
 

@@ -62,6 +62,7 @@ class Status:
         rounds: ESS, energies and wall time of each training.
         parallel_tempering_s: What parallel tempering alone would take for as many effective
             samples, by the reference's time and draws; None if it was not made here.
+        reference: Frames that it was judged by.
         ensemble: The file of the ensemble.
         report: The page.
     """
@@ -88,6 +89,7 @@ class Status:
     ess_clipped: float | None = None
     rounds: list[dict[str, Any]] = field(default_factory=list)
     parallel_tempering_s: float | None = None
+    reference: str | None = None
     ensemble: str | None = None
     report: str | None = None
 

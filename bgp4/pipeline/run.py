@@ -156,6 +156,7 @@ class _Run:
             molecule = load_molecule(config.system)
             self.status.temperature_k = config.temperature_k
             self.status.effective_asked = self.request.effective
+            self.status.reference = config.report.reference
         with self.stage("plan"):
             config = plan(config, molecule, self.status, self.request, self.say)
         if self.request.method == "md":

@@ -14,6 +14,7 @@ from bgp4.errors import UserInputError
 from bgp4.pipeline import run as stages
 from bgp4.pipeline.request import RunRequest
 from bgp4.pipeline.run import run_ensemble
+from bgp4.studies.bench.ensemble import bench_ensemble
 from bgp4.training.run import RunFolder
 
 CONFIG = """\
@@ -79,6 +80,11 @@ def test_from_a_config_to_a_verdict(config, monkeypatch) -> None:
 
     again = run_ensemble(request(config), lambda line: pytest.fail(line))
     assert again == found
+
+    bench = bench_ensemble(Path("small"), n=200, seconds=0.2)
+    by_method = {row["method"]: row["seconds"] for row in bench["results"]}
+    assert set(by_method) == {"tempering_openmm", "tempering_batched", "flow"}
+    assert by_method["flow"] > bench["settings"]["training_s"] > 0
 
 
 def test_ctrl_c_and_on(config, monkeypatch) -> None:

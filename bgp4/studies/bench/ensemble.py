@@ -12,7 +12,7 @@ import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bgp4.config import SimulateConfig
+from bgp4.config import SimulateConfig, existing_data
 from bgp4.data.judging import judging_frames
 from bgp4.dynamics.simulate import config_of
 from bgp4.errors import UserInputError
@@ -124,9 +124,8 @@ def _finished(run: Path) -> tuple[RunFolder, Path]:
     status = json.loads(path.read_text(encoding="utf-8"))
     if not status.get("rounds"):
         raise UserInputError(f"--run {run}: no training is finished there; go on with `bgp4 run`")
-    folder = RunFolder.open(Path(status["rounds"][-1]["run"]))
-    name = folder.config().report.reference
-    return folder, Path(str(name))
+    name = str(status["reference"])
+    return RunFolder.open(Path(status["rounds"][-1]["run"])), existing_data(name, "reference")
 
 
 def _draws_per_frame(trained: TrainedRun, reference: Path, settings: SimulateConfig) -> float:
