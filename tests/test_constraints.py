@@ -25,6 +25,7 @@ from bgp4.report.warnings import warnings
 from bgp4.sampling.draw import draw_samples
 from bgp4.sampling.files import read_samples
 from bgp4.sampling.request import SampleRequest
+from bgp4.storage.bundled import find_data
 from bgp4.training.run import RunFolder
 from bgp4.training.train import train
 
@@ -138,3 +139,33 @@ def test_init_of_a_constrained_system(in_tmp, capsys) -> None:
     config = load_config("a.yaml")
     assert config.simulate.timestep_fs == 2
     assert len(load_molecule(config.system).constraints) == 12
+
+
+@pytest.mark.parametrize(("source", "held"), [("ala4.pdb", 22), ("AlanineDipeptideVacuum", 12)])
+def test_init_constrains_bonds_to_hydrogen(in_tmp, source, held) -> None:
+    if (bundled := find_data(source)) is not None:
+        Path(source).write_bytes(bundled.read_bytes())
+    init_command(MoleculeRequest(source, constraints="HBonds"), Path("a.yaml"))
+    config = load_config("a.yaml")
+    assert config.system.constraints == "HBonds"
+    assert config.simulate.timestep_fs == 2
+    assert len(load_molecule(config.system).constraints) == held
+
+
+def test_init_constrains_all_bonds_where_no_ring_is_flat(in_tmp) -> None:
+    source = "AlanineDipeptideVacuum"
+    init_command(MoleculeRequest(source, constraints="AllBonds"), Path("a.yaml"))
+    assert len(load_molecule(load_config("a.yaml").system).constraints) == 21
+    Path("phe.pdb").write_bytes(find_data("phe.pdb").read_bytes())
+    with pytest.raises(UserInputError, match=r"set system\.constraints to HBonds"):
+        init_command(MoleculeRequest("phe.pdb", constraints="AllBonds"), Path("b.yaml"))
+    assert not Path("b.yaml").exists()
+
+
+def test_init_refuses_other_constraints() -> None:
+    with pytest.raises(
+        UserInputError, match=r"--constraints: expected HBonds or AllBonds, found H"
+    ):
+        MoleculeRequest("my.pdb", constraints="HAngles")
+    with pytest.raises(UserInputError, match=r"--constraints does not go with --xml: .* its own"):
+        MoleculeRequest("my.pdb", xml=Path("s.xml"), constraints="HBonds")
