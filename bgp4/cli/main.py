@@ -229,10 +229,7 @@ def init(
     ] = None,
     constraints: Annotated[
         str | None,
-        typer.Option(
-            help="Bonds at constant lengths, HBonds or AllBonds; MD then steps by 2 fs.",
-            autocompletion=lambda: ["HBonds", "AllBonds"],
-        ),
+        typer.Option(help="Bonds at constant lengths, HBonds or AllBonds; MD then steps by 2 fs."),
     ] = None,
     temperature: Annotated[float, typer.Option(help="Temperature of the ensemble, K.")] = 300.0,
     max_atoms: Annotated[
