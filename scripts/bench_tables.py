@@ -50,18 +50,30 @@ def energies(bench: Row) -> str:
 
 def simulation(bench: Row) -> str:
     openmm = next(r for r in bench["results"] if r["engine"] == "openmm")["replica_steps_per_s"]
+    free = {r["engine"]: r for r in bench["results"] if r["constraints"] is None}
     return table(
-        ("engine", "replicas", "steps times replicas per second", "against OpenMM"),
+        (
+            *("engine", "constraints", "time step", "replicas", "steps times replicas per second"),
+            *("against OpenMM", "simulated time, against none"),
+        ),
         (
             (
                 r["engine"],
+                r["constraints"] or "none",
+                f"{r['timestep_fs']:g} fs",
                 str(r["replicas"]),
                 f"{r['replica_steps_per_s']:,.0f} ({r['min_per_s']:,.0f} - {r['max_per_s']:,.0f})",
                 f"{r['replica_steps_per_s'] / openmm:.1f}",
+                f"{_simulated(r) / _simulated(free[r['engine']]):.2f}",
             )
             for r in bench["results"]
         ),
     )
+
+
+def _simulated(row: Row) -> float:
+    """Time per second, fs, times replicas."""
+    return float(row["replica_steps_per_s"] * row["timestep_fs"])
 
 
 def sampling(bench: Row) -> str:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import mdtraj
 import numpy as np
 import openmm
 import pytest
 import torch
 from openmm import app
 from openmmtools.testsystems import AlanineDipeptideVacuum
+from scipy import stats
 
 import bgp4
 from bgp4.cli.initialise import init_command
 from bgp4.config import Config, load_config, validate_config
 from bgp4.dynamics.simulate import simulate, write_trajectory
+from bgp4.energies.batched import BatchedEnergy
 from bgp4.energies.reference import ReferenceEnergy
 from bgp4.errors import UserInputError
 from bgp4.molecule.molecule import Molecule, load_molecule
@@ -24,7 +27,9 @@ from bgp4.report.metrics import compute_metrics
 from bgp4.report.warnings import warnings
 from bgp4.sampling.draw import draw_samples
 from bgp4.sampling.files import read_samples
+from bgp4.sampling.moves import MolecularDynamics
 from bgp4.sampling.request import SampleRequest
+from bgp4.storage.bundled import find_data
 from bgp4.training.run import RunFolder
 from bgp4.training.train import train
 
@@ -138,3 +143,66 @@ def test_init_of_a_constrained_system(in_tmp, capsys) -> None:
     config = load_config("a.yaml")
     assert config.simulate.timestep_fs == 2
     assert len(load_molecule(config.system).constraints) == 12
+
+
+@pytest.mark.parametrize(("source", "held"), [("ala4.pdb", 22), ("AlanineDipeptideVacuum", 12)])
+def test_init_constrains_bonds_to_hydrogen(in_tmp, source, held) -> None:
+    if (bundled := find_data(source)) is not None:
+        Path(source).write_bytes(bundled.read_bytes())
+    init_command(MoleculeRequest(source, constraints="HBonds"), Path("a.yaml"))
+    config = load_config("a.yaml")
+    assert config.system.constraints == "HBonds"
+    assert config.simulate.timestep_fs == 2
+    assert len(load_molecule(config.system).constraints) == held
+
+
+def test_init_constrains_all_bonds_where_no_ring_is_flat(in_tmp) -> None:
+    source = "AlanineDipeptideVacuum"
+    init_command(MoleculeRequest(source, constraints="AllBonds"), Path("a.yaml"))
+    assert len(load_molecule(load_config("a.yaml").system).constraints) == 21
+    Path("phe.pdb").write_bytes(find_data("phe.pdb").read_bytes())
+    with pytest.raises(UserInputError, match=r"set system\.constraints to HBonds"):
+        init_command(MoleculeRequest("phe.pdb", constraints="AllBonds"), Path("b.yaml"))
+    assert not Path("b.yaml").exists()
+
+
+def test_init_refuses_other_constraints() -> None:
+    with pytest.raises(
+        UserInputError, match=r"--constraints: expected HBonds or AllBonds, found H"
+    ):
+        MoleculeRequest("my.pdb", constraints="HAngles")
+    with pytest.raises(UserInputError, match=r"--constraints does not go with --xml: .* its own"):
+        MoleculeRequest("my.pdb", xml=Path("s.xml"), constraints="HBonds")
+
+
+def test_refined_samples_have_the_lengths(run, molecule, tmp_path) -> None:
+    request = SampleRequest(128, refine=True, device="cpu")
+    assert draw_samples(run, tmp_path / "refined.h5", request).chain.move_acceptance > 0.5
+    samples = read_samples(tmp_path / "refined.h5")
+    found = lengths(samples.positions_nm, molecule)
+    np.testing.assert_allclose(found, [molecule.constraints.lengths_nm] * 128, rtol=1e-5)
+
+
+def test_the_md_of_refined_samples_leaves_constrained_md_as_it_is(molecule) -> None:
+    """Energies, and an angle between constrained bonds, from its frames on."""
+    md = smoke(simulate={"frames": 1000, "stacks": 100, "equilibration_frames": 10})
+    frames = simulate(md)
+    begin = frames.positions_nm.astype(np.float64)
+    move = MolecularDynamics(
+        BatchedEnergy(molecule, 1000.0), molecule.constraints, np.random.default_rng(3)
+    )
+    move.timestep_ps = 0.002
+    x, energy_kt = begin, frames.energy_kjmol / KT
+    for _ in range(15):
+        moved, there, there_kt = move(x, energy_kt)
+        assert moved.mean() > 0.5
+        x = np.where(moved[:, None, None], there, x)
+        energy_kt = np.where(moved, there_kt, energy_kt)
+    assert stats.ks_2samp(energy_kt, frames.energy_kjmol / KT).pvalue > 1e-3
+    hch = [[0, 1, 2]]  # H-C-H of the acetyl's methyl
+    found, expected = (
+        mdtraj.compute_angles(mdtraj.Trajectory(at, molecule.topology), hch)[:, 0]
+        for at in (x, begin)
+    )
+    assert stats.ks_2samp(found, expected).pvalue > 1e-3
+    assert abs(np.corrcoef(found, expected)[0, 1]) < 0.2

@@ -25,7 +25,7 @@ def init_command(request: MoleculeRequest, output: Path | None) -> None:
     check_folder(output)
     refuse_existing(output)
     from bgp4.pipeline.cost import cost_lines
-    from bgp4.pipeline.proposal import description
+    from bgp4.pipeline.description import description
     from bgp4.pipeline.propose import measured, proposed
 
     with proposed(request, output) as proposal:

@@ -227,6 +227,10 @@ def init(
     include_dir: Annotated[
         Path | None, typer.Option(help="Folder of the files that a top includes.")
     ] = None,
+    constraints: Annotated[
+        str | None,
+        typer.Option(help="Bonds at constant lengths, HBonds or AllBonds; MD then steps by 2 fs."),
+    ] = None,
     temperature: Annotated[float, typer.Option(help="Temperature of the ensemble, K.")] = 300.0,
     max_atoms: Annotated[
         int, typer.Option(min=1, help="Refuse a molecule of more atoms than this.")
@@ -238,7 +242,7 @@ def init(
 
     request = MoleculeRequest(
         *(molecule, smiles, tuple(forcefield or ()), xml, positions, tuple(parameters or ())),
-        *(include_dir, temperature, max_atoms),
+        *(include_dir, temperature, max_atoms, constraints),
     )
     init_command(request, output)
 

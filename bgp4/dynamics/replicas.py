@@ -196,11 +196,11 @@ class BatchedReplicas:
             if self.rigid is None:
                 self._drift(noise)
                 continue
-            self.rigid.free(self.v, self.x)
+            _insist(self.rigid.free(self.v, self.x))
             before = self.x.clone()
             self._drift(noise)
             astray = self.x.clone()
-            self.rigid.hold(self.x, before)
+            _insist(self.rigid.hold(self.x, before))
             self.v.add_(self.x - astray, alpha=1 / self.timestep_ps)
 
     def _drift(self, noise: Any) -> None:
@@ -246,6 +246,14 @@ class BatchedReplicas:
         import torch
 
         return torch.randn(self.x.shape, generator=self.generator).double()
+
+
+def _insist(done: Any) -> None:
+    """On constrained bonds of all replicas, (replicas,)."""
+    if not done.all():
+        raise ValueError(
+            "constrained bonds can't be held to their lengths: shorten simulate.timestep_fs"
+        )
 
 
 def _constraints(system_xml: str) -> Constraints:

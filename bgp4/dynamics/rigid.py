@@ -21,48 +21,50 @@ TOLERANCE = 1e-8
 MOST_SWEEPS = 500
 MOST_SOLUTIONS = 30
 
-TOO_LONG = "constrained bonds can't be held to their lengths: shorten simulate.timestep_fs"
-
 
 class RigidBonds:
     """By the compiled kernel.
 
     Args:
+        constraints: The bonds.
         kernel: Of these bonds.
         timestep_ps: In which a velocity's error must not matter.
     """
 
-    def __init__(self, kernel: ConstraintKernel, timestep_ps: float) -> None:
+    def __init__(
+        self, constraints: Constraints, kernel: ConstraintKernel, timestep_ps: float
+    ) -> None:
         self._kernel = kernel
         self._rate = TOLERANCE / timestep_ps
+        self._first, self._second = torch.as_tensor(constraints.pairs.T)
+        self._square = torch.as_tensor(constraints.lengths_nm).square()
 
     def hold(
         self,
         positions_nm: Tensor,  # (replicas, atoms, 3), float64, changed
         before_nm: Tensor,  # (replicas, atoms, 3), of before the step
-    ) -> None:
-        """Shift positions to the bonds' lengths.
-
-        Raises:
-            ValueError: If they are too far away.
-        """
+    ) -> Tensor:  # (replicas,), bool
+        """Shift positions to the bonds' lengths; false for those that are too far away."""
         at, positions = before_nm.numpy(), positions_nm.numpy()
-        if self._kernel.shift_positions(at, positions, 2 * TOLERANCE, MOST_SWEEPS):
-            raise ValueError(TOO_LONG)
+        if not self._kernel.shift_positions(at, positions, 2 * TOLERANCE, MOST_SWEEPS):
+            return torch.ones(len(positions), dtype=torch.bool)
+        square = self._along(positions_nm).square().sum(-1)
+        return ((square / self._square - 1).abs() <= 2 * TOLERANCE).all(-1)
 
     def free(
         self,
         velocities: Tensor,  # (replicas, atoms, 3), float64, changed
         positions_nm: Tensor,  # (replicas, atoms, 3)
-    ) -> None:
-        """Take away all that would change a length.
-
-        Raises:
-            ValueError: If they are not finite.
-        """
+    ) -> Tensor:  # (replicas,), bool
+        """Take away all that would change a length; false for those that are not finite."""
         at, values = positions_nm.numpy(), velocities.numpy()
-        if self._kernel.shift_velocities(at, values, self._rate, MOST_SWEEPS):
-            raise ValueError(TOO_LONG)
+        if not self._kernel.shift_velocities(at, values, self._rate, MOST_SWEEPS):
+            return torch.ones(len(values), dtype=torch.bool)
+        rate = (self._along(positions_nm) * self._along(velocities)).sum(-1) / self._square
+        return (rate.abs() <= self._rate).all(-1)
+
+    def _along(self, values: Tensor) -> Tensor:
+        return values[:, self._second] - values[:, self._first]
 
 
 class TorchRigidBonds:
@@ -74,21 +76,23 @@ class TorchRigidBonds:
         self._back = (self._difference / torch.as_tensor(constraints.masses)).T
         self._square = torch.as_tensor(constraints.lengths_nm).square()
 
-    def hold(self, positions_nm: Tensor, before_nm: Tensor) -> None:
+    def hold(self, positions_nm: Tensor, before_nm: Tensor) -> Tensor:
         """As `RigidBonds.hold`."""
         along = self._difference @ before_nm
         for _ in range(MOST_SOLUTIONS):
             d = self._difference @ positions_nm
             off = d.square().sum(-1) - self._square
-            if (off.abs() <= 2 * TOLERANCE * self._square).all():
-                return
+            held = (off.abs() <= 2 * TOLERANCE * self._square).all(-1)
+            if held.all():
+                break
             positions_nm -= self._shift(d, along, off / 2)
-        raise ValueError(TOO_LONG)
+        return held
 
-    def free(self, velocities: Tensor, positions_nm: Tensor) -> None:
+    def free(self, velocities: Tensor, positions_nm: Tensor) -> Tensor:
         """As `RigidBonds.free`."""
         d = self._difference @ positions_nm
         velocities -= self._shift(d, d, (d * (self._difference @ velocities)).sum(-1))
+        return velocities.isfinite().all((1, 2))
 
     def _shift(
         self,
@@ -96,7 +100,7 @@ class TorchRigidBonds:
         along: Tensor,  # (replicas, bonds, 3)
         amount: Tensor,  # (replicas, bonds), of each d's change times d
     ) -> Tensor:  # (replicas, atoms, 3)
-        g = torch.linalg.solve(self._coupling * (d @ along.mT), amount)
+        g = torch.linalg.solve_ex(self._coupling * (d @ along.mT), amount).result
         return self._back @ (g[..., None] * along)
 
 
@@ -106,4 +110,5 @@ def rigid_bonds(constraints: Constraints, timestep_ps: float) -> RigidBonds | To
     if library is None:
         return TorchRigidBonds(constraints)
     pairs, lengths_nm, masses = constraints.pairs, constraints.lengths_nm, constraints.masses
-    return RigidBonds(ConstraintKernel(library, pairs, lengths_nm, masses), timestep_ps)
+    kernel = ConstraintKernel(library, pairs, lengths_nm, masses)
+    return RigidBonds(constraints, kernel, timestep_ps)

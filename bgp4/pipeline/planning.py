@@ -10,8 +10,8 @@ from bgp4.energies.reference import relaxed
 from bgp4.errors import UserInputError
 from bgp4.molecule.molecule import Molecule
 from bgp4.pipeline.cost import duration
+from bgp4.pipeline.description import description
 from bgp4.pipeline.folder import EnsembleFolder, Status
-from bgp4.pipeline.proposal import description
 from bgp4.pipeline.propose import measured, proposed
 from bgp4.pipeline.request import RunRequest
 from bgp4.storage.bundled import find_data

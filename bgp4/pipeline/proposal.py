@@ -1,42 +1,26 @@
-"""A working config for a molecule of the user's own: what `bgp4 init` proposes, and says of it."""
+"""A working config for a molecule of the user's own, from whatever names the molecule."""
 
 from __future__ import annotations
 
-import logging
 import math
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import yaml
 
 from bgp4.config import Config, validate_config
-from bgp4.coordinates import internal_coordinates
 from bgp4.data.frames import all_trans
-from bgp4.energies.forcefield import read_force_field
-from bgp4.energies.reference import Relaxed
-from bgp4.energies.terms import UnsupportedForce
 from bgp4.energies.worker import make_context
 from bgp4.errors import UserInputError
 from bgp4.molecule.molecule import Molecule
 from bgp4.molecule.reading import kind_by_content
-from bgp4.molecule.topology import (
-    atom_label,
-    bond_graph,
-    bond_names,
-    peptide_torsions,
-    rings,
-    rotatable_torsions,
-)
+from bgp4.molecule.topology import peptide_torsions
 from bgp4.molecule.zmatrix import EAR
-from bgp4.report.torsions import stereocentres
+from bgp4.pipeline.description import row_labels, unsupported
 
-__all__ = ["config_text", "description", "proposed_config"]
-
-log = logging.getLogger(__name__)
+__all__ = ["config_text", "ladder", "proposed_config"]
 
 FORCEFIELD = ("amber14-all.xml", "implicit/obc2.xml")
 COORDINATES = (".inpcrd", ".crd", ".cor", ".rst7", ".rst", ".ncrst", ".pdb", ".gro", ".nc")
@@ -51,7 +35,7 @@ TAKEN = {
     "psf": {"positions", "parameters"},
     "testsystem": set(),
 }
-"""Options that go with each kind of source."""
+"""Options that go with each kind of source; constraints go with all but an xml."""
 
 HOT_K = 1000.0
 """Temperature of the MD that training begins with: rotatable bonds turn within picoseconds."""
@@ -65,9 +49,6 @@ LOG_RATIO = 0.184
 LADDER_ATOMS = 22
 
 MEASURED_STEPS = 20
-
-TOO_HIGH_KJMOL = 100.0
-"""Above the relaxed positions, for each atom; a simulation at 1000 K has a tenth of it."""
 
 STEPS_PER_ATOM = 140
 """Training steps: 3,000 for alanine dipeptide, 6,000 for tetra-alanine."""
@@ -93,6 +74,7 @@ def proposed_config(
     temperature_k: float = 300.0,
     parameters: tuple[Path, ...] = (),
     include_dir: Path | None = None,
+    constraints: str | None = None,
 ) -> Config:
     """A config for a file (.pdb, .cif, .prmtop, .top, .psf, .sdf) or an openmmtools test system.
 
@@ -104,13 +86,14 @@ def proposed_config(
         positions: Of a prmtop, top or psf; the file of the same name beside it if None.
         parameters: CHARMM's files for a psf.
         include_dir: Where a top finds files to include.
+        constraints: Bonds at the System's lengths, HBonds or AllBonds.
 
     Raises:
         UserInputError: If the file's kind is not known, or options do not go with it.
     """
     options = {
         **{"forcefield": forcefield, "xml": xml, "positions": positions},
-        **{"parameters": parameters, "include_dir": include_dir},
+        **{"parameters": parameters, "include_dir": include_dir, "constraints": constraints},
     }
     system = _system(source, {key: value for key, value in options.items() if value})
     hot_k = max(HOT_K, temperature_k)
@@ -126,7 +109,7 @@ def proposed_config(
 def _system(source: str, options: dict[str, Any]) -> dict[str, Any]:
     """The config's `system`; `options` are those that were given."""
     kind = _kind(source)
-    unused = next((key for key in options if key not in TAKEN[kind]), None)
+    unused = next((key for key in options if key not in TAKEN[kind] | {"constraints"}), None)
     if unused is not None:
         raise UserInputError(
             f"init {source}: --{unused.replace('_', '-')} does not go with a {kind}; leave it out"
@@ -260,7 +243,7 @@ def _zmatrix_comment(molecule: Molecule) -> str:
     ears = [False] * 3 + [row.ear for row in molecule.zmatrix.rows]
     rows = (
         ", ".join([*map(_quoted, labels), *([EAR] * ear)])
-        for labels, ear in zip(_labels(molecule), ears, strict=True)
+        for labels, ear in zip(row_labels(molecule), ears, strict=True)
     )
     head = "  # zmatrix:  # to change it: each atom with its bond, angle and torsion atoms\n"
     return head + "".join(f"  #   - [{row}]\n" for row in rows)
@@ -268,11 +251,6 @@ def _zmatrix_comment(molecule: Molecule) -> str:
 
 def _quoted(label: str) -> str:
     return label if label.replace("-", "").isalnum() else f'"{label}"'
-
-
-def _labels(molecule: Molecule) -> Iterator[list[str]]:
-    for row in molecule.zmatrix.table():
-        yield [atom_label(molecule.topology, atom) for atom in row]
 
 
 def ladder(n_atoms: int, coldest_k: float) -> list[int]:
@@ -298,15 +276,6 @@ def _simulation(config: Config, molecule: Molecule) -> str:
     return "\n".join(f"  {line}" for line in lines)
 
 
-def unsupported(molecule: Molecule) -> str | None:
-    """What of the force field the batched energies do not know, or None."""
-    try:
-        read_force_field(molecule.system_xml)
-    except UnsupportedForce as force:
-        return str(force)
-    return None
-
-
 def _faster_platform(molecule: Molecule) -> str:
     """The faster of OpenMM's two platforms that are everywhere, with one thread each."""
     return min(("Reference", "CPU"), key=lambda platform: _seconds(molecule, platform))
@@ -319,72 +288,3 @@ def _seconds(molecule: Molecule, platform: str) -> float:
     started = time.perf_counter()
     context.getIntegrator().step(MEASURED_STEPS)
     return time.perf_counter() - started
-
-
-def description(molecule: Molecule, relaxed: Relaxed) -> Iterator[str]:
-    """Lines that say what the molecule is to bgp4: atoms, coordinates, energies."""
-    topology = molecule.topology
-    residues = [str(r) for r in topology.residues]
-    shown = " ".join(residues[:12]) + (" ..." if len(residues) > 12 else "")
-    yield f"{molecule.name}: {molecule.n_atoms} atoms, {topology.n_bonds} bonds, {shown}"
-    yield from _ring_lines(molecule)
-    if len(held := molecule.constraints):
-        yield f"constrained, at the System's lengths: {bond_names(topology, held.bonds)}"
-    turning = [torsion.label for torsion in rotatable_torsions(topology)]
-    yield f"rotatable: {', '.join(turning) or 'nothing but methyl groups'}"
-    centres = [atom_label(topology, int(row[0])) for row in stereocentres(topology)]
-    if centres:
-        yield f"stereocentres, whose chirality is kept: {', '.join(centres)}"
-    yield from _coordinate_lines(molecule)
-    yield from _energy_lines(molecule, relaxed)
-
-
-def _ring_lines(molecule: Molecule) -> Iterator[str]:
-    """Sizes of rings, by what closes them."""
-    sizes: dict[str, list[int]] = {"coordinates": [], "the energy": []}
-    for ring in rings(bond_graph(molecule.topology)):
-        bonds = zip(ring, [*ring[1:], ring[0]], strict=True)
-        whole = {tuple(sorted(bond)) for bond in bonds} <= molecule.zmatrix.distances.keys()
-        sizes["coordinates" if whole else "the energy"].append(len(ring))
-    for closed_by, found in sizes.items():
-        if found:
-            yield f"rings of {', '.join(map(str, found))} atoms, closed by {closed_by}"
-
-
-def _coordinate_lines(molecule: Molecule) -> Iterator[str]:
-    coordinates = internal_coordinates(molecule.zmatrix, molecule.constraints)
-    q, _ = coordinates(torch.as_tensor(molecule.positions_nm).reshape(1, -1))
-    bonds, angles, torsions = (part[0].tolist() for part in coordinates.split(q))
-    yield "internal coordinates: each atom with its bond, angle and torsion atoms; nm, degrees"
-    graph = bond_graph(molecule.topology)
-    kinds = {row.atom: "  bends" for row in molecule.zmatrix.rows if row.bends}
-    ears = {row.atom for row in molecule.zmatrix.rows if row.ear}
-    kinds |= dict.fromkeys(ears, f"  {EAR}")
-    values = [[], bonds[:1], [bonds[1], angles[0]]]
-    values += [list(three) for three in zip(bonds[2:], angles[1:], torsions, strict=True)]
-    width = 13 * max(len(atoms) - 1 for atoms in molecule.zmatrix.table()) - 1
-    for atoms, labels, row in zip(molecule.zmatrix.table(), _labels(molecule), values, strict=True):
-        numbers = [f"{v:.4f}" if i == 0 else f"{math.degrees(v):7.1f}" for i, v in enumerate(row)]
-        if atoms[0] in ears:
-            numbers[1] = f"{row[1]:7.4f}"
-        kind = "" if len(atoms) < 4 or graph.has_edge(*atoms[-2:]) else "  improper"
-        kind = kinds.get(atoms[0], kind)
-        yield f"  {labels[0]:12s} {' '.join(f'{label:12s}' for label in labels[1:]):{width}s} " + (
-            f"{'  '.join(numbers)}{kind}".rstrip()
-        )
-
-
-def _energy_lines(molecule: Molecule, relaxed: Relaxed) -> Iterator[str]:
-    at_start, lowest = relaxed.start_kjmol, relaxed.relaxed_kjmol
-    yield f"energy: {at_start:.1f} kJ/mol as given, {lowest:.1f} relaxed"
-    if at_start - lowest > TOO_HIGH_KJMOL * molecule.n_atoms:
-        log.warning(
-            "%s: %.3g kJ/mol above relaxed positions: positions that clash, or a System of other "
-            "atoms, or of another order of them; look at both before going on",
-            *(molecule.name, at_start - lowest),
-        )
-    missing = unsupported(molecule)
-    if missing is None:
-        yield "batched energies and MD: every force is supported"
-    else:
-        yield f"energies and MD by OpenMM, which is slower: batches do not support {missing}"

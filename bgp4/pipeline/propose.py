@@ -14,8 +14,9 @@ from bgp4.energies.reference import Relaxed, relaxed
 from bgp4.molecule.checks import check_size
 from bgp4.molecule.molecule import Molecule, load_molecule
 from bgp4.pipeline.cost import Cost, measured_cost
+from bgp4.pipeline.description import unsupported
 from bgp4.pipeline.ligand import make_ligand
-from bgp4.pipeline.proposal import config_text, proposed_config, unsupported
+from bgp4.pipeline.proposal import config_text, proposed_config
 from bgp4.pipeline.request import MoleculeRequest
 from bgp4.storage.files import atomic_write_text, written_by_others
 
@@ -61,6 +62,7 @@ def proposed(request: MoleculeRequest, output: Path, run: Path | None = None) ->
         config = proposed_config(
             *(str(source), str(output.with_suffix("")), request.forcefield, request.xml),
             *(request.positions, request.temperature_k, request.parameters, request.include_dir),
+            request.constraints,
         )
         molecule = load_molecule(config.system)
         check_size(molecule.n_atoms, str(source), request.max_atoms)

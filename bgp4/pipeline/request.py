@@ -15,6 +15,7 @@ BY_OPENFF = (".sdf", ".mol")
 """Files of ligands; the latter if a force field is named."""
 
 
+CONSTRAINTS = ("HBonds", "AllBonds")
 METHODS = ("flow", "md")
 
 
@@ -32,9 +33,11 @@ class MoleculeRequest:
         include_dir: Where a top finds files to include.
         temperature_k: Of the ensemble, K.
         max_atoms: Of more atoms a molecule is refused.
+        constraints: Bonds at the System's lengths, HBonds or AllBonds.
 
     Raises:
-        UserInputError: If there is neither a source nor a SMILES, or both.
+        UserInputError: If there is neither a source nor a SMILES, or both, or a System that is made
+            cannot have the constraints.
     """
 
     source: str | None = None
@@ -46,12 +49,22 @@ class MoleculeRequest:
     include_dir: Path | None = None
     temperature_k: float = 300.0
     max_atoms: int = 200
+    constraints: str | None = None
 
     def __post_init__(self) -> None:
         if (self.source is None) == (self.smiles is None):
             raise UserInputError(
                 "expected a file, a test system or --smiles SMILES, found "
                 + ("none of them" if self.source is None else f"both {self.source} and --smiles")
+            )
+        if self.constraints not in (None, *CONSTRAINTS):
+            raise UserInputError(
+                f"--constraints: expected {' or '.join(CONSTRAINTS)}, found {self.constraints}"
+            )
+        if self.constraints and self.xml:
+            raise UserInputError(
+                "--constraints does not go with --xml: a serialised System keeps its own; make it "
+                f"anew with constraints={self.constraints}, or leave --xml out"
             )
 
     @property

@@ -2,9 +2,10 @@
 
 Many chains run side by side. A cycle of each is an independence-Metropolis step to a fresh sample
 of the flow (see `bgp4.sampling.unbiased`), and a step of Hamiltonian Monte Carlo (Duane et al.,
-Phys. Lett. B 195, 216, 1987) on the energy itself. Both leave the Boltzmann density as it is, so
-the result is exact in the long run, whatever the flow; the second moves a heavy sample that the
-first would only repeat. Whether the run was long enough is for R-hat to say.
+Phys. Lett. B 195, 216, 1987) on the energy itself (see `bgp4.sampling.moves`). Both leave the
+Boltzmann density as it is, so the result is exact in the long run, whatever the flow; the second
+moves a heavy sample that the first would only repeat. Whether the run was long enough is for R-hat
+to say.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from bgp4.molecule.states import State, members, states
 from bgp4.parallel.progress import Report, silent
 from bgp4.parallel.threads import in_threads
 from bgp4.sampling.generate import TrainedRun, generate
+from bgp4.sampling.moves import MolecularDynamics
 from bgp4.statistics.chains import LARGEST_R_HAT, effective_draws, split_r_hat
-from bgp4.statistics.samples import REJECTED_ENERGY_KT, Samples, concatenated
+from bgp4.statistics.samples import Samples, concatenated
 from bgp4.statistics.weights import normalised_weights
-from bgp4.units import kt_in_kjmol
 
 __all__ = ["RefinedChains", "RefinedStatistics"]
 
@@ -37,17 +38,6 @@ CHAINS, STATES = 256, 32
 
 START = 8
 """Samples for each chain among which its first state is drawn, by weight."""
-
-STEPS = 20
-"""Of each piece of MD."""
-
-FIRST_TIMESTEP_PS, LONGEST_PS = 1e-3, 4e-3
-
-WANTED_ACCEPTANCE, TUNING = 0.8, 1.05
-"""Of the MD, and by how much its time step follows at a time, before the first state is kept."""
-
-JITTER = 0.1
-"""Time steps differ by up to this share, so that no vibration comes around in a whole number."""
 
 JUMPS, FEWEST_CYCLES, MOST_CYCLES = 5, 20, 400
 """A chain's start is left behind after so many accepted jumps, on average over the chains."""
@@ -123,17 +113,10 @@ class RefinedChains:
     _discarded: int = 0
 
     def __post_init__(self) -> None:
-        if len(self.trained.molecule.constraints):
-            raise UserInputError(
-                "--refine: expected a System without constraints, for its MD moves all bonds; use "
-                "--unbiased"
-            )
         self._rng = np.random.default_rng(self.seed)
-        topology = self.trained.molecule.topology
-        masses = np.array([[atom.element.mass] for atom in topology.atoms])
-        self._per_mass = kt_in_kjmol(self.energy.temperature_k) / masses  # kT in Da, (nm/ps)²
-        self._timestep_ps = FIRST_TIMESTEP_PS
-        self._states: list[State] = states(topology, self.trained.config)
+        molecule = self.trained.molecule
+        self._md = MolecularDynamics(self.energy, molecule.constraints, self._rng)
+        self._states: list[State] = states(molecule.topology, self.trained.config)
 
     def states(self, n: int, report: Report = silent) -> Iterator[Samples]:
         """n states, those of all chains after a cycle at a time.
@@ -150,8 +133,7 @@ class RefinedChains:
         while self._discarded < MOST_CYCLES and (jumps < JUMPS or self._discarded < FEWEST_CYCLES):
             current, jumped, moved = self._cycle(current, next(proposals))
             jumps += jumped
-            self._timestep_ps *= TUNING if moved > WANTED_ACCEPTANCE else 1 / TUNING
-            self._timestep_ps = min(self._timestep_ps, LONGEST_PS)
+            self._md.tune(moved)
             self._discarded += 1
             report(None, f"settling, {jumps:.1f} of {JUMPS} jumps")
         for begin in range(0, n, n_chains):
@@ -219,37 +201,15 @@ class RefinedChains:
         gain = proposed.safe_log_weight - current.log_weight
         jumped = gain > -self._rng.exponential(size=len(gain))
         current = _chosen(jumped, proposed, current)
-        moved, after = self._molecular_dynamics(current)
+        moved, after = self._moves(current)
         return _chosen(moved, after, current), float(jumped.mean()), float(moved.mean())
 
-    def _molecular_dynamics(self, start: Samples) -> tuple[NDArray[np.bool_], Samples]:
-        """`STEPS` of velocity Verlet with fresh velocities, and who accepts where it ends."""
-        x = start.positions_nm.astype(np.float64)
-        v = self._rng.normal(size=x.shape) * np.sqrt(self._per_mass)
-        timestep = self._timestep_ps * (1 + JITTER * self._rng.uniform(-1, 1))
-        _, slope = self._reduced(x)
-        before_kt = start.energy_kt + self._kinetic_kt(v)
-        for step in range(STEPS):
-            v -= 0.5 * timestep * slope * self._per_mass
-            x += timestep * v
-            if step == STEPS - 1:  # files hold single precision, and the energy is of these
-                x = x.astype(np.float32).astype(np.float64)
-            energy_kt, slope = self._reduced(x)
-            v -= 0.5 * timestep * slope * self._per_mass
-        change_kt = energy_kt + self._kinetic_kt(v) - before_kt
-        moved = (change_kt < self._rng.exponential(size=len(x))) & (energy_kt < REJECTED_ENERGY_KT)
+    def _moves(self, start: Samples) -> tuple[NDArray[np.bool_], Samples]:
+        """Who accepts a piece of MD, and where it ends."""
+        moved, x, energy_kt = self._md(start.positions_nm, start.energy_kt)
         log_prob = np.full(len(x), -np.inf)
         log_prob[moved] = self._log_prob(x[moved])
         return moved, Samples(x, log_prob, energy_kt)
-
-    def _reduced(self, x: Array) -> tuple[Array, Array]:
-        """Energies in kT and their gradient in kT/nm."""
-        energy_kt, slope = self.energy.reduced(torch.as_tensor(x))
-        return energy_kt.numpy(), slope.numpy()
-
-    def _kinetic_kt(self, v: Array) -> Array:
-        kinetic: Array = 0.5 * (v**2 / self._per_mass).sum(axis=(1, 2))
-        return kinetic
 
     def _log_prob(self, x: Array) -> Array:
         if not len(x):

@@ -83,11 +83,11 @@ def test_shifts_are_along_the_bonds(molecule, bonds, n) -> None:
     x, rng = on_the_manifold(molecule, n), torch.Generator().manual_seed(1)
     v = torch.randn(x.shape, generator=rng).double()
     free = v.clone()
-    bonds.free(free, x)
+    assert bonds.free(free, x).all()
     np.testing.assert_allclose(free, freed_by_openmm(molecule, x.numpy(), v.numpy()), atol=1e-5)
     astray = x + DT * v
     held = astray.clone()
-    bonds.hold(held, x)
+    assert bonds.hold(held, x).all()
     expected = molecule.constraints.lengths_nm
     np.testing.assert_allclose(lengths(molecule, held.numpy()) / expected, 1, atol=2e-8)
     mass = torch.as_tensor(molecule.constraints.masses)[:, None]
@@ -104,8 +104,17 @@ def test_what_cannot_be_held_is_said(molecule, bonds) -> None:
     far = x.clone()
     far[1] += torch.randn(far[1].shape, generator=torch.Generator().manual_seed(2)) * 10
     far[1, molecule.constraints.pairs[0, 0]] = torch.nan
-    with pytest.raises(ValueError, match=r"shorten simulate.timestep_fs"):
-        bonds.hold(far, x)
+    assert bonds.hold(far, x).tolist() == [True, False]
+    wild = x.clone()
+    wild[1] *= torch.nan
+    assert bonds.free(wild, x).tolist() == [True, False]
+
+
+def test_md_ends_when_bonds_cannot_be_held(molecule) -> None:
+    replicas = BatchedReplicas(settings(molecule, stacks=2))
+    replicas.v *= 1e4
+    with pytest.raises(ValueError, match=r"shorten simulate\.timestep_fs"):
+        replicas.run(1)
 
 
 def test_lengths_hold_and_the_temperature_is_that_of_the_degrees_of_freedom(molecule) -> None:

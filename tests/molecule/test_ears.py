@@ -15,7 +15,8 @@ from bgp4.data.from_energies import turning, widths
 from bgp4.energies.reference import ReferenceEnergy, relaxed
 from bgp4.errors import UserInputError
 from bgp4.molecule.molecule import Molecule, load_molecule, read_molecule
-from bgp4.pipeline.proposal import _zmatrix_comment, description
+from bgp4.pipeline.description import description
+from bgp4.pipeline.proposal import _zmatrix_comment
 from bgp4.training.diagnosis import coordinate_names
 from tests import linear
 

@@ -17,7 +17,7 @@ from bgp4.errors import UserInputError
 from bgp4.molecule.checks import check_topology
 from bgp4.molecule.forces import check_bond_terms, check_charges, check_forces
 from bgp4.molecule.molecule import load_molecule
-from bgp4.pipeline.proposal import description
+from bgp4.pipeline.description import description
 from bgp4.storage.bundled import find_data
 
 PHE = "phe.pdb"

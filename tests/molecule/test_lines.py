@@ -24,7 +24,7 @@ from bgp4.molecule.lines import linear_atoms, off_the_line
 from bgp4.molecule.molecule import Molecule, load_molecule, read_molecule
 from bgp4.molecule.states import states_of_bonds
 from bgp4.molecule.topology import atom_label, bond_graph, bonded_angles, rotatable_torsions
-from bgp4.pipeline.proposal import description
+from bgp4.pipeline.description import description
 from bgp4.report.torsions import stereocentres
 from bgp4.training.diagnosis import coordinate_names
 from tests import linear

@@ -15,7 +15,8 @@ from bgp4.config import load_config
 from bgp4.energies.reference import relaxed
 from bgp4.errors import UserInputError
 from bgp4.molecule.molecule import Molecule, load_molecule
-from bgp4.pipeline.proposal import config_text, description, ladder, proposed_config
+from bgp4.pipeline.description import description
+from bgp4.pipeline.proposal import config_text, ladder, proposed_config
 from bgp4.pipeline.request import MoleculeRequest
 from bgp4.storage.bundled import find_data
 

@@ -47,8 +47,16 @@ def test_the_machine_is_named_with_its_peaks() -> None:
 
 def test_both_engines_simulate() -> None:
     made = bench_simulation(seconds=0.02, rounds=1)
-    assert {row["engine"] for row in made["results"]} == {"openmm", "batched"}
+    ways = [(row["engine"], row["constraints"]) for row in made["results"]]
+    kinds = (None, "HBonds", "AllBonds")
+    assert ways == [("openmm", None), *(("batched", kind) for kind in kinds)]
     assert all(row["replica_steps_per_s"] > 0 for row in made["results"])
+    rates = dict(zip(ways, (row["replica_steps_per_s"] for row in made["results"]), strict=True))
+    hbonds, all_bonds = made["ratios"]
+    steps = rates["batched", "HBonds"] / rates["batched", None]
+    assert hbonds["steps"] == steps
+    assert hbonds["simulated time"] == 2 * steps
+    assert all_bonds["constraints"] == "AllBonds"
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from bgp4.energies.select import weighing_energy
 from bgp4.flows.build import build_transform
 from bgp4.sampling.generate import TrainedRun, generate, load_trained
 from bgp4.statistics.weights import effective_sample_size
-from bgp4.studies.bench.simulation import bench_simulation
+from bgp4.studies.bench.simulation import Way, bench_simulation
 from bgp4.studies.bench.timing import per_second
 from bgp4.training.run import RunFolder
 
@@ -84,13 +84,14 @@ def bench_sampling(
 def _md_rows(trained: TrainedRun, seconds: float, inefficiency_ps: float) -> list[dict[str, Any]]:
     """Steps, and independent conformations, that each engine of MD makes in a second."""
     timestep_ps = trained.config.simulate.timestep_fs / 1000
+    molecules = {Way(engine, None): trained.molecule for engine in ("openmm", "batched")}
     return [
         {
             "method": f"md_{row['engine']}",
             "steps_per_s": row["replica_steps_per_s"],
             "independent_per_s": row["replica_steps_per_s"] * timestep_ps / inefficiency_ps,
         }
-        for row in bench_simulation(seconds, molecule=trained.molecule)["results"]
+        for row in bench_simulation(seconds, molecules=molecules)["results"]
     ]
 
 

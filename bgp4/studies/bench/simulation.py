@@ -1,11 +1,17 @@
-"""Steps of molecular dynamics per second: the batched engine and OpenMM, a process on each core."""
+"""Steps of molecular dynamics per second: the batched engine and OpenMM, a process on each core.
+
+Constrained bonds cost steps, and allow longer ones.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -15,7 +21,10 @@ from bgp4.energies.openmm import available_cores
 from bgp4.molecule.molecule import Molecule, load_molecule
 from bgp4.studies.bench.timing import per_second
 
-__all__ = ["bench_simulation"]
+__all__ = ["Way", "alanine_dipeptide", "bench_simulation"]
+
+Constrained = Literal["HBonds", "AllBonds"] | None
+Work = list[tuple[str, DynamicsSettings]]
 
 REPLICAS = {"openmm": 1, "batched": 256}
 """In each process; OpenMM integrates one after the other, so that more do not help it."""
@@ -23,79 +32,124 @@ REPLICAS = {"openmm": 1, "batched": 256}
 STEPS = {"openmm": 200, "batched": 5}
 """In each call, some 50 ms or less."""
 
+TIMESTEP_FS: dict[Constrained, float] = {None: 1.0, "HBonds": 2.0, "AllBonds": 2.0}
+"""By what is constrained."""
+
+
+class Way(NamedTuple):
+    """An engine, and the bonds that it constrains."""
+
+    engine: str
+    constraints: Constrained
+
+
+def alanine_dipeptide() -> dict[Way, Molecule]:
+    """In OBC1; with constraints in the batched engine alone."""
+    ways = (Way("openmm", None), *(Way("batched", held) for held in TIMESTEP_FS))
+    name = "AlanineDipeptideImplicit"
+    return {
+        way: load_molecule(SystemConfig(testsystem=name, constraints=way.constraints))
+        for way in ways
+    }
+
 
 def bench_simulation(
-    seconds: float = 5.0, rounds: int = 5, molecule: Molecule | None = None
+    seconds: float = 5.0, rounds: int = 5, molecules: Mapping[Way, Molecule] | None = None
 ) -> dict[str, Any]:
-    """Langevin dynamics at 1 fs, engines in turn `rounds` times.
+    """Langevin dynamics, all ways in turn `rounds` times.
 
     Args:
-        seconds: For each engine, over all rounds.
+        seconds: For each way, over all rounds.
         rounds: How often they take turns.
-        molecule: Alanine dipeptide in OBC1 by default.
+        molecules: What each way simulates; alanine dipeptide by default.
 
     Returns:
-        {"results": [{"engine", "replicas", "replica_steps_per_s", ...}], "settings": {...}}; the
-        median over rounds, summed over processes, with the slowest and the fastest.
+        {"results": [{"engine", "constraints", "timestep_fs", "replicas", "replica_steps_per_s",
+        ...}], "ratios": [...], "settings": {...}}; the median over rounds, summed over processes,
+        with the slowest and the fastest.
     """
-    if molecule is None:
-        molecule = load_molecule(SystemConfig(testsystem="AlanineDipeptideImplicit"))
-    context = multiprocessing.get_context("spawn")
+    molecules = molecules or alanine_dipeptide()
     cores = available_cores()
-    teams: dict[str, list[Connection]] = {}
-    for engine in REPLICAS:
-        for core in range(cores):
-            ours, theirs = context.Pipe()
-            settings = _settings(molecule, REPLICAS[engine], seed=core)
-            context.Process(
-                target=_serve, args=(theirs, engine, settings, core), daemon=True
-            ).start()
-            theirs.close()
-            teams.setdefault(engine, []).append(ours)
-    rates: dict[str, list[float]] = {}
+    team = _team([(way.engine, _settings(molecules[way], way)) for way in molecules], cores)
+    rates: dict[Way, list[float]] = {way: [] for way in molecules}
     for _ in range(rounds):
-        for engine, team in teams.items():
+        for place, way in enumerate(rates):
             for pipe in team:
-                pipe.send(seconds / rounds)
-            rates.setdefault(engine, []).append(sum(pipe.recv() for pipe in team))
-    for team in teams.values():
-        for pipe in team:
-            pipe.close()
+                pipe.send((place, seconds / rounds))
+            rates[way].append(sum(pipe.recv() for pipe in team))
+    for pipe in team:
+        pipe.close()
     results = [
         {
-            "engine": engine,
-            "replicas": REPLICAS[engine] * cores,
+            **way._asdict(),
+            "timestep_fs": TIMESTEP_FS[way.constraints],
+            "replicas": REPLICAS[way.engine] * cores,
             "replica_steps_per_s": float(np.median(values)),
             "min_per_s": min(values),
             "max_per_s": max(values),
         }
-        for engine, values in rates.items()
+        for way, values in rates.items()
     ]
-    return {"results": results, "settings": {"rounds": rounds, "cores": cores}}
+    settings = {"rounds": rounds, "cores": cores}
+    return {"results": results, "ratios": _ratios(results), "settings": settings}
 
 
-def _settings(molecule: Molecule, replicas: int, seed: int) -> DynamicsSettings:
+def _ratios(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of each way with constraints: steps, and simulated time, over its engine's without."""
+    free = {row["engine"]: row for row in results if row["constraints"] is None}
+    found = []
+    for row in results:
+        if row["constraints"] is not None:
+            of = free[row["engine"]]
+            steps = row["replica_steps_per_s"] / of["replica_steps_per_s"]
+            found.append(
+                {
+                    "engine": row["engine"],
+                    "constraints": row["constraints"],
+                    "steps": steps,
+                    "simulated time": steps * row["timestep_fs"] / of["timestep_fs"],
+                }
+            )
+    return found
+
+
+def _settings(molecule: Molecule, way: Way) -> DynamicsSettings:
     return DynamicsSettings(
         molecule.system_xml,
         molecule.positions_nm,
         temperatures_k=(300.0,),
-        stacks=replicas,
-        timestep_fs=1.0,
+        stacks=REPLICAS[way.engine],
+        timestep_fs=TIMESTEP_FS[way.constraints],
         friction_per_ps=1.0,
         platform="CPU",
-        seed=seed,
+        seed=0,
     )
 
 
-def _serve(pipe: Connection, engine: str, settings: DynamicsSettings, core: int) -> None:
-    """Answer seconds with replica steps per second, on one core, until the pipe closes."""
+def _team(work: Work, cores: int) -> list[Connection]:
+    """A process on each core, behind a pipe."""
+    context = multiprocessing.get_context("spawn")
+    team = []
+    for core in range(cores):
+        ours, theirs = context.Pipe()
+        context.Process(target=_serve, args=(theirs, work, core), daemon=True).start()
+        theirs.close()
+        team.append(ours)
+    return team
+
+
+def _serve(pipe: Connection, work: Work, core: int) -> None:
+    """Answer a place in `work` and seconds with replica steps per second, on one core."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[core]})
-    replicas, steps = ENGINES[engine](settings), STEPS[engine]
-    replicas.run(steps)
+    made = [ENGINES[engine](replace(settings, seed=core)) for engine, settings in work]
+    for replicas, (engine, _) in zip(made, work, strict=True):
+        replicas.run(STEPS[engine])
     while True:
         try:
-            seconds = pipe.recv()
+            place, seconds = pipe.recv()
         except EOFError:
             return
-        pipe.send(per_second(lambda: replicas.run(steps), steps * settings.stacks, seconds))
+        engine, settings = work[place]
+        run = partial(made[place].run, STEPS[engine])
+        pipe.send(per_second(run, STEPS[engine] * settings.stacks, seconds))
