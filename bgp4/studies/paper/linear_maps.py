@@ -5,7 +5,6 @@ x ~ N(0, I), y = T x, loss E |A x - y|^2 per feature, A = I at the start, plain 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
@@ -120,6 +119,9 @@ PENALISED = P4Schedule()
 
 CHECK_EVERY = 10
 
+DIVERGED = 1e6
+"""Loss from which none comes back."""
+
 
 def fit_linear(
     target: Tensor,  # (n, n)
@@ -148,7 +150,7 @@ def fit_linear(
         if step % CHECK_EVERY == 0:
             value, residual = _loss(model, T), max(residual, model.residual())
             converged = value < fit.tolerance
-            if converged or not math.isfinite(value):
+            if converged or not value < DIVERGED:
                 break
         if step % record_every == 0:
             rows.append(_record(model, T, step, residual))
