@@ -38,14 +38,12 @@ class Situation(NamedTuple):
         ess: Of each training's samples so far, fractions of 1.
         time_to_train: Whether the budget has room for a training that is worth it.
         time_to_refine: Whether it has room for a refinement.
-        may_refine: Whether the System is one that can be refined.
     """
 
     judgement: Judgement
     ess: tuple[float, ...]
     time_to_train: bool
     time_to_refine: bool
-    may_refine: bool
 
 
 def next_step(now: Situation) -> Next:
@@ -55,7 +53,7 @@ def next_step(now: Situation) -> Next:
     gained = len(now.ess) < 2 or now.ess[-1] > GAIN * now.ess[-2]
     if now.time_to_train and gained and now.ess[-1] < ENOUGH:
         return Next.TRAIN
-    if now.may_refine and now.time_to_refine:
+    if now.time_to_refine:
         return Next.REFINE
     return Next.DONE
 

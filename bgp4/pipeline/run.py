@@ -216,7 +216,6 @@ class _Run:
                     tuple(ess),
                     steps > 0 or begun,
                     self.left_s > REFINE_S,
-                    not len(molecule.constraints),
                 )
             )
             if then == Next.TRAIN:

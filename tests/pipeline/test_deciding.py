@@ -10,7 +10,7 @@ from bgp4.pipeline.judgement import Check, Grade, Judgement
 
 def situation(name: str, grade: Grade, **changes: object) -> Situation:
     judgement = Judgement((Check(name, grade, "Words."),))
-    values = {"ess": (0.02,), "time_to_train": True, "time_to_refine": True, "may_refine": True}
+    values = {"ess": (0.02,), "time_to_train": True, "time_to_refine": True}
     return Situation(judgement, **(values | changes))
 
 
@@ -27,11 +27,6 @@ def situation(name: str, grade: Grade, **changes: object) -> Situation:
         ("effective samples", Grade.WEAK, {"ess": (0.02, 0.021)}, Next.REFINE),
         ("tail of the weights", Grade.WEAK, {"ess": (0.7,)}, Next.REFINE),
         ("effective samples", Grade.WEAK, {"time_to_train": False}, Next.REFINE),
-        (
-            *("effective samples", Grade.WEAK),
-            {"time_to_train": False, "may_refine": False},
-            Next.DONE,
-        ),
         (
             *("effective samples", Grade.WEAK),
             {"time_to_train": False, "time_to_refine": False},
