@@ -40,6 +40,7 @@ from bgp4.sampling.draw import Drawn, draw_samples
 from bgp4.sampling.files import read_samples
 from bgp4.sampling.refined import RefinedStatistics
 from bgp4.sampling.request import SampleRequest
+from bgp4.statistics.weights import effective_sample_size_clipped
 from bgp4.storage.bundled import find_data
 from bgp4.storage.lock import locked_folder, locked_output
 from bgp4.training.alone import alone
@@ -103,6 +104,8 @@ class _Judged(NamedTuple):
     judgement: Judgement
     evidence: Evidence
     ensemble: Path
+    result: RunResult | None = None
+    run: RunFolder | None = None
 
     @property
     def rank(self) -> tuple[int, float]:
@@ -205,7 +208,7 @@ class _Run:
             self._train(config, run, start)
             self._sample(run)
             self._reference(config, molecule)
-            result, judged = self._judge(config, run, round_)
+            judged = self._judge(config, run, round_)
             ess.append(judged.evidence.ess)
             best = max(filter(None, (best, judged)), key=lambda one: one.rank)
             steps = self._more_steps(config, run)
@@ -224,8 +227,8 @@ class _Run:
                 config = run.config() if begun else _for_longer(config, steps)
                 continue
             if then == Next.REFINE:
-                best = max(best, self._refine(config, run, result), key=lambda one: one.rank)
-            self._report(result, run)
+                best = max(best, self._refine(config, judged), key=lambda one: one.rank)
+            self._report(best)
             return best
 
     def _train(self, config: Config, run: RunFolder, start: RunFolder | None) -> None:
@@ -265,17 +268,16 @@ class _Run:
             )
         self._said(f"{name}: parallel tempering at {config.temperature_k:g} K, to judge by")
 
-    def _judge(self, config: Config, run: RunFolder, round_: int) -> tuple[RunResult, _Judged]:
+    def _judge(self, config: Config, run: RunFolder, round_: int) -> _Judged:
         with self.stage("judge"):
             reference = config.report.reference
             result = collect_run(run, reference=reference)
             chains = chains_of(Path(str(find_data(str(reference)))))
             evidence = evidence_of_run(result, self.request.effective, chains)
             judgement = judge(evidence)
-        self.status.ess_raw, self.status.ess_clipped = evidence.ess, evidence.ess_clipped
         self._note_round(run, round_, evidence)
         self._said(f"{run.path}: {judgement.trust}")
-        return result, _Judged(judgement, evidence, run.samples_path)
+        return _Judged(judgement, evidence, run.samples_path, result, run)
 
     def _note_round(self, run: RunFolder, round_: int, evidence: Evidence) -> None:
         info = run.info()
@@ -299,8 +301,11 @@ class _Run:
         able = int(SAFE * self.left_s / each_s) if each_s else first
         return min(first, able) if able >= max(LEAST_STEPS, LEAST_SHARE * first) else 0
 
-    def _refine(self, config: Config, run: RunFolder, result: RunResult) -> _Judged:
-        """Chains by the flow and MD, of which no sample is heavier than another."""
+    def _refine(self, config: Config, judged: _Judged) -> _Judged:
+        """Chains by a training's flow and MD, of which no sample is heavier than another."""
+        run, result = judged.run, judged.result
+        assert run is not None
+        assert result is not None
         output = run.path / "refined.h5"
         asked = self.request.effective
         with self.stage("refine"), alone(output, [run]):
@@ -316,17 +321,23 @@ class _Run:
             states = read_samples(output)
             evidence = evidence_of_refined(result, states, statistics, asked, chains)
         self._said(f"{output}: {statistics.words}")
-        return _Judged(judge(evidence), evidence, output)
+        return _Judged(judge(evidence), evidence, output, result, run)
 
-    def _report(self, result: RunResult, run: RunFolder) -> None:
-        with self.stage("report"), alone(None, [run]):
-            self.status.report = str(write_report([result], run.report_path))
+    def _report(self, best: _Judged) -> None:
+        """Of the flow that the ensemble is of."""
+        assert best.run is not None
+        assert best.result is not None
+        with self.stage("report"), alone(None, [best.run]):
+            self.status.report = str(write_report([best.result], best.run.report_path))
 
     def _conclude(self, best: _Judged) -> None:
         """The verdict, as status.json has it."""
         judgement, evidence, status = best.judgement, best.evidence, self.status
         status.verdict, status.reasons = str(judgement.trust), judgement.reasons
         status.remarks = judgement.remarks
+        if best.result is not None:
+            status.ess_raw = best.result.samples.ess
+            status.ess_clipped = effective_sample_size_clipped(best.result.safe_log_weight)
         status.checks = [
             {"name": check.name, "grade": str(check.grade), "words": check.words}
             for check in judgement.checks
