@@ -222,7 +222,8 @@ def _jobs(
     settings = config.simulate
     starts = np.broadcast_to(molecule.positions_nm, (settings.stacks, molecule.n_atoms, 3))
     if settings.starts == "turned":
-        starts = turned_positions(molecule, settings.stacks, config.seed)
+        bonds = config.data.peptide_bonds
+        starts = turned_positions(molecule, settings.stacks, config.seed, bonds)
     return [
         Job(
             engine,

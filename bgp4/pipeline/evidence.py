@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from bgp4.dynamics.simulate import config_of
 from bgp4.errors import UserInputError
 from bgp4.molecule.states import State, members
-from bgp4.pipeline.judgement import Evidence, StateEvidence
+from bgp4.pipeline.judgement import Evidence, StateEvidence, disagrees
 from bgp4.report.result import DATA_BLOCKS, RunResult
 from bgp4.report.torsions import wrong_chirality
 from bgp4.sampling.refined import RefinedStatistics
-from bgp4.statistics.bennett import two_ended
+from bgp4.statistics.bennett import End, two_ended, two_ended_difference
 from bgp4.statistics.chains import effective_draws, split_r_hat
 from bgp4.statistics.samples import Samples
 from bgp4.statistics.tail import tail_shape
@@ -175,7 +175,7 @@ def _states(run: RunResult, chains: int) -> tuple[StateEvidence, ...]:
     every = zip(
         run.states, share, errors, variance, md, _draws(run.data_states, chains), strict=True
     )
-    return tuple(
+    found = [
         StateEvidence(
             state.label,
             float(p),
@@ -185,7 +185,23 @@ def _states(run: RunResult, chains: int) -> tuple[StateEvidence, ...]:
             draws,
         )
         for state, p, error, var, q, draws in every
+    ]
+    return tuple(
+        _with_both_ends(run, state, place) if disagrees(state, len(found)) else state
+        for place, state in enumerate(found)
     )
+
+
+def _with_both_ends(run: RunResult, state: StateEvidence, place: int) -> StateEvidence:
+    """With the estimate that does not depend on the reference's crossings."""
+    work = _work(run)
+    if work is None:
+        return state
+    known, accepted = np.isfinite(work), run.accepted[run.in_space]
+    samples = End(-run.safe_log_weight[run.accepted], run.sample_states[accepted, place])
+    frames = End(work[known], run.data_states[known, place])
+    found = two_ended_difference(samples, frames, run.bootstrap, run.rng(), DATA_BLOCKS)
+    return state._replace(both_ends_kt=found.value_kt, both_ends_error_kt=found.error_kt)
 
 
 def _binomial_error(share: float, n: float) -> float:

@@ -14,7 +14,16 @@ from typing import NamedTuple
 from bgp4.statistics.chains import LARGEST_R_HAT
 from bgp4.statistics.verdicts import SIGNIFICANCE
 
-__all__ = ["Check", "Evidence", "Grade", "Judgement", "StateEvidence", "Trust", "judge"]
+__all__ = [
+    "Check",
+    "Evidence",
+    "Grade",
+    "Judgement",
+    "StateEvidence",
+    "Trust",
+    "disagrees",
+    "judge",
+]
 
 FEWEST_EFFECTIVE = 200
 """Effective samples below which not even an error bar can be trusted."""
@@ -74,6 +83,9 @@ class StateEvidence(NamedTuple):
         n: Independent samples that are worth as much for this share.
         md_share: Of the reference's frames.
         md_draws: Independent ones among these.
+        both_ends_kt: -ln(P / (1 - P)) from samples and frames within the state and outside, which
+            does not depend on how often the reference crossed; NaN if unknown.
+        both_ends_error_kt: Its standard error.
     """
 
     label: str
@@ -82,6 +94,18 @@ class StateEvidence(NamedTuple):
     n: float
     md_share: float
     md_draws: float
+    both_ends_kt: float = math.nan
+    both_ends_error_kt: float = math.nan
+
+    @property
+    def confirmed_by_both_ends(self) -> bool:
+        """Whether the weights' share is that of both ends, within errors."""
+        p, q = self.share, 1 - self.share
+        if not (p > 0 and q > 0 and math.isfinite(self.both_ends_kt + self.both_ends_error_kt)):
+            return False
+        own_kt, own_error_kt = math.log(q / p), self.error / (p * q)
+        error_kt = math.hypot(own_error_kt, self.both_ends_error_kt)
+        return abs(own_kt - self.both_ends_kt) <= max(OFF_KT, SIGMAS * error_kt)
 
 
 @dataclass(frozen=True)
@@ -263,6 +287,10 @@ def _states(evidence: Evidence) -> Iterator[Check]:
             f"{state.label} has {_percent(state.share)} ± {_percent(state.error)} by weight and "
             f"{_percent(state.md_share)} in the reference."
         )
+        doubtful = not evidence.reference_r_hat <= REFERENCE_R_HAT or state.md_draws < FEW_DRAWS
+        if grade == Grade.FAILED and doubtful and state.confirmed_by_both_ends:
+            grade = Grade.WEAK
+            words = f"{words[:-1]}, which crosses too seldom; BAR agrees with the weights."
         yield Check(f"state {state.label}", grade, words)
 
 
@@ -270,11 +298,19 @@ def _percent(share: float) -> str:
     return f"{100 * share:.2g} %" if share < 0.095 else f"{100 * share:.1f} %"
 
 
-def _grade_of(state: StateEvidence, tests: int) -> Grade:
-    """By Fisher's exact test of the counts that both shares are worth."""
+def disagrees(state: StateEvidence, tests: int) -> bool:
+    """Whether both shares differ beyond chance, of several that are judged together.
+
+    By Fisher's exact test of the counts that they are worth. Where there is nothing to compare
+    with, they do not: another check says that.
+    """
     if math.isnan(state.md_share) or state.md_draws < 2 or state.n < 1:
-        return Grade.PASSED  # nothing to compare with, which another check says
-    if _p_value(state) >= SIGNIFICANCE / tests:
+        return False
+    return _p_value(state) < SIGNIFICANCE / tests
+
+
+def _grade_of(state: StateEvidence, tests: int) -> Grade:
+    if not disagrees(state, tests):
         return Grade.PASSED
     minor = sorted(min(share, 1 - share) for share in (state.share, state.md_share))
     far = abs(state.share - state.md_share) > OFF_SHARE or minor[1] > OFF_FACTOR * minor[0]

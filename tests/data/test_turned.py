@@ -36,3 +36,14 @@ def test_a_seed_says_which(alanine) -> None:
     one, same, other = (turned_positions(alanine, 2, seed) for seed in (1, 1, 2))
     assert (one == same).all()
     assert (one != other).any()
+
+
+def test_both_sides_of_peptide_bonds_where_an_ensemble_has_them(alanine) -> None:
+    found = turned_positions(alanine, 32, seed=1, peptide_bonds="any")
+    frames = mdtraj.Trajectory(found.astype(np.float32), alanine.topology)
+    cis = np.abs(mdtraj.compute_omega(frames)[1]) < np.pi / 2
+    assert cis.any(axis=0).all()
+    assert (~cis).any(axis=0).all()
+    centres = stereocentres(alanine.topology)
+    expected = chirality_signs(alanine.positions_nm[None], centres)
+    assert (chirality_signs(found, centres) == expected).all()
