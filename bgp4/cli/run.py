@@ -87,7 +87,8 @@ def _folder(source: str | None) -> Path:
     """my.pdb, my.yaml and runs/my each go to `my`."""
     name = Path(source).stem if source else "ligand"
     folder = Path(name)
-    return folder if not (source and Path(source).is_dir()) else Path(f"{name}_ensemble")
+    is_run = source is not None and (Path(source) / "config.yaml").is_file()
+    return Path(f"{name}_ensemble") if is_run else folder
 
 
 def verdict_lines(status: Status, folder: Path) -> Iterator[str]:
@@ -95,7 +96,7 @@ def verdict_lines(status: Status, folder: Path) -> Iterator[str]:
     from bgp4.pipeline.cost import duration
 
     effective = status.effective_samples or 0.0
-    ess = "" if status.ess_raw is None else f", ESS {status.ess_raw:.1%}"
+    ess = "" if status.ess_raw is None else f", ESS of the flow {status.ess_raw:.1%}"
     yield f"verdict: {status.verdict}, {effective:,.0f} effective samples{ess}"
     yield from (f"  - {words}" for words in (*status.reasons, *status.remarks))
     visited = [row for row in status.states if row["share"] or row["reference_share"]]

@@ -42,7 +42,7 @@ def start_child(target: Callable[..., None], *arguments: Any) -> Child:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=target, args=(theirs, *arguments), daemon=True)
-    with _without_main():
+    with _without_main(), _deaf_to_ctrl_c():
         process.start()
     theirs.close()
     return Child(process, ours)
@@ -61,6 +61,21 @@ def _without_main() -> Iterator[None]:
         yield
     finally:
         sys.modules["__main__"] = hidden
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Processes that start within the block never hear Ctrl-C, which is their parent's; it hears
+    what came meanwhile at the block's end.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def end_with_parent() -> None:

@@ -8,9 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bgp4.config import Config
+from bgp4.data.judging import judging_frames
 from bgp4.dynamics.simulate import config_of
 from bgp4.errors import UserInputError
-from bgp4.molecule.states import State, members
+from bgp4.molecule.molecule import Molecule
+from bgp4.molecule.states import State, members, states
 from bgp4.pipeline.judgement import Evidence, StateEvidence, disagrees
 from bgp4.report.result import DATA_BLOCKS, RunResult
 from bgp4.report.torsions import wrong_chirality
@@ -29,6 +32,7 @@ from bgp4.statistics.weights import (
 __all__ = [
     "chains_of",
     "evidence_of_chains",
+    "evidence_of_md",
     "evidence_of_refined",
     "evidence_of_run",
     "state_draws",
@@ -84,18 +88,18 @@ def evidence_of_run(run: RunResult, asked: int, chains: int) -> Evidence:
 
 
 def evidence_of_refined(
-    run: RunResult, states: Samples, statistics: RefinedStatistics, asked: int, chains: int
+    run: RunResult, refined: Samples, statistics: RefinedStatistics, asked: int, chains: int
 ) -> Evidence:
     """Of refined chains, beside the same reference.
 
     Args:
         run: That was refined.
-        states: Of the chains, all chains after a cycle at a time.
+        refined: States of the chains, all chains after a cycle at a time.
         statistics: Of the chains.
         asked: Effective samples.
         chains: That the reference's frames are made of.
     """
-    inside = members(run.states, states.positions_nm, run.topology).astype(np.float64)
+    inside = members(run.states, refined.positions_nm, run.topology).astype(np.float64)
     cycles = len(inside) // statistics.chains
     by_chain = inside[: cycles * statistics.chains].reshape(cycles, statistics.chains, -1)
     draws = [effective_draws(by_chain[:, :, i].T) for i in range(len(run.states))]
@@ -107,11 +111,11 @@ def evidence_of_refined(
         )
     )
     positions = (run.data_positions_nm, run.reference_positions_nm, run.stereocentres)
-    mirrored = wrong_chirality(states.positions_nm, *positions).any(axis=1)
+    mirrored = wrong_chirality(refined.positions_nm, *positions).any(axis=1)
     return Evidence(
         asked=asked,
         n_samples=len(inside),
-        effective=statistics.effective,
+        effective=statistics.effective if statistics.agree else 0.0,
         states=compared,
         mirrored=float(mirrored.mean()),
         reference_r_hat=_reference_r_hat(run, chains),
@@ -122,17 +126,19 @@ def evidence_of_refined(
 def evidence_of_chains(
     watched: tuple[State, ...],
     inside: NDArray[np.bool_],  # (frames, states), chain after chain
+    energy: Array,  # (frames,), in any unit
     asked: int,
     chains: int,
 ) -> Evidence:
     """Of a simulation alone, whose chains are all that there is to judge it by."""
     draws, share = _draws(inside, chains), inside.mean(axis=0)
     common = [i for i in range(len(watched)) if RARE < share[i] < 1 - RARE]
-    r_hat = max((split_r_hat(_by_chain(inside[:, i], chains)) for i in common), default=1.0)
+    series = [_by_chain(energy, chains), *(_by_chain(inside[:, i], chains) for i in common)]
+    r_hat = max(map(split_r_hat, series))
     return Evidence(
         asked=asked,
         n_samples=len(inside),
-        effective=min((draws[i] for i in common), default=float(chains)),
+        effective=min([effective_draws(series[0]), *(draws[i] for i in common)]),
         states=tuple(
             StateEvidence(state.label, float(p), _binomial_error(float(p), n), n, math.nan, 0.0)
             for state, p, n in zip(watched, share, draws, strict=True)
@@ -140,6 +146,17 @@ def evidence_of_chains(
         reference_r_hat=r_hat,
         r_hat=r_hat,
     )
+
+
+def evidence_of_md(config: Config, molecule: Molecule, path: Path, asked: int) -> Evidence:
+    """Of a trajectory that `make_reference` wrote."""
+    report = config.report.model_copy(update={"reference": str(path)})
+    frames = judging_frames(config.model_copy(update={"report": report}), molecule)
+    watched = tuple(states(molecule.topology, config))
+    inside = members(watched, frames.positions_nm, molecule.topology)
+    energy = frames.energy_kjmol
+    assert energy is not None
+    return evidence_of_chains(watched, inside, energy, asked, chains_of(path))
 
 
 def state_draws(
@@ -164,6 +181,8 @@ def _draws(inside: NDArray[np.bool_], chains: int) -> list[float]:
 
 
 def _states(run: RunResult, chains: int) -> tuple[StateEvidence, ...]:
+    if not run.states:
+        return ()
     inside, weights = run.sample_states, run.sample_weights_in_space
     share, md = weights @ inside, run.data_states.mean(axis=0)
     variance = (weights[:, None] ** 2 * (inside - share) ** 2).sum(axis=0)

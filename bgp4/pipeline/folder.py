@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,7 @@ class Status:
 
     Attributes:
         source: The molecule, config or run folder that was given.
+        begun_in: The folder of the first call, from which all paths count.
         temperature_k: Of the ensemble, K; None before there is a config.
         stage: One of `STAGES`.
         progress: What the stage is at, in words.
@@ -68,6 +71,7 @@ class Status:
     """
 
     source: str
+    begun_in: str = ""
     temperature_k: float | None = None
     stage: str = "propose"
     progress: str = ""
@@ -101,6 +105,8 @@ class EnsembleFolder:
     path: Path
     status: Status
     _written_s: float = 0.0
+    _stage_began_s: float = field(default_factory=time.monotonic)
+    _before_s: tuple[float, float] = (0.0, 0.0)
 
     @classmethod
     def open(cls, path: Path, source: str) -> EnsembleFolder:
@@ -109,36 +115,56 @@ class EnsembleFolder:
         Raises:
             UserInputError: If it is something else, or of another molecule.
         """
-        folder = cls(path, Status(source))
+        folder = cls(path, Status(source, str(Path.cwd())))
         if folder.status_path.is_file():
             folder.status = folder._read()
-            if folder.status.source != source:
-                raise UserInputError(
-                    f"-o {path}: it is of {folder.status.source}, found {source}; go on with that "
-                    "or name another folder"
-                )
-        elif path.exists() and (not path.is_dir() or any(path.iterdir())):
+            folder._check_same(source)
+        elif path.exists() and not folder._is_ours(source):
             raise UserInputError(
                 f"-o {path}: expected a new folder, or one that `bgp4 run` made; name another"
             )
         return folder
 
+    def _is_ours(self, source: str) -> bool:
+        """Whether it is empty, or has what stages leave but no status."""
+        if not self.path.is_dir():
+            return False
+        ours = (self.training(1).config_path, self.path / f"{Path(source).stem}.yaml")
+        return not any(self.path.iterdir()) or any(path.is_file() for path in ours)
+
+    def _check_same(self, source: str) -> None:
+        old = self.status
+        if old.begun_in not in ("", str(Path.cwd())):
+            raise UserInputError(
+                f"-o {self.path}: it was begun in {old.begun_in}, from which its paths count; go "
+                "on from there"
+            )
+        if Path(old.source).resolve() != Path(source).resolve():
+            raise UserInputError(
+                f"-o {self.path}: it is of {old.source}, found {source}; go on with that or name "
+                "another folder"
+            )
+
     def _read(self) -> Status:
         try:
             found = json.loads(self.status_path.read_text(encoding="utf-8"))
-            found.pop("bgp4", None)
-            return Status(**found)
+            return Status(**{key: value for key, value in dict(found).items() if key != "bgp4"})
         except (ValueError, TypeError) as error:
             raise UserInputError(
-                f"{self.status_path}: not a status of this version ({error}); move the file away: "
-                "what the folder has is taken up without it"
+                f"{self.status_path}: not a status of this version ({error}); remove the file: "
+                "what else the folder has is taken up"
             ) from error
 
     def is_done(self, request: RunRequest) -> bool:
         """Whether an earlier call has done all that is asked for."""
         status = self.status
-        same = request.hours in (None, status.hours) and request.effective == status.effective_asked
-        return status.stage == "done" and same and request.method == status.method
+        same = (
+            request.hours in (None, status.hours)
+            and request.effective == status.effective_asked
+            and request.method == status.method
+            and request.temperature_k in (None, status.temperature_k)
+        )
+        return status.stage == "done" and same and Path(str(status.ensemble)).is_file()
 
     @property
     def status_path(self) -> Path:
@@ -147,6 +173,41 @@ class EnsembleFolder:
     def training(self, round_: int) -> RunFolder:
         """Run folder of a training, counted from 1."""
         return RunFolder(self.path / ("train" if round_ == 1 else f"train_{round_}"))
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """One stage, whose time counts even if it is interrupted."""
+        status = self.status
+        status.stage, status.progress = name, ""
+        self._stage_began_s = time.monotonic()
+        self._before_s = status.wall_s, status.wall_s_by_stage.get(name, 0.0)
+        self._write_if_begun()
+        try:
+            yield
+        finally:
+            self._count()
+            self._write_if_begun()
+
+    def _count(self) -> None:
+        """The time of the stage so far."""
+        whole, of_stage = self._before_s
+        self.status.wall_s = round(whole + self.in_stage_s, 1)
+        self.status.wall_s_by_stage[self.status.stage] = round(of_stage + self.in_stage_s, 1)
+
+    def _write_if_begun(self) -> None:
+        """Before there is a config, nothing is left behind."""
+        if self.status.temperature_k is not None:
+            self.write()
+
+    @property
+    def left_s(self) -> float:
+        """What is left of the budget, within a stage."""
+        return 3600 * (self.status.hours or 0.0) - self._before_s[0] - self.in_stage_s
+
+    @property
+    def in_stage_s(self) -> float:
+        """Since the stage began."""
+        return time.monotonic() - self._stage_began_s
 
     def write(self) -> None:
         """Write status.json."""
@@ -158,4 +219,5 @@ class EnsembleFolder:
         """Progress, which status.json gets every few seconds."""
         self.status.progress = f"{label} {done}/{total} {note}".rstrip()
         if time.monotonic() - self._written_s >= WRITE_EVERY_S:
+            self._count()
             self.write()

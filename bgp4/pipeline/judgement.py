@@ -126,7 +126,7 @@ class Evidence:
         uncovered_draws: Independent frames behind it.
         mirrored: Weight of samples with the wrong chirality.
         reference_r_hat: Of the reference's chains; NaN without a reference.
-        r_hat: Of refined chains; NaN for a flow's own samples.
+        r_hat: Of the ensemble's chains; NaN for a flow's own samples.
     """
 
     asked: int
@@ -145,7 +145,7 @@ class Evidence:
     r_hat: float = math.nan
 
     @property
-    def is_refined(self) -> bool:
+    def is_of_chains(self) -> bool:
         """Whether the ensemble is that of chains, of equal weights."""
         return not math.isnan(self.r_hat)
 
@@ -224,7 +224,7 @@ def _effective(evidence: Evidence) -> Iterator[Check]:
 
 
 def _weights(evidence: Evidence) -> Iterator[Check]:
-    if evidence.is_refined:
+    if evidence.is_of_chains:
         return
     heaviest = evidence.largest_weight
     grade = _graded(heaviest, HEAVY, TOO_HEAVY)
@@ -244,13 +244,13 @@ def _weights(evidence: Evidence) -> Iterator[Check]:
 
 
 def _chains(evidence: Evidence) -> Iterator[Check]:
-    if evidence.is_refined:
+    if evidence.is_of_chains:
         agree = evidence.r_hat <= LARGEST_R_HAT
         words = "agree" if agree else "do not agree"
         yield Check(
-            "refined chains",
+            "chains",
             Grade.PASSED if agree else Grade.FAILED,
-            f"The refined chains {words}: R-hat {evidence.r_hat:.3f}.",
+            f"The ensemble's chains {words}: R-hat {evidence.r_hat:.3f}.",
         )
 
 

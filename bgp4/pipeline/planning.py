@@ -14,7 +14,7 @@ from bgp4.pipeline.description import description
 from bgp4.pipeline.folder import EnsembleFolder, Status
 from bgp4.pipeline.propose import measured, proposed
 from bgp4.pipeline.request import RunRequest
-from bgp4.storage.bundled import find_data
+from bgp4.storage.bundled import find_data, find_model
 from bgp4.training.begin import default_run
 from bgp4.training.run import RunFolder
 
@@ -42,7 +42,12 @@ def starting_config(
             temperature.
     """
     source, run = Path(request.source or ""), None
-    if request.source and source.is_dir():
+    if find_model(str(source)) is not None and not source.exists():
+        raise UserInputError(
+            f"run {source}: a bundled model is trained already; draw from it by `bgp4 sample "
+            f"{source}`, or train it anew by `bgp4 run {source}.yaml`"
+        )
+    if request.source and (source / "config.yaml").is_file():
         run = RunFolder.open(source)
         config = run.config()
     elif source.suffix.lower() in (".yaml", ".yml"):
@@ -112,15 +117,24 @@ def _with_reference(config: Config, stem: Path) -> Config:
 
 
 def plan(
-    config: Config, molecule: Molecule, status: Status, request: RunRequest, say: Say
+    config: Config,
+    molecule: Molecule,
+    status: Status,
+    request: RunRequest,
+    begun: bool,
+    say: Say,
 ) -> Config:
-    """Measure how long the stages take here, once; set the budget; fit the training into it."""
+    """Measure how long the stages take here, once; set the budget; fit the training into it.
+
+    Args:
+        begun: Whether a training has begun, whose steps stay as they are.
+    """
     if not status.plan_s:
         status.plan_s = _measured(config, molecule)
     needed = sum(status.plan_s.values())
     status.hours = request.hours or status.hours or round(ROOM * needed / 3600 + 0.01, 2)
     status.method = request.method
-    if status.steps is None:
+    if status.steps is None or not begun:
         status.steps = _steps(config, status)
     parts = ", ".join(f"{name} {duration(s)}" for name, s in status.plan_s.items() if s)
     fewer = (
@@ -129,7 +143,8 @@ def plan(
         if status.steps < config.training.steps
         else ""
     )
-    say(f"[plan] about {parts}; budget {duration(3600 * status.hours)}{fewer}")
+    beyond = " (too little for these)" if needed > 3600 * status.hours and not begun else ""
+    say(f"[plan] about {parts}; budget {duration(3600 * status.hours)}{beyond}{fewer}")
     steps = min(status.steps, config.training.steps)
     training = config.training.model_copy(update={"steps": steps})
     return config.model_copy(update={"training": training})

@@ -6,6 +6,7 @@ mode which neither data nor flow have may show. It is as long as its own statist
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,9 +22,9 @@ from bgp4.dynamics.simulate import (
 )
 from bgp4.molecule.molecule import Molecule
 from bgp4.molecule.states import members, states
-from bgp4.pipeline.evidence import RARE, state_draws
+from bgp4.pipeline.evidence import evidence_of_chains
 from bgp4.pipeline.proposal import ladder
-from bgp4.statistics.chains import LARGEST_R_HAT, split_r_hat
+from bgp4.statistics.chains import LARGEST_R_HAT
 from bgp4.storage.files import atomic_write_text
 
 __all__ = ["ENOUGH_DRAWS", "make_reference", "reference_config"]
@@ -56,6 +57,7 @@ def make_reference(
     output: Path,
     has_time: Callable[[float], bool],
     wanted: float = ENOUGH_DRAWS,
+    to_go_on: bool = False,
 ) -> None:
     """Simulate until the error is small or time is short, and write the trajectory.
 
@@ -66,10 +68,12 @@ def make_reference(
         molecule: Its molecule.
         output: The trajectory.
         has_time: Whether there is time for so many seconds more.
-        wanted: Independent frames behind each state's share.
+        wanted: Independent frames behind each state's share and the mean energy.
+        to_go_on: Whether another call may ask for more: it may be as long as there is time, and
+            keeps what it needs to go on.
     """
     one = reference_config(config, molecule.n_atoms)
-    most = LONGEST * config.simulate.frames
+    most = math.inf if to_go_on else LONGEST * config.simulate.frames
     folder = work_folder(output)
     if is_interrupted(output):
         one = load_config(str(folder / "config.yaml"))
@@ -84,7 +88,8 @@ def make_reference(
         one = _of_length(one, 2 * frames)
         atomic_write_text(folder / "config.yaml", dump_config(one))
     write_trajectory(output, simulation, molecule, one)
-    remove_folder(output)
+    if not to_go_on:
+        remove_folder(output)
 
 
 def _of_length(config: Config, frames: int) -> Config:
@@ -93,14 +98,11 @@ def _of_length(config: Config, frames: int) -> Config:
 
 
 def _enough(simulation: Simulation, config: Config, molecule: Molecule, wanted: float) -> bool:
-    """Whether each state that is not rare has enough independent frames, and the chains agree."""
-    watched = states(molecule.topology, config)
+    """Whether energy and states that are not rare have enough independent frames, and the chains
+    agree.
+    """
+    watched = tuple(states(molecule.topology, config))
     inside = members(watched, simulation.positions_nm, molecule.topology)
-    share, chains = inside.mean(axis=0), config.simulate.stacks
-    common = (share > RARE) & (share < 1 - RARE)
-    if not common.any():
-        return True
-    length = len(inside) // chains
-    by_chain = inside[: length * chains, common].reshape(chains, length, -1).astype(float)
-    r_hat = max(split_r_hat(by_chain[:, :, i]) for i in range(by_chain.shape[2]))
-    return r_hat <= LARGEST_R_HAT and state_draws(inside[:, common], chains).min() >= wanted
+    chains = config.simulate.stacks
+    found = evidence_of_chains(watched, inside, simulation.energy_kjmol, round(wanted), chains)
+    return found.r_hat <= LARGEST_R_HAT and found.effective >= wanted

@@ -18,6 +18,9 @@ BY_OPENFF = (".sdf", ".mol")
 CONSTRAINTS = ("HBonds", "AllBonds")
 METHODS = ("flow", "md")
 
+TEMPERATURES_K = (50.0, 1000.0)
+"""Of an ensemble: up to that of the MD which training begins with."""
+
 
 @dataclass(frozen=True)
 class MoleculeRequest:
@@ -111,9 +114,11 @@ class RunRequest:
             raise UserInputError(f"--hours: expected a number above 0, found {self.hours:g}")
         if self.method not in METHODS:
             raise UserInputError(f"--method: expected flow or md, found {self.method}")
-        kelvin = self.temperature_k
-        if kelvin is not None and not (math.isfinite(kelvin) and kelvin > 0):
-            raise UserInputError(f"--temperature: expected K above 0, found {kelvin:g}")
+        kelvin, (coldest, hottest) = self.temperature_k, TEMPERATURES_K
+        if kelvin is not None and not coldest <= kelvin <= hottest:
+            raise UserInputError(
+                f"--temperature: expected {coldest:g} to {hottest:g} K, found {kelvin:g}"
+            )
         _ = self.molecule
 
     @property

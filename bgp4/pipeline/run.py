@@ -6,32 +6,30 @@ on, and every stage can be done by hand with the commands of the same names.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bgp4.config import Config
-from bgp4.data.judging import judging_frames
 from bgp4.dynamics.into_file import is_interrupted, simulate_into
+from bgp4.errors import UserInputError
 from bgp4.molecule.molecule import Molecule, load_molecule
-from bgp4.molecule.states import members, states
 from bgp4.parallel.interrupt import gone_on_with
 from bgp4.parallel.progress import followed
 from bgp4.pipeline.cost import duration
 from bgp4.pipeline.deciding import Next, Situation, next_step
 from bgp4.pipeline.evidence import (
     chains_of,
-    evidence_of_chains,
+    evidence_of_md,
     evidence_of_refined,
     evidence_of_run,
 )
 from bgp4.pipeline.folder import EnsembleFolder, Status
 from bgp4.pipeline.judgement import Evidence, Judgement, StateEvidence, Trust, judge
 from bgp4.pipeline.planning import plan, starting_config
-from bgp4.pipeline.reference import ENOUGH_DRAWS, make_reference
+from bgp4.pipeline.reference import make_reference
 from bgp4.pipeline.request import RunRequest
 from bgp4.report.collect import collect_run
 from bgp4.report.report import write_report
@@ -83,7 +81,10 @@ def run_ensemble(request: RunRequest, say: Say) -> Status:
     if folder.is_done(request):
         return folder.status
     made = not folder.path.exists()
-    folder.path.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserInputError(f"-o {folder.path}: cannot be made: {error.strerror}") from error
     try:
         with (
             locked_folder(folder.path),
@@ -123,45 +124,18 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.status = self.folder.status
-        self._stage_began_s = time.monotonic()
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """One stage, whose time counts even if it is interrupted."""
-        self.status.stage, self.status.progress = name, ""
-        self._stage_began_s = time.monotonic()
-        if self.status.temperature_k is not None:
-            self.folder.write()
-        try:
-            yield
-        finally:
-            seconds, by_stage = self._in_stage_s, self.status.wall_s_by_stage
-            by_stage[name] = round(by_stage.get(name, 0.0) + seconds, 1)
-            self.status.wall_s = round(self.status.wall_s + seconds, 1)
-            self._stage_began_s = time.monotonic()
-            if self.status.temperature_k is not None:
-                self.folder.write()
-
-    @property
-    def _in_stage_s(self) -> float:
-        return time.monotonic() - self._stage_began_s
-
-    @property
-    def left_s(self) -> float:
-        """What is left of the budget."""
-        hours = self.status.hours or 0.0
-        return 3600 * hours - self.status.wall_s - self._in_stage_s
 
     def go(self) -> Status:
         """All stages."""
-        with self.stage("propose"):
+        with self.folder.stage("propose"):
             config, first_run = starting_config(self.request, self.folder, self.say)
             molecule = load_molecule(config.system)
             self.status.temperature_k = config.temperature_k
             self.status.effective_asked = self.request.effective
             self.status.reference = config.report.reference
-        with self.stage("plan"):
-            config = plan(config, molecule, self.status, self.request, self.say)
+        with self.folder.stage("plan"):
+            begun = first_run is not None or self.folder.training(1).config_path.is_file()
+            config = plan(config, molecule, self.status, self.request, begun, self.say)
         if self.request.method == "md":
             best = self._by_md(config, molecule)
         else:
@@ -174,15 +148,16 @@ class _Run:
 
     def _by_md(self, config: Config, molecule: Molecule) -> _Judged:
         """Parallel tempering alone, until there are as many independent frames."""
-        self._reference(config, molecule, self.request.effective)
-        with self.stage("judge"):
-            output = Path(str(config.report.reference))
-            frames = judging_frames(config, molecule)
-            watched = tuple(states(molecule.topology, config))
-            inside = members(watched, frames.positions_nm, molecule.topology)
-            asked, chains = self.request.effective, chains_of(output)
-            evidence = evidence_of_chains(watched, inside, asked, chains)
-            return _Judged(judge(evidence), evidence, output)
+        asked, kelvin = self.request.effective, config.temperature_k
+        output = self.folder.path / f"{self.request.molecule.stem}_md_{kelvin:g}k.h5"
+        with self.folder.stage("simulate"), locked_output(output):
+            make_reference(
+                *(config, molecule, output, lambda s: 2 * s < self.folder.left_s, asked),
+                to_go_on=True,
+            )
+        with self.folder.stage("judge"):
+            evidence = evidence_of_md(config, molecule, output, asked)
+        return _Judged(judge(evidence), evidence, output)
 
     def _simulate(self, config: Config) -> None:
         """Frames to learn from, where there are none."""
@@ -190,7 +165,7 @@ class _Run:
         if not missing:
             return
         output, one = Path(missing[0]), config.of_data
-        with self.stage("simulate"), locked_output(output):
+        with self.folder.stage("simulate"), locked_output(output):
             made = simulate_into(one, output, is_interrupted(output))
         n, kelvin = len(made.positions_nm), one.temperature_k
         self._said(f"{output}: {n:,} frames of MD at {kelvin:g} K")
@@ -218,7 +193,7 @@ class _Run:
                     judged.judgement,
                     tuple(ess),
                     steps > 0 or begun,
-                    self.left_s > REFINE_S,
+                    self.folder.left_s > REFINE_S,
                 )
             )
             if then == Next.TRAIN:
@@ -236,7 +211,7 @@ class _Run:
         if "core_hours" in run.info():
             return
         resume = run.checkpoint_path.is_file()
-        with self.stage("train"):
+        with self.folder.stage("train"):
             train_run(config, run.path, resume, "auto", None if resume or not start else start.path)
         energies = run.info()["n_energy_evaluations"]
         self._said(f"{run.path}: {config.training.steps:,} steps, {energies:,} energies")
@@ -249,7 +224,7 @@ class _Run:
             n, ess = len(old.energy_kt), old.ess
             if n * ess >= asked or n >= most:
                 return
-        with self.stage("sample"), alone(run.samples_path, [run]):
+        with self.folder.stage("sample"), alone(run.samples_path, [run]):
             request = SampleRequest(most, seed=run.config().seed, effective=asked)
             drawn = draw_samples(run, run.samples_path, request)
         self._said(
@@ -257,19 +232,17 @@ class _Run:
             f"{drawn.n * drawn.ess:,.0f} effective"
         )
 
-    def _reference(self, config: Config, molecule: Molecule, wanted: float = ENOUGH_DRAWS) -> None:
+    def _reference(self, config: Config, molecule: Molecule) -> None:
         """An independent simulation, where there is none."""
         name = config.report.reference
         if name is None or find_data(name) is not None:
             return
-        with self.stage("reference"), locked_output(Path(name)):
-            make_reference(
-                *(config, molecule, Path(name), lambda seconds: 4 * seconds < self.left_s, wanted)
-            )
+        with self.folder.stage("reference"), locked_output(Path(name)):
+            make_reference(config, molecule, Path(name), lambda s: 4 * s < self.folder.left_s)
         self._said(f"{name}: parallel tempering at {config.temperature_k:g} K, to judge by")
 
     def _judge(self, config: Config, run: RunFolder, round_: int) -> _Judged:
-        with self.stage("judge"):
+        with self.folder.stage("judge"):
             reference = config.report.reference
             result = collect_run(run, reference=reference)
             chains = chains_of(Path(str(find_data(str(reference)))))
@@ -298,7 +271,7 @@ class _Run:
         wall = sum(v for k, v in run.info()["wall_time_s"].items() if k.startswith("train_"))
         first = self.status.steps or config.training.steps
         each_s = wall / config.training.steps
-        able = int(SAFE * self.left_s / each_s) if each_s else first
+        able = int(SAFE * self.folder.left_s / each_s) if each_s else first
         return min(first, able) if able >= max(LEAST_STEPS, LEAST_SHARE * first) else 0
 
     def _refine(self, config: Config, judged: _Judged) -> _Judged:
@@ -308,11 +281,11 @@ class _Run:
         assert result is not None
         output = run.path / "refined.h5"
         asked = self.request.effective
-        with self.stage("refine"), alone(output, [run]):
+        with self.folder.stage("refine"), alone(output, [run]):
             request = SampleRequest(2 * asked, seed=config.seed, refine=True)
             drawn = draw_samples(run, output, request)
             statistics = _statistics(drawn)
-            if statistics.effective < asked and self.left_s > 3 * self._in_stage_s:
+            if statistics.effective < asked and self.folder.left_s > 3 * self.folder.in_stage_s:
                 more = min(1.2 * asked / max(statistics.effective, 1.0), 2.0)
                 request = SampleRequest(int(2 * more * asked), seed=config.seed, refine=True)
                 drawn = draw_samples(run, output, request)
@@ -327,7 +300,7 @@ class _Run:
         """Of the flow that the ensemble is of."""
         assert best.run is not None
         assert best.result is not None
-        with self.stage("report"), alone(None, [best.run]):
+        with self.folder.stage("report"), alone(None, [best.run]):
             self.status.report = str(write_report([best.result], best.run.report_path))
 
     def _conclude(self, best: _Judged) -> None:
@@ -335,7 +308,10 @@ class _Run:
         judgement, evidence, status = best.judgement, best.evidence, self.status
         status.verdict, status.reasons = str(judgement.trust), judgement.reasons
         status.remarks = judgement.remarks
-        if best.result is not None:
+        if best.result is None:
+            status.ess_raw = status.ess_clipped = status.report = None
+            status.rounds = []
+        else:
             status.ess_raw = best.result.samples.ess
             status.ess_clipped = effective_sample_size_clipped(best.result.safe_log_weight)
         status.checks = [
@@ -346,7 +322,8 @@ class _Run:
         status.n_samples, status.effective_samples = evidence.n_samples, evidence.effective
         draws = [s.md_draws for s in evidence.states if 0 < s.md_share < 1]
         made_s = status.wall_s_by_stage.get("reference")
-        if draws and made_s:
+        status.parallel_tempering_s = None
+        if draws and made_s and judgement.trust != Trust.NOT:
             status.parallel_tempering_s = round(made_s * evidence.effective / min(draws), 1)
         status.ensemble = str(best.ensemble)
 
@@ -368,6 +345,6 @@ def _state_row(state: StateEvidence) -> dict[str, Any]:
         "label": state.label,
         "share": state.share,
         "error": state.error,
-        "reference_share": state.md_share,
+        "reference_share": None if math.isnan(state.md_share) else state.md_share,
         "reference_draws": state.md_draws,
     }

@@ -111,6 +111,10 @@ def test_mirror_images(run) -> None:
     assert "chirality" in failed(judgement)
 
 
+def test_a_molecule_without_states(run) -> None:
+    assert judged(dataclasses.replace(run, states=())).trust == Trust.CONVERGED
+
+
 def test_no_sample_with_a_weight(run) -> None:
     nothing = run.samples._replace(energy_kt=np.full(run.n_samples, 1e6))
     judgement = judged(dataclasses.replace(run, samples=nothing))

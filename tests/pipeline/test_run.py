@@ -137,9 +137,15 @@ def test_it_trains_on_and_refines(config, monkeypatch) -> None:
 
 
 def test_md_alone(config) -> None:
+    """A later call that asks for more goes on."""
     found = run_ensemble(request(config, method="md", effective=10), lambda line: None)
-    assert found.ensemble == "small/small_600k.h5"
+    assert found.ensemble == "small/small_md_600k.h5"
     assert not Path("small/train").exists()
+    assert found.report is None
+    before, first = found.n_samples, found.effective_samples
+    assert "nan" not in "\n".join(verdict_lines(found, Path("small")))
+    more = run_ensemble(request(config, method="md", effective=round(3 * first)), lambda line: None)
+    assert more.n_samples > before
     assert "φ ALA2 > 0" in [row["label"] for row in found.states]
     assert found.verdict in ("converged", "usable", "not to be trusted")
 
@@ -149,6 +155,8 @@ def test_md_alone(config) -> None:
     [
         (["small.yaml", "--hours", "0"], "--hours: expected a number above 0"),
         (["small.yaml", "--method", "magic"], "--method: expected flow or md"),
+        (["small.yaml", "--temperature", "1"], "--temperature: expected 50 to 1000 K, found 1"),
+        (["ala2"], "run ala2: a bundled model is trained already"),
         (["small.yaml", "-o", "taken"], "-o taken: expected a new folder"),
         (["none.yaml"], "no such file: none.yaml"),
         ([], "expected a file, a test system or --smiles"),
@@ -165,8 +173,35 @@ def test_wrong_input(config, arguments, words) -> None:
     assert {path.name for path in Path().iterdir()} == {"small.yaml", "taken"}
 
 
-def test_a_folder_of_another_molecule(config) -> None:
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ('{"source": "other.pdb"}', r"it is of other\.pdb"),
+        ('{"source": "small.yaml", "begun_in": "/elsewhere"}', "it was begun in /elsewhere"),
+        ('{"source": "small.yaml", "temperature": 1}', "not a status of this version"),
+        ("null", "not a status of this version"),
+        ("{", "not a status of this version"),
+    ],
+)
+def test_a_folder_that_is_not_to_be_gone_on_with(config, written, words) -> None:
     Path("small").mkdir()
-    Path("small/status.json").write_text('{"source": "other.pdb"}')
-    with pytest.raises(UserInputError, match=r"it is of other\.pdb"):
+    Path("small/status.json").write_text(written)
+    with pytest.raises(UserInputError, match=words):
         run_ensemble(request(config), lambda line: None)
+
+
+def test_another_temperature_than_that_of_a_finished_folder(config) -> None:
+    Path("small").mkdir()
+    done = {
+        "source": "./small.yaml",
+        "stage": "done",
+        "temperature_k": 600.0,
+        "ensemble": "small.yaml",
+    }
+    done |= {"hours": 1.0, "effective_asked": 50, "ensemble": "small.yaml"}
+    Path("small/status.json").write_text(json.dumps(done))
+    assert run_ensemble(request(config), lambda line: None).ensemble == "small.yaml"
+    assert run_ensemble(request(config, temperature_k=600.0), lambda line: None).stage == "done"
+    Path("small/train").mkdir()
+    with pytest.raises(UserInputError, match="--temperature 310: small is at 600 K"):
+        run_ensemble(request(config, temperature_k=310.0), lambda line: None)
