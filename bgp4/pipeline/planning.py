@@ -42,12 +42,13 @@ def starting_config(
             temperature.
     """
     source, run = Path(request.source or ""), None
-    if find_model(str(source)) is not None and not source.exists():
+    is_run = request.source is not None and (source / "config.yaml").is_file()
+    if find_model(str(source)) is not None and not is_run:
         raise UserInputError(
             f"run {source}: a bundled model is trained already; draw from it by `bgp4 sample "
             f"{source}`, or train it anew by `bgp4 run {source}.yaml`"
         )
-    if request.source and (source / "config.yaml").is_file():
+    if is_run:
         run = RunFolder.open(source)
         config = run.config()
     elif source.suffix.lower() in (".yaml", ".yml"):
@@ -55,10 +56,12 @@ def starting_config(
         run = _trained(config, default_run(str(source)), say)
     else:
         config = _proposed(request, folder, say)
-    if request.temperature_k not in (None, config.temperature_k):
+    kelvin = request.temperature_k or config.temperature_k
+    there_k = folder.status.temperature_k or config.temperature_k
+    if kelvin != there_k:
         raise UserInputError(
-            f"--temperature {request.temperature_k:g}: {folder.path} is at "
-            f"{config.temperature_k:g} K; name another folder by -o"
+            f"--temperature {kelvin:g}: {folder.path} is at {there_k:g} K; name another folder by "
+            "-o"
         )
     return _with_reference(config, folder.path / request.molecule.stem), run
 
