@@ -294,11 +294,12 @@ def bench(
             autocompletion=complete_run,
         ),
     ] = Path("runs/ala2"),
+    device: Device = "auto",
 ) -> None:
     """Measure speeds side by side, in one run on this machine."""
     from bgp4.cli.bench import bench_command
 
-    bench_command(what, output, run)
+    bench_command(what, output, run, device)
 
 
 app.command("reweigh")(reweigh_command)

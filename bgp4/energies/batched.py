@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 import numpy as np
@@ -16,7 +17,9 @@ from bgp4.energies.tables import kernel_tables
 from bgp4.energies.terms import ForceField, UnsupportedForce
 from bgp4.energies.worker import evaluate_with, make_context
 from bgp4.kernels.energies import Kernel, load_kernel
+from bgp4.kernels.transfer import sent
 from bgp4.molecule.molecule import Molecule
+from bgp4.parallel.ranks import CPU
 from bgp4.statistics.samples import REJECTED_ENERGY_KT
 from bgp4.units import kjmol_to_kt
 
@@ -26,10 +29,12 @@ ENERGY_TOLERANCE_KJMOL = 1e-3
 FORCE_TOLERANCE_KJMOL_NM = 1e-2
 
 NOT_FINITE = "energy or forces are not finite"
-CPU = torch.device("cpu")
 
 Array = NDArray[np.float64]
 Function = Callable[[Array], tuple[Array, Array]]
+InPlace = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+log = logging.getLogger(__name__)
 
 
 class BatchedEnergy(Energy):
@@ -39,7 +44,7 @@ class BatchedEnergy(Energy):
         molecule: Whose System to evaluate.
         temperature_k: Temperature of kT, in K.
         dtype: Of the arithmetic; float32 is off by about 2e-4 kJ/mol, enough for training.
-        device: Where it is computed. Training on a GPU keeps its positions there.
+        device: Where it is computed: by C++ on a CPU, elsewhere without leaving the device.
 
     Raises:
         UnsupportedForce: If the System has a term that only OpenMM can evaluate.
@@ -53,11 +58,15 @@ class BatchedEnergy(Energy):
         device: torch.device = CPU,
     ) -> None:
         super().__init__(molecule.n_atoms, temperature_k)
-        self.dtype = dtype
+        self.dtype, self.device = dtype, device
         terms = read_force_field(molecule.system_xml)
-        on_cpu = device.type == "cpu"
-        self._potential = None if on_cpu else Potential(terms, dtype).to(device)
-        self._function = energies_and_forces(terms, dtype)
+        self._in_place: InPlace | None = None
+        self._unsettled: list[tuple[int, Tensor]] = []
+        if device.type == "cpu":
+            self._function = energies_and_forces(terms, dtype)
+        else:
+            self._in_place = in_place(terms, dtype, device)
+            self._function = self._by_way_of_the_device
 
     def _evaluate(self, positions: Array) -> Evaluation:
         energy, forces = self._function(positions)
@@ -66,21 +75,37 @@ class BatchedEnergy(Energy):
         return Evaluation(energy, forces, {int(i): NOT_FINITE for i in np.flatnonzero(bad)})
 
     def reduced(self, positions_nm: Tensor) -> tuple[Tensor, Tensor]:
-        if self._potential is None:
+        if self._in_place is None or positions_nm.device.type != self.device.type:
             return super().reduced(positions_nm)
-        return self._reduced_in_place(positions_nm, self._potential)
-
-    def _reduced_in_place(
-        self, positions_nm: Tensor, potential: Potential
-    ) -> tuple[Tensor, Tensor]:
-        """`reduced` without a copy of the positions on the CPU."""
-        parts = potential.energies_and_forces(positions_nm)
+        parts = self._in_place(positions_nm)
         energy, forces = (kjmol_to_kt(t.to(positions_nm), self.temperature_k) for t in parts)
         good = energy.isfinite() & forces.isfinite().all(2).all(1)
-        bad = (~good).nonzero().flatten().tolist()
-        self._count(len(good), dict.fromkeys(bad, NOT_FINITE))
+        self.n_evaluations += len(good)
+        self._unsettled.append((len(good), (~good).sum()))
         energy = torch.where(good, energy, REJECTED_ENERGY_KT)
         return energy, torch.where(good[:, None, None], -forces, 0.0)
+
+    def _settle(self) -> None:
+        unsettled, self._unsettled = self._unsettled, []
+        if not unsettled:
+            return
+        n, bad = sum(n for n, _ in unsettled), int(torch.stack([b for _, b in unsettled]).sum())
+        self._n_rejected += bad
+        if bad:
+            log.warning("rejected %d of %d conformations (%s)", bad, n, NOT_FINITE)
+
+    def _by_way_of_the_device(self, positions: Array) -> tuple[Array, Array]:
+        assert self._in_place is not None
+        parts = self._in_place(sent(torch.as_tensor(positions), self.device))
+        energy, forces = (part.cpu().numpy() for part in parts)
+        return energy, forces
+
+
+def in_place(terms: ForceField, dtype: torch.dtype, device: torch.device) -> InPlace:
+    """What maps positions of a device, (batch, atoms, 3), in nm, to energies and forces there, in
+    kJ/mol and kJ/mol/nm, float64.
+    """
+    return Potential(terms, dtype).to(device).energies_and_forces
 
 
 def energies_and_forces(terms: ForceField, dtype: torch.dtype) -> Function:
@@ -97,14 +122,17 @@ def energies_and_forces(terms: ForceField, dtype: torch.dtype) -> Function:
 def check_against_openmm(
     molecule: Molecule,
     positions_nm: NDArray[np.floating],  # (frames, atoms, 3)
+    device: torch.device = CPU,
 ) -> None:
     """Compare float64 batched energies and forces with OpenMM's Reference platform.
+
+    The code that is compared is that of the device, on it.
 
     Raises:
         UnsupportedForce: If they differ by more than 1e-3 kJ/mol or 1e-2 kJ/mol/nm, or can't be
             computed.
     """
-    batched = BatchedEnergy(molecule, 300.0).evaluate(positions_nm)
+    batched = BatchedEnergy(molecule, 300.0, device=device).evaluate(positions_nm)
     context = make_context(molecule.system_xml, "Reference")
     energy, forces, _ = evaluate_with(context, np.asarray(positions_nm, np.float64))
     off_energy = float(np.abs(batched.energy_kjmol - energy).max())

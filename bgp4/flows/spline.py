@@ -145,7 +145,7 @@ def spline_forward(
     knots: Knots,
 ) -> tuple[Tensor, Tensor]:
     """y and log dy/dx, each (...,) (Durkan et al., eq. 4 and 5)."""
-    return _Spline.of(x, knots, False) if spline_kernel.serves(x) else _forward(x, knots)
+    return _Spline.of(x, knots, False) if spline_kernel.serves(x, knots.x) else _forward(x, knots)
 
 
 def spline_inverse(
@@ -157,7 +157,7 @@ def spline_inverse(
     The root of the quadratic is taken in the form that does not cancel, and its discriminant,
     positive in exact arithmetic, is kept so.
     """
-    return _Spline.of(y, knots, True) if spline_kernel.serves(y) else _inverse(y, knots)
+    return _Spline.of(y, knots, True) if spline_kernel.serves(y, knots.x) else _inverse(y, knots)
 
 
 class _Spline(Function):

@@ -22,9 +22,9 @@ Planes = tuple[Tensor, Tensor, Tensor]
 _NAMES = {torch.float32: "float32", torch.float64: "float64"}
 
 
-def serves(values: Tensor) -> bool:
+def serves(values: Tensor, knots: Tensor) -> bool:
     """Whether these functions can take the place of torch."""
-    return p4.serves(values) and load_kernel() is not None
+    return p4.serves(values, knots) and load_kernel() is not None
 
 
 @cache

@@ -12,6 +12,7 @@ from torch import Tensor
 from bgp4.config import TrainingConfig
 from bgp4.energies.base import Energy
 from bgp4.flows.generator import BoltzmannGenerator
+from bgp4.kernels.transfer import sent
 from bgp4.p4 import P4Schedule, determinant_penalty
 from bgp4.parallel.ranks import ALONE, Ranks
 from bgp4.training.generators import Generators
@@ -80,7 +81,7 @@ class Objective:
         if share := self.schedule.data_weight(step, settings.energy_weight):
             size = settings.energy_batch_size if with_energy else settings.batch_size
             index = torch.randint(len(self.x_train), (size,), generator=generators.data)
-            batch = self.x_train[index[ranks.share(size)]]
+            batch = self.x_train[sent(index[ranks.share(size)], self.x_train.device)]
             nll = negative_log_likelihood(self.model, batch) * (len(batch) / size)
             loss = loss + share * nll
         if with_energy:
