@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bgp4.kernels.compiled import load_compiled
 
-__all__ = ["Kernel", "kernel_for", "load_kernel", "serves", "within_torch_func"]
+__all__ = ["Kernel", "eager", "kernel_for", "load_kernel", "serves", "within_torch_func"]
 
 SOURCE = Path(__file__).with_name("p4.cpp")
 TORCH = Path(torch.__file__).parent
@@ -48,9 +48,13 @@ def serves(tensor: Tensor, of_layer: Tensor | None = None) -> bool:
 
     It reads what a pointer points at, which for a GPU's tensor is anybody's memory.
     """
-    eager = not torch.compiler.is_compiling() and not within_torch_func()
     there = of_layer is None or (of_layer.is_cpu and of_layer.dtype in DTYPES)
-    return eager and there and tensor.is_cpu and tensor.dtype in DTYPES
+    return eager() and there and tensor.is_cpu and tensor.dtype in DTYPES
+
+
+def eager() -> bool:
+    """Whether operations are done as they are called: neither compiled nor within torch.func."""
+    return not torch.compiler.is_compiling() and not within_torch_func()
 
 
 def within_torch_func() -> bool:
