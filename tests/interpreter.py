@@ -7,9 +7,6 @@ from importlib.util import find_spec
 
 import pytest
 
-MODULES = ("spline",)
-"""Of `bgp4.kernels`, those that have a kernel in Triton."""
-
 if find_spec("triton"):
     os.environ.setdefault("TRITON_INTERPRET", "1")  # read where Triton is imported first
 
@@ -19,6 +16,7 @@ def interpret_triton(patch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("triton")
     if os.environ["TRITON_INTERPRET"] != "1":
         pytest.skip("TRITON_INTERPRET is not 1")
-    for module in MODULES:
-        patch.setattr(f"bgp4.kernels.{module}.on_gpu", lambda tensor: True)
-        patch.setattr(f"bgp4.kernels.{module}_triton.BLOCK", 512)  # it takes its time per program
+    patch.setattr("bgp4.kernels.spline.on_gpu", lambda tensor: True)
+    patch.setattr("bgp4.energies.batched.runs_triton", lambda device: True)
+    for module in ("spline", "energies"):  # it takes its time for each program
+        patch.setattr(f"bgp4.kernels.{module}_triton.BLOCK", 512)

@@ -17,6 +17,7 @@ from bgp4.energies.tables import kernel_tables
 from bgp4.energies.terms import ForceField, UnsupportedForce
 from bgp4.energies.worker import evaluate_with, make_context
 from bgp4.kernels.energies import Kernel, load_kernel
+from bgp4.kernels.gpu import runs_triton
 from bgp4.kernels.transfer import sent
 from bgp4.molecule.molecule import Molecule
 from bgp4.parallel.ranks import CPU
@@ -104,8 +105,14 @@ class BatchedEnergy(Energy):
 def in_place(terms: ForceField, dtype: torch.dtype, device: torch.device) -> InPlace:
     """What maps positions of a device, (batch, atoms, 3), in nm, to energies and forces there, in
     kJ/mol and kJ/mol/nm, float64.
+
+    Triton's kernels on a GPU, or torch where there is no Triton.
     """
-    return Potential(terms, dtype).to(device).energies_and_forces
+    if not runs_triton(device):
+        return Potential(terms, dtype).to(device).energies_and_forces
+    from bgp4.kernels.energies_triton import DeviceKernel
+
+    return DeviceKernel(kernel_tables(terms), terms.n_atoms, dtype, device)
 
 
 def energies_and_forces(terms: ForceField, dtype: torch.dtype) -> Function:

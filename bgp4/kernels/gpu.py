@@ -5,9 +5,10 @@ from __future__ import annotations
 from functools import cache
 from importlib.util import find_spec
 
+import torch
 from torch import Tensor
 
-__all__ = ["has_triton", "on_gpu"]
+__all__ = ["has_triton", "on_gpu", "runs_triton"]
 
 
 def on_gpu(tensor: Tensor) -> bool:
@@ -19,3 +20,8 @@ def on_gpu(tensor: Tensor) -> bool:
 def has_triton() -> bool:
     """Whether Triton is installed, as it is with torch's CUDA wheels."""
     return find_spec("triton") is not None
+
+
+def runs_triton(device: torch.device) -> bool:
+    """Whether a device is a GPU, and Triton is there."""
+    return device.type == "cuda" and has_triton()
