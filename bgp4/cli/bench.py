@@ -33,10 +33,8 @@ def bench_command(what: str, output: Path | None, run: Path, device: str) -> Non
     from bgp4.studies.bench.machine import describe_machine, in_words
 
     chosen = device_named(device)
-    if what == "simulation" and device == "cuda":
-        raise UserInputError("bench simulation: MD runs on CPUs alone; leave --device cuda out")
     machine = describe_machine(chosen)
-    settings: dict[str, Any] = {} if what in ("simulation", "ensemble") else {"device": chosen}
+    settings: dict[str, Any] = {} if what == "ensemble" else {"device": chosen}
     with full_precision():
         measured = measure(*[run] * (what in OF_A_RUN), **settings)
     text = json.dumps(measured | {"machine": machine}, indent=2) + "\n"

@@ -24,7 +24,7 @@ from bgp4.parallel.ranks import CPU
 from bgp4.statistics.samples import REJECTED_ENERGY_KT
 from bgp4.units import kjmol_to_kt
 
-__all__ = ["BatchedEnergy", "check_against_openmm", "energies_and_forces"]
+__all__ = ["BatchedEnergy", "check_against_openmm", "energies_and_forces", "in_place", "on_tensors"]
 
 ENERGY_TOLERANCE_KJMOL = 1e-3
 FORCE_TOLERANCE_KJMOL_NM = 1e-2
@@ -113,6 +113,19 @@ def in_place(terms: ForceField, dtype: torch.dtype, device: torch.device) -> InP
     from bgp4.kernels.energies_triton import DeviceKernel
 
     return DeviceKernel(kernel_tables(terms), terms.n_atoms, dtype, device)
+
+
+def on_tensors(terms: ForceField, dtype: torch.dtype, device: torch.device) -> InPlace:
+    """The same for any device, a CPU included."""
+    if device.type != "cpu":
+        return in_place(terms, dtype, device)
+    evaluate = energies_and_forces(terms, dtype)
+
+    def by_numpy(positions_nm: Tensor) -> tuple[Tensor, Tensor]:
+        energy, forces = evaluate(positions_nm.numpy())
+        return torch.as_tensor(energy), torch.as_tensor(forces)
+
+    return by_numpy
 
 
 def energies_and_forces(terms: ForceField, dtype: torch.dtype) -> Function:
