@@ -31,7 +31,7 @@ find "$work/site" \( -name 'libOpenMM*CUDA*' -o -name 'libOpenMM*OpenCL*' -o -na
   -o -name '*.pyx' -o -name '*.pxd' \) -delete
 
 mkdir -p "$(dirname "$archive")"
-tar --create --directory "$work" site | xz -9 --threads 1 >"$archive"
+tar --create --directory "$work" site | xz -6 --threads 0 >"$archive"
 size=$(stat --format %s "$archive")
 if ((size > most_bytes)); then
   echo "$archive: $size bytes, expected at most $most_bytes; leave packages out" >&2
