@@ -405,9 +405,10 @@ def train_ala2(setting: Setting) -> Result:
 
 def bench_simulation(setting: Setting) -> Result:
     """Steps times replicas a second of MD, on the device and on all cores."""
-    from bgp4.studies.bench.simulation import bench_simulation as measure
+    from bgp4.studies.bench import simulation
 
-    seconds = 0.2 if setting.quick else 6.0
-    made = measure(seconds, 2, bundled_ala2()[1], setting.device)
+    seconds, (_, molecule) = 0.2 if setting.quick else 6.0, bundled_ala2()
+    ways = {simulation.Way(engine, None): molecule for engine in ("openmm", "batched")}
+    made = simulation.bench_simulation(seconds, 2, ways, setting.device)
     words = [f"{r['engine']} {r['replica_steps_per_s']:.3g}/s" for r in made["results"]]
     return {"verdict": "done", **made, "table": words}

@@ -41,9 +41,7 @@ def is_interrupted(output: Path) -> bool:
     return (work_folder(output) / "config.yaml").is_file()
 
 
-def simulate_into(
-    config: Config, output: Path, resume: bool, device: str = "cpu"
-) -> Simulation:
+def simulate_into(config: Config, output: Path, resume: bool, device: str = "cpu") -> Simulation:
     """Simulate, and write the trajectory.
 
     Args:
