@@ -18,12 +18,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from gpu_steps import Steps, bundled_ala2, in_batches, peptides
 from torch import Tensor
 
-from bgp4.config import Config, load_config
-from bgp4.coordinates import fit_standardise, internal_coordinates
 from bgp4.energies.batched import BatchedEnergy
-from bgp4.flows.build import build_generator
 from bgp4.flows.spline import (
     Knots,
     circular_knots,
@@ -31,20 +29,14 @@ from bgp4.flows.spline import (
     spline_forward,
     spline_inverse,
 )
-from bgp4.molecule.molecule import Molecule, load_molecule
+from bgp4.molecule.molecule import Molecule
 from bgp4.p4 import P4InvLinear, P4Schedule, matrix_state, merge_step
 from bgp4.parallel.hardware import full_precision, gpu_facts, wait_for
 from bgp4.parallel.ranks import CPU, device_named
 from bgp4.sampling.draw import draw_samples
 from bgp4.sampling.request import SampleRequest
-from bgp4.storage.bundled import bundled_configs
 from bgp4.training import train as training
-from bgp4.training.generators import Generators
-from bgp4.training.objective import Objective
-from bgp4.training.optimizer import TrainingOptimizer
 from bgp4.training.run import RunFolder
-from bgp4.training.schedule import Schedule
-from bgp4.training.step import train_step
 
 
 class Stage(NamedTuple):
@@ -61,6 +53,7 @@ STAGES = {
     "p4": Stage("p4", 60),
     "step": Stage("step", 90),
     "launches": Stage("launches", 90),
+    "graph": Stage("graph", 90),
     "bench energy": Stage("bench_energy", 90),
     "bench simulation": Stage("bench_simulation", 60),
     "bench linear": Stage("bench_linear", 90),
@@ -98,21 +91,6 @@ def _triton() -> str | None:
     except ImportError:
         return None
     return str(triton.__version__)
-
-
-def bundled_ala2() -> tuple[Config, Molecule]:
-    """The default run's config, and its molecule without openmmtools, which makes test systems."""
-    return load_config("ala2.yaml"), RunFolder.find(Path("ala2")).molecule()
-
-
-def peptides() -> dict[str, tuple[Config, Molecule]]:
-    """Alanine dipeptide and what other peptides have a config."""
-    found = {"ala2": bundled_ala2()}
-    for name in ("ala4", "ala6"):
-        if f"{name}.yaml" in bundled_configs():
-            config = load_config(f"{name}.yaml")
-            found[name] = config, load_molecule(config.system)
-    return found
 
 
 def _compared(found: dict[str, tuple[float, float]]) -> Result:
@@ -214,46 +192,10 @@ def p4(setting: Setting) -> Result:
     return _compared({"layers and merges": (off, 1e-9)})
 
 
-class Steps:
-    """Training steps of an untrained flow, on made-up frames: as fast as those of real ones."""
-
-    def __init__(
-        self, config: Config, molecule: Molecule, device: torch.device, dtype: torch.dtype
-    ) -> None:
-        coordinates = internal_coordinates(molecule.zmatrix, molecule.constraints)
-        generator = torch.Generator().manual_seed(0)
-        start = torch.as_tensor(molecule.positions_nm).reshape(1, -1).double()
-        q = coordinates(start)[0].repeat(1000, 1)
-        q += 0.02 * torch.randn(q.shape, generator=generator, dtype=q.dtype) * q.abs()
-        circles = q[:, -(q.shape[1] // 12) :]
-        circles.copy_(math.pi * (2 * torch.rand(circles.shape, generator=generator) - 1))
-        made = fit_standardise(q, molecule.n_atoms - 3, "auto", fixed=coordinates.fixed)
-        model = build_generator(config, coordinates, made).to(device)
-        model.transform.to(dtype)
-        energy = BatchedEnergy(molecule, config.temperature_k, dtype, device)
-        x = made.cpu()(q)[0].to(device, dtype)
-        model.to(device)
-        schedule = Schedule.of(config, 1000.0)
-        self.objective = Objective(model, energy, x, config.training, schedule)
-        self.optimizer = TrainingOptimizer(model, config.training.optimizer)
-        self.generators = Generators.from_seed(config.seed)
-        self.first = {"likelihood": 1, "energies": schedule.lengths["ml"] + 1}
-
-    def __call__(self, step: int) -> dict[str, float]:
-        with full_precision():
-            made = train_step(self.objective, self.optimizer, step, 1e-4, self.generators)
-        return {"loss": made.loss, "norm": made.gradient_norm}
-
-
-def _in_batches(config: Config, size: int) -> Config:
-    changed = config.training.model_copy(update={"batch_size": size, "energy_batch_size": size})
-    return config.model_copy(update={"training": changed})
-
-
 def step(setting: Setting) -> Result:
     """Losses and gradients of 12 steps of each phase, merges among them, in float64."""
     config, molecule = bundled_ala2()
-    config = _in_batches(config, 32 if setting.quick else 256)
+    config = in_batches(config, 32 if setting.quick else 256)
     made = {}
     for device in (setting.device, CPU):
         steps = Steps(config, molecule, device, torch.float64)
@@ -273,7 +215,7 @@ def launches(setting: Setting) -> Result:
     if setting.device.type != "cuda":
         return {"verdict": "done", "table": ["only a GPU can tell"]}
     config, molecule = bundled_ala2()
-    steps = Steps(_in_batches(config, 512), molecule, setting.device, torch.float32)
+    steps = Steps(in_batches(config, 512), molecule, setting.device, torch.float32)
     found, words = {}, []
     for phase, first in steps.first.items():
         begin = first + 10 - first % 10 + 1  # the first merges in its tenth step
@@ -296,6 +238,57 @@ def launches(setting: Setting) -> Result:
     return {"verdict": "done", "steps": found, "table": words}
 
 
+def graph(setting: Setting) -> Result:
+    """Losses and gradients of a phase as one CUDA graph, which bgp4 does not use yet: whether they
+    are right, and how fast.
+    """
+    if setting.device.type != "cuda":
+        return {"verdict": "done", "table": ["only a GPU can tell"]}
+    config, molecule = bundled_ala2()
+    found: dict[str, tuple[float, float]] = {}
+    words = []
+    for size in (512, 4096):
+        for phase in ("likelihood", "energies"):
+            steps = Steps(in_batches(config, size), molecule, setting.device, torch.float32)
+            off, rate = _replayed(steps, phase)
+            found[f"{phase} {size}"] = off, 1e-3
+            words.append(f"{phase} {size}: {rate:.4g} replays/s")
+    made = _compared(found)
+    return made | {"table": [*words, *made["table"]]}
+
+
+def _replayed(steps: Steps, phase: str) -> tuple[float, float]:
+    """How far a graph's gradients are off, and replays a second."""
+    objective, parameters = steps.objective, list(steps.objective.model.parameters())
+    batch = objective.draw(steps.first[phase], steps.generators)
+
+    def gradients() -> None:
+        steps.optimizer.zero_grad()
+        objective.losses_of(batch).loss.backward()
+
+    with full_precision():
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(3):
+                gradients()
+        torch.cuda.current_stream().wait_stream(side)
+        expected = [p.grad.clone() for p in parameters if p.grad is not None]
+        steps.optimizer.zero_grad()
+        captured = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(captured):
+            objective.losses_of(batch).loss.backward()
+        captured.replay()
+    found = [p.grad for p in parameters if p.grad is not None]
+    off = max(_off(a, b) for a, b in zip(found, expected, strict=True) if b.any())
+    torch.cuda.synchronize()
+    begun, n = time.perf_counter(), 200
+    for _ in range(n):
+        captured.replay()
+    torch.cuda.synchronize()
+    return off, n / (time.perf_counter() - begun)
+
+
 def rates(setting: Setting) -> Result:
     """Steps a second of both phases, float32, on the device and on the CPU."""
     sizes = (32,) if setting.quick else (512, 4096)
@@ -304,7 +297,7 @@ def rates(setting: Setting) -> Result:
     for name, (config, molecule) in peptides().items():
         for size in sizes:
             for device in dict.fromkeys((setting.device, CPU)):
-                steps = Steps(_in_batches(config, size), molecule, device, torch.float32)
+                steps = Steps(in_batches(config, size), molecule, device, torch.float32)
                 for phase, first in steps.first.items():
                     rate = _steps_per_s(steps, first, device, seconds)
                     rows.append(

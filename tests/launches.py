@@ -56,6 +56,24 @@ class OneDevice(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+class Recorded(TorchDispatchMode):
+    """Each operation with all that a CUDA graph would keep of it: shapes, and numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations: list[tuple[str, ...]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func._schema.name.removeprefix("aten::")
+        assert name not in WAITS, name
+        kept = [
+            f"{v.dtype} {tuple(v.shape)}" if isinstance(v, Tensor) else repr(v)
+            for v in tree_leaves((args, kwargs))
+        ]
+        self.operations.append((name, *kept))
+        return func(*args, **(kwargs or {}))
+
+
 @contextmanager
 def counted() -> Iterator[Launches]:
     """Count all that the block does; no C++ kernel takes a part of it, as on a GPU."""

@@ -36,11 +36,11 @@ from bgp4.training.step import train_step
 from bgp4.training.trainer import Trainer
 from tests.for_each import for_each
 from tests.interpreter import interpret_triton
-from tests.launches import OneDevice, counted, stray_tensors, without_kernels
+from tests.launches import OneDevice, Recorded, counted, stray_tensors, without_kernels
 
 META = torch.device("meta")
-ML, ENERGY = 1, 1600
-"""Steps of the default run: likelihood alone, and energies."""
+ML, ANNEAL, ENERGY = 1, 800, 1600
+"""Steps of the default run: likelihood alone, energies on the way to 300 K, and there."""
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +155,23 @@ def test_a_step_is_so_many_calls_and_one_look(
     assert +counts.waits == {"tolist": reads}
     most = by_triton if engine == "triton" else launches
     assert counts.launched.total() <= most, counts.launched.most_common(40)
+
+
+@pytest.mark.parametrize("step", [ML, ANNEAL])
+def test_steps_of_a_phase_are_the_same_but_for_tensors(trainer, monkeypatch, step: int) -> None:
+    """So that a CUDA graph of one is one of all, at whatever temperature."""
+    compute_in_place(trainer)
+    without_kernels(monkeypatch)
+    kelvin, made = set(), []
+    for number in (step, step + 1):
+        batch = trainer.objective.draw(number, trainer.generators)
+        kelvin.add(trainer.energy.temperature_k)
+        trainer.optimizer.zero_grad()
+        with Recorded() as record:
+            trainer.objective.losses_of(batch).loss.backward()
+        made.append(record.operations)
+    assert len(kelvin) == (1 if step == ML else 2)
+    assert made[0] == made[1]
 
 
 def stack_all(patch: pytest.MonkeyPatch) -> None:

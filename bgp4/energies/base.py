@@ -40,6 +40,7 @@ class Energy(ABC):
     `REJECTED_ENERGY_KT` and no force. Use it in a `with` block, or close it.
 
     Attributes:
+        temperature_k: Of kT, in K; it may change.
         n_rejected: To read it waits for a GPU, if energies are computed there.
     """
 
@@ -49,6 +50,18 @@ class Energy(ABC):
         self.n_evaluations = 0
         self._n_rejected = 0
         self.n_replaced_workers = 0
+
+    @property
+    def temperature_k(self) -> float:
+        return self._temperature_k
+
+    @temperature_k.setter
+    def temperature_k(self, kelvin: float) -> None:
+        self._temperature_k = kelvin
+        self._tell_temperature(kelvin)
+
+    def _tell_temperature(self, kelvin: float) -> None:  # noqa: B027 - most have no device
+        """To a device that computes energies."""
 
     @property
     def n_rejected(self) -> int:

@@ -58,11 +58,12 @@ class BatchedEnergy(Energy):
         dtype: torch.dtype = torch.float64,
         device: torch.device = CPU,
     ) -> None:
+        self._kelvin = torch.zeros((), dtype=torch.float64, device=device)
+        self._rejected, self._unsettled = torch.zeros((), dtype=torch.int64, device=device), 0
         super().__init__(molecule.n_atoms, temperature_k)
         self.dtype, self.device = dtype, device
         terms = read_force_field(molecule.system_xml)
         self._in_place: InPlace | None = None
-        self._unsettled: list[tuple[int, Tensor]] = []
         if device.type == "cpu":
             self._function = energies_and_forces(terms, dtype)
         else:
@@ -79,21 +80,26 @@ class BatchedEnergy(Energy):
         if self._in_place is None or positions_nm.device.type != self.device.type:
             return super().reduced(positions_nm)
         parts = self._in_place(positions_nm)
-        energy, forces = (kjmol_to_kt(t.to(positions_nm), self.temperature_k) for t in parts)
+        energy, forces = (kjmol_to_kt(t.to(positions_nm), self._kelvin) for t in parts)
         good = energy.isfinite() & forces.isfinite().all(2).all(1)
         self.n_evaluations += len(good)
-        self._unsettled.append((len(good), (~good).sum()))
+        self._unsettled += len(good)
+        self._rejected.add_((~good).sum())
         energy = torch.where(good, energy, REJECTED_ENERGY_KT)
         return energy, torch.where(good[:, None, None], -forces, 0.0)
 
+    def _tell_temperature(self, kelvin: float) -> None:
+        self._kelvin.fill_(kelvin)
+
     def _settle(self) -> None:
-        unsettled, self._unsettled = self._unsettled, []
-        if not unsettled:
+        if not self._unsettled:
             return
-        n, bad = sum(n for n, _ in unsettled), int(torch.stack([b for _, b in unsettled]).sum())
-        self._n_rejected += bad
+        bad = int(self._rejected)
         if bad:
-            log.warning("rejected %d of %d conformations (%s)", bad, n, NOT_FINITE)
+            log.warning("rejected %d of %d conformations (%s)", bad, self._unsettled, NOT_FINITE)
+        self._n_rejected += bad
+        self._unsettled = 0
+        self._rejected.zero_()
 
     def _by_way_of_the_device(self, positions: Array) -> tuple[Array, Array]:
         assert self._in_place is not None

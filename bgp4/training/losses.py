@@ -68,18 +68,18 @@ def kl_loss(
     model: BoltzmannGenerator,
     energy: Callable[[Tensor], Tensor],  # (batch, atoms, 3) nm -> (batch,) kT
     settings: TrainingConfig,
-    generator: torch.Generator,
+    z: Tensor,  # (batch, features), latent samples of all ranks
     ranks: Ranks = ALONE,
-    typical_kt: float = 0.0,
+    typical_kt: Tensor | float = 0.0,  # ()
 ) -> EnergyLoss:
     """Generate a batch and weigh it by its energies (Noé et al. 2019, the KL or energy loss).
 
     The cap is that of the energy above `typical_kt`.
     """
-    size = settings.energy_batch_size
+    size = len(z)
     mine = ranks.share(size)
     flow = model.transform
-    z_y, z_t = flow.split(model.draw_latent(size, generator)[mine])
+    z_y, z_t = flow.split(z[mine])
     with torch.no_grad():
         t, logabsdet_t = flow.circular.inverse(z_t)
     y, logabsdet_y = flow.linear.inverse(z_y, flow.context(t))
