@@ -4,7 +4,7 @@ Inside bgp4, lengths are nm, angles rad, temperatures K and energies kT of the r
 OpenMM and the data files speak kJ/mol, ASE's calculators eV.
 """
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 __all__ = [
     "BOLTZMANN_KJMOL_PER_K",
@@ -32,9 +32,12 @@ def kt_in_kjmol(temperature_k: float) -> float:
     return BOLTZMANN_KJMOL_PER_K * temperature_k
 
 
-def kjmol_to_kt(energy_kjmol: T, temperature_k: float) -> T:
-    """Convert an energy (or an array of energies) from kJ/mol to kT."""
-    return energy_kjmol / kt_in_kjmol(temperature_k)  # type: ignore[operator,return-value]
+def kjmol_to_kt(energy_kjmol: T, temperature_k: Any) -> T:
+    """Convert an energy (or an array of energies) from kJ/mol to kT.
+
+    The temperature, in K, is a number, or a tensor of one.
+    """
+    return energy_kjmol / (BOLTZMANN_KJMOL_PER_K * temperature_k)  # type: ignore[operator,return-value]
 
 
 def kt_to_kjmol(energy_kt: T, temperature_k: float) -> T:

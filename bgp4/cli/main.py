@@ -176,13 +176,14 @@ def simulate(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue an interrupted simulation.")
     ] = False,
+    device: Device = "auto",
     overrides: Sets = None,
 ) -> None:
     """Run MD for training data, or parallel tempering for validation."""
     from bgp4.cli.simulate import simulate_command
 
     chosen = [] if engine is None else [f"simulate.engine={engine}"]
-    simulate_command(config, output, resume, [*(overrides or []), *chosen], reference)
+    simulate_command(config, output, resume, [*(overrides or []), *chosen], reference, device)
 
 
 @app.command()
@@ -294,11 +295,12 @@ def bench(
             autocompletion=complete_run,
         ),
     ] = Path("runs/ala2"),
+    device: Device = "auto",
 ) -> None:
     """Measure speeds side by side, in one run on this machine."""
     from bgp4.cli.bench import bench_command
 
-    bench_command(what, output, run)
+    bench_command(what, output, run, device)
 
 
 app.command("reweigh")(reweigh_command)

@@ -8,6 +8,7 @@ from pathlib import Path
 from bgp4.cli.logs import set_up_logging
 from bgp4.config import Config, load_config
 from bgp4.errors import UserInputError
+from bgp4.parallel.device import check_device
 from bgp4.storage.bundled import is_bundled_data
 from bgp4.storage.files import check_folder, refuse_existing
 from bgp4.storage.lock import locked_output
@@ -22,9 +23,11 @@ def simulate_command(
     resume: bool,
     overrides: Sequence[str],
     reference: bool = False,
+    device: str = "cpu",
 ) -> None:
     """`bgp4 simulate`."""
     set_up_logging()
+    check_device(device)
     config = load_config(config_name, overrides)
     output = output or (_reference_path(config) if reference else _simulated_path(config))
     config = config if reference else config.of_data
@@ -34,13 +37,14 @@ def simulate_command(
     if not resume:
         refuse_existing(output)
     from bgp4.dynamics.into_file import finish, simulate_into
+    from bgp4.parallel.ranks import device_named
 
     with locked_output(output):
         if output.exists():
             finish(config, output)
             print(f"{output} is complete")
             return
-        simulation = simulate_into(config, output, resume)
+        simulation = simulate_into(config, output, resume, device_named(device).type)
     accepted = ", ".join(f"{a:.2f}" for a in simulation.acceptance)
     print(
         f"wrote {output} ({len(simulation.positions_nm)} frames at {config.temperature_k:g} K"

@@ -24,7 +24,8 @@ in the place of bond and angle. From s² = r² + D² - 2 r D cos θ at fixed r a
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -52,6 +53,14 @@ class InternalCoordinates(Transform):
     """
 
     fixed: Tensor | None
+    _bonds: Tensor
+    _turning: Tensor
+    _straight: Tensor
+    _far: Tensor
+    _bent_angles: Tensor
+    _side: Tensor
+    _atom_order: Tensor
+    _column_order: Tensor
 
     def __init__(self, zmatrix: ZMatrix) -> None:
         super().__init__()
@@ -61,30 +70,27 @@ class InternalCoordinates(Transform):
         placed = [*zmatrix.root, *(row.atom for level in levels for row in level)]
         slot = {atom: i for i, atom in enumerate(placed)}
         index = {row: i for i, row in enumerate(zmatrix.rows)}
-        self._levels = [
-            _Level(
-                torch.tensor([[slot[a] for a in row.partners] for row in level]),
-                torch.tensor([index[row] for row in level]),
-                level[0],
-            )
-            for level in levels
-        ]
-        self._atom_order = torch.tensor([slot[a] for a in range(zmatrix.n_atoms)])
-        self._bonds = torch.tensor(zmatrix.bonds)
+        self._kinds = [level[0] for level in levels]
+        for i, level in enumerate(levels):
+            self._index(f"_partners_{i}", [[slot[a] for a in row.partners] for row in level])
+            self._index(f"_rows_{i}", [index[row] for row in level])
+        self._index("_atom_order", [slot[a] for a in range(zmatrix.n_atoms)])
+        self._index("_bonds", zmatrix.bonds)
         atoms = torch.tensor([[row.atom, *row.partners] for row in zmatrix.rows])
         bends, ears = (
             torch.tensor(kind)
             for kind in zip(*((r.bends, r.ear) for r in zmatrix.rows), strict=True)
         )
-        self._turning, self._straight = atoms[~bends], atoms[bends]
-        self._far = atoms[ears][:, [0, 2]]
+        self._index("_turning", atoms[~bends])
+        self._index("_straight", atoms[bends])
+        self._index("_far", atoms[ears][:, [0, 2]])
         root = torch.tensor([False])
         straight, distant = torch.cat([root, bends]), torch.cat([root, ears])
         bent = ~straight & ~distant
-        self._bent_angles = torch.tensor(zmatrix.angles)[bent]
+        self._index("_bent_angles", torch.tensor(zmatrix.angles)[bent])
         columns = torch.arange(self.features)
         bonds, angles, torsions = (part[0] for part in self.split(columns[None]))
-        self._columns = _Columns(
+        of_kind = _Columns(
             angles[bent],
             angles[straight],
             torsions[bends],
@@ -92,10 +98,29 @@ class InternalCoordinates(Transform):
             angles[distant],
             torsions[ears],
         )
-        self._side = torch.tensor(_sides(zmatrix), dtype=torch.long)
+        for name, chosen in of_kind._asdict().items():
+            self._index(f"_columns_of_{name}", chosen)
+        self._index("_side", _sides(zmatrix))
         in_order = [bonds, angles[bent], angles[distant]]
         in_order += [torsions[~bends], angles[straight], torsions[bends]]
-        self._column_order = torch.cat(in_order).argsort()
+        self._index("_column_order", torch.cat(in_order).argsort())
+
+    def _index(self, name: str, values: Tensor | Sequence[Any]) -> None:
+        """A buffer, which goes with the module to a GPU; it follows from the Z-matrix, so that no
+        checkpoint needs it.
+        """
+        self.register_buffer(name, torch.as_tensor(values, dtype=torch.long), persistent=False)
+
+    @property
+    def _columns(self) -> _Columns:
+        buffers: dict[str, Any] = self._buffers
+        return _Columns(*(buffers[f"_columns_of_{name}"] for name in _Columns._fields))
+
+    @property
+    def _levels(self) -> Iterator[_Level]:
+        buffers: dict[str, Any] = self._buffers
+        for i, kind in enumerate(self._kinds):
+            yield _Level(buffers[f"_partners_{i}"], buffers[f"_rows_{i}"], kind)
 
     @property
     def n_atoms(self) -> int:

@@ -33,6 +33,8 @@ class Standardise(Transform):
     centre: Tensor
     scale: Tensor
     circular: Tensor
+    _order: Tensor
+    _inverse_order: Tensor
 
     def __init__(
         self,
@@ -52,8 +54,9 @@ class Standardise(Transform):
         kind = circular.to(torch.uint8)
         last = kind if fixed is None else kind + 2 * fixed.to(kind)
         order = last.sort(stable=True).indices
-        self._order = order[: len(order) - self.n_fixed]
-        self._inverse_order = order.argsort()
+        kept = order[: len(order) - self.n_fixed]
+        self.register_buffer("_order", kept, persistent=False)
+        self.register_buffer("_inverse_order", order.argsort(), persistent=False)
 
     @property
     def features(self) -> int:

@@ -45,7 +45,15 @@ def provenance(config: Config, molecule: Molecule) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Versions of this package and of those that results depend on."""
-    return {"bgp4": __version__} | {name: metadata.version(name) for name in _PACKAGES}
+    return {"bgp4": __version__} | {name: _version(name) for name in _PACKAGES}
+
+
+def _version(name: str) -> str:
+    """A run needs not all of them: openmmtools makes test systems, and a run has its molecule."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def source_state(folder: Path = Path(__file__).parents[1]) -> str:

@@ -41,11 +41,12 @@ def is_interrupted(output: Path) -> bool:
     return (work_folder(output) / "config.yaml").is_file()
 
 
-def simulate_into(config: Config, output: Path, resume: bool) -> Simulation:
+def simulate_into(config: Config, output: Path, resume: bool, device: str = "cpu") -> Simulation:
     """Simulate, and write the trajectory.
 
     Args:
         resume: Whether to go on with an interrupted simulation.
+        device: cpu or cuda.
 
     Raises:
         UserInputError: If there is none, or it is of another config, or there is one and `resume`
@@ -57,7 +58,7 @@ def simulate_into(config: Config, output: Path, resume: bool) -> Simulation:
     else:
         begin_folder(output, config)
     try:
-        simulation = simulated(config, folder)
+        simulation = simulated(config, folder, device)
     except UserInputError:
         if not resume:
             remove_folder(output)
@@ -70,10 +71,10 @@ def simulate_into(config: Config, output: Path, resume: bool) -> Simulation:
     return simulation
 
 
-def simulated(config: Config, folder: Path) -> Simulation:
+def simulated(config: Config, folder: Path, device: str = "cpu") -> Simulation:
     """Simulate in a work folder, with its progress shown."""
     with progress("simulating", 100) as report:
-        return simulate(config, lambda done, n: report(100 * done // n, ""), folder)
+        return simulate(config, lambda done, n: report(100 * done // n, ""), folder, device)
 
 
 def _check_interrupted(folder: Path, config: Config, output: Path) -> None:

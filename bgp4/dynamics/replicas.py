@@ -36,6 +36,7 @@ class DynamicsSettings:
         friction_per_ps: Of the Langevin thermostat.
         platform: OpenMM platform.
         seed: Of noise and velocities.
+        device: Where batched replicas are, cpu or cuda.
     """
 
     system_xml: str
@@ -46,6 +47,7 @@ class DynamicsSettings:
     friction_per_ps: float
     platform: str
     seed: int
+    device: str = "cpu"
 
     @property
     def starts_nm(self) -> Array:
@@ -158,6 +160,8 @@ def _context(
 class BatchedReplicas:
     """All replicas in one batch; forces in float32, positions and velocities in float64.
 
+    On a GPU nothing leaves it between frames, and noise comes from its own generator.
+
     Constrained bonds are held as OpenMM holds them: velocities are freed of them after each kick,
     positions shifted back at the end of each step.
 
@@ -169,30 +173,35 @@ class BatchedReplicas:
         import torch
 
         from bgp4.dynamics.rigid import rigid_bonds
-        from bgp4.energies.batched import energies_and_forces
+        from bgp4.energies.batched import on_tensors
         from bgp4.energies.forcefield import read_force_field
 
         torch.set_num_threads(1)
+        self.device = torch.device(settings.device)
         self.stacks, self.n_temperatures = settings.stacks, len(settings.temperatures_k)
-        self.function = energies_and_forces(read_force_field(settings.system_xml), torch.float32)
-        self.generator = torch.Generator().manual_seed(settings.seed)
+        terms = read_force_field(settings.system_xml)
+        self.function = on_tensors(terms, torch.float32, self.device)
+        self.generator = torch.Generator(self.device).manual_seed(settings.seed)
         kt = BOLTZMANN_KJMOL_PER_K * torch.tensor(settings.temperatures_k, dtype=torch.float64)
-        self.kt = kt.repeat(self.stacks)[:, None, None]
+        self.kt = kt.repeat(self.stacks)[:, None, None].to(self.device)
         constraints = _constraints(settings.system_xml)
-        self.mass = torch.as_tensor(constraints.masses)[:, None]
+        self.mass = torch.as_tensor(constraints.masses)[:, None].to(self.device)
         self.thermal = (self.kt / self.mass).sqrt()
         self.timestep_ps = settings.timestep_fs / 1000
         self.decay = float(np.exp(-settings.friction_per_ps * self.timestep_ps))
         minima = torch.as_tensor(_minimised(settings))
-        self.x = minima.repeat_interleave(self.n_temperatures, 0)
+        self.x = minima.repeat_interleave(self.n_temperatures, 0).to(self.device)
         self.v = self.thermal * self._normal()
-        self.rigid = rigid_bonds(constraints, self.timestep_ps) if len(constraints) else None
+        held = (constraints, self.timestep_ps, self.device)
+        self.rigid = rigid_bonds(*held) if len(constraints) else None
 
     def run(self, steps: int) -> None:
+        from bgp4.parallel.hardware import wait_for
+
         kick = self.timestep_ps / self.mass
         noise = (1 - self.decay**2) ** 0.5 * self.thermal
         for _ in range(steps):
-            self.v += kick * self._forces()
+            self.v += kick * self.function(self.x)[1]
             if self.rigid is None:
                 self._drift(noise)
                 continue
@@ -202,6 +211,7 @@ class BatchedReplicas:
             astray = self.x.clone()
             _insist(self.rigid.hold(self.x, before))
             self.v.add_(self.x - astray, alpha=1 / self.timestep_ps)
+        wait_for(self.device)
 
     def _drift(self, noise: Any) -> None:
         """With the thermostat in the middle."""
@@ -211,41 +221,38 @@ class BatchedReplicas:
         self.x.add_(self.v, alpha=half)
 
     def energies_kjmol(self) -> Array:
-        energies, _ = self.function(self.x.numpy())
+        energies: Array = self.function(self.x)[0].cpu().numpy()
         return energies.reshape(self.stacks, self.n_temperatures)
 
     def positions_nm(self, temperature: int) -> Array:
-        positions: Array = self.x[temperature :: self.n_temperatures].numpy().copy()
+        positions: Array = self.x[temperature :: self.n_temperatures].cpu().numpy().copy()
         return positions
 
     def permute(self, source: NDArray[np.int64]) -> None:
         import torch
 
         stack = self.n_temperatures * np.arange(self.stacks)[:, None]
-        index = torch.as_tensor((source + stack).ravel())
+        index = torch.as_tensor((source + stack).ravel()).to(self.device)
         self.x = self.x[index]
         self.v = self.v[index] * (self.kt / self.kt[index]).sqrt()
 
     def state(self) -> dict[str, NDArray[Any]]:
         noise = self.generator.get_state().numpy()
-        return {"x": self.x.numpy(), "v": self.v.numpy(), "noise": noise}
+        return {"x": self.x.cpu().numpy(), "v": self.v.cpu().numpy(), "noise": noise}
 
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
         import torch
 
-        self.x, self.v = (torch.as_tensor(state[name]).clone() for name in ("x", "v"))
+        of_state = (torch.as_tensor(state[name]).clone() for name in ("x", "v"))
+        self.x, self.v = (values.to(self.device) for values in of_state)
         self.generator.set_state(torch.as_tensor(state["noise"]).clone())
-
-    def _forces(self) -> Any:
-        import torch
-
-        return torch.as_tensor(self.function(self.x.numpy())[1])
 
     def _normal(self) -> Any:
         """Standard normal numbers of single precision, as doubles, (replicas, atoms, 3)."""
         import torch
 
-        return torch.randn(self.x.shape, generator=self.generator).double()
+        drawn = torch.randn(self.x.shape, generator=self.generator, device=self.device)
+        return drawn.double()
 
 
 def _insist(done: Any) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from bgp4.kernels.constraints import ConstraintKernel, load_kernel
 from bgp4.molecule.constraints import Constraints
+from bgp4.parallel.ranks import CPU
 
 __all__ = ["RigidBonds", "TorchRigidBonds", "rigid_bonds"]
 
@@ -68,13 +69,13 @@ class RigidBonds:
 
 
 class TorchRigidBonds:
-    """The same in torch."""
+    """The same in torch, on any device; to know that lengths are right, it waits for a GPU."""
 
-    def __init__(self, constraints: Constraints) -> None:
-        self._difference = torch.as_tensor(constraints.difference)
-        self._coupling = torch.as_tensor(constraints.coupling)
-        self._back = (self._difference / torch.as_tensor(constraints.masses)).T
-        self._square = torch.as_tensor(constraints.lengths_nm).square()
+    def __init__(self, constraints: Constraints, device: torch.device = CPU) -> None:
+        self._difference = torch.as_tensor(constraints.difference).to(device)
+        self._coupling = torch.as_tensor(constraints.coupling).to(device)
+        self._back = (self._difference / torch.as_tensor(constraints.masses).to(device)).T
+        self._square = torch.as_tensor(constraints.lengths_nm).square().to(device)
 
     def hold(self, positions_nm: Tensor, before_nm: Tensor) -> Tensor:
         """As `RigidBonds.hold`."""
@@ -104,11 +105,13 @@ class TorchRigidBonds:
         return self._back @ (g[..., None] * along)
 
 
-def rigid_bonds(constraints: Constraints, timestep_ps: float) -> RigidBonds | TorchRigidBonds:
-    """The compiled kernel's, or torch's where there is no C++ compiler."""
-    library = load_kernel()
+def rigid_bonds(
+    constraints: Constraints, timestep_ps: float, device: torch.device = CPU
+) -> RigidBonds | TorchRigidBonds:
+    """The compiled kernel's, or torch's on a GPU and where there is no C++ compiler."""
+    library = load_kernel() if device.type == "cpu" else None
     if library is None:
-        return TorchRigidBonds(constraints)
+        return TorchRigidBonds(constraints, device)
     pairs, lengths_nm, masses = constraints.pairs, constraints.lengths_nm, constraints.masses
     kernel = ConstraintKernel(library, pairs, lengths_nm, masses)
     return RigidBonds(constraints, kernel, timestep_ps)

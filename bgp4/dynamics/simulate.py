@@ -78,6 +78,7 @@ def simulate(
     config: Config,
     progress: Progress = lambda done, total: None,
     folder: Path | None = None,
+    device: str = "cpu",
 ) -> Simulation:
     """Run the config's stacks and compute the energies of their frames.
 
@@ -85,6 +86,7 @@ def simulate(
         config: `simulate`, `system`, `temperature_k`, `seed` and `energies` matter.
         progress: Called with rounds done and rounds in all.
         folder: Where the processes keep what they have, and go on from what is there.
+        device: cpu, or cuda, where one process has all batched stacks.
 
     Raises:
         UserInputError: If the ladder does not start at `temperature_k`, a platform is unknown, or
@@ -102,7 +104,7 @@ def simulate(
         )
     molecule = load_molecule(config.system)
     engine = _engine(settings.engine, molecule)
-    jobs = _jobs(config, molecule, ladder, engine, folder)
+    jobs = _jobs(config, molecule, ladder, engine, folder, device if engine == "batched" else "cpu")
     workers = config.energies
     with OpenMMEnergy(
         molecule, config.temperature_k, workers.platform, workers.workers, workers.timeout_s
@@ -217,6 +219,7 @@ def _jobs(
     ladder: tuple[float, ...],
     engine: str,
     folder: Path | None,
+    device: str,
 ) -> list[Job]:
     """One job for each process, with its share of the stacks."""
     settings = config.simulate
@@ -224,6 +227,7 @@ def _jobs(
     if settings.starts == "turned":
         bonds = config.data.peptide_bonds
         starts = turned_positions(molecule, settings.stacks, config.seed, bonds)
+    processes = settings.processes if device == "cpu" else 1
     return [
         Job(
             engine,
@@ -236,6 +240,7 @@ def _jobs(
                 settings.friction_per_ps,
                 settings.platform,
                 seed=2**16 * config.seed + i,
+                device=device,
             ),
             -(-settings.frames // settings.stacks),
             settings.equilibration_frames,
@@ -243,7 +248,7 @@ def _jobs(
             None if folder is None else Kept.in_folder(folder.absolute(), i),
             settings.checkpoint_s,
         )
-        for i, share in enumerate(np.array_split(starts, settings.processes))
+        for i, share in enumerate(np.array_split(starts, processes))
         if len(share)
     ]
 

@@ -38,14 +38,43 @@ class Energy(ABC):
 
     What can't be evaluated is counted in `n_rejected` and named in the log; it has
     `REJECTED_ENERGY_KT` and no force. Use it in a `with` block, or close it.
+
+    Attributes:
+        temperature_k: Of kT, in K; it may change.
+        n_rejected: To read it waits for a GPU, if energies are computed there.
     """
 
     def __init__(self, n_atoms: int, temperature_k: float) -> None:
         self.n_atoms = n_atoms
         self.temperature_k = temperature_k
         self.n_evaluations = 0
-        self.n_rejected = 0
+        self._n_rejected = 0
         self.n_replaced_workers = 0
+
+    @property
+    def temperature_k(self) -> float:
+        return self._temperature_k
+
+    @temperature_k.setter
+    def temperature_k(self, kelvin: float) -> None:
+        self._temperature_k = kelvin
+        self._tell_temperature(kelvin)
+
+    def _tell_temperature(self, kelvin: float) -> None:  # noqa: B027 - most have no device
+        """To a device that computes energies."""
+
+    @property
+    def n_rejected(self) -> int:
+        self._settle()
+        return self._n_rejected
+
+    @n_rejected.setter
+    def n_rejected(self, value: int) -> None:
+        self._settle()
+        self._n_rejected = value
+
+    def _settle(self) -> None:  # noqa: B027 - most energies know at once
+        """Count what only a device knows of so far."""
 
     def __call__(
         self,
@@ -89,7 +118,7 @@ class Energy(ABC):
 
     def _count(self, n: int, rejected: dict[int, str]) -> None:
         self.n_evaluations += n
-        self.n_rejected += len(rejected)
+        self._n_rejected += len(rejected)
         if rejected:
             index, reason = next(iter(rejected.items()))
             log.warning(

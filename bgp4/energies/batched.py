@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 import numpy as np
@@ -16,20 +17,25 @@ from bgp4.energies.tables import kernel_tables
 from bgp4.energies.terms import ForceField, UnsupportedForce
 from bgp4.energies.worker import evaluate_with, make_context
 from bgp4.kernels.energies import Kernel, load_kernel
+from bgp4.kernels.gpu import runs_triton
+from bgp4.kernels.transfer import sent
 from bgp4.molecule.molecule import Molecule
+from bgp4.parallel.ranks import CPU
 from bgp4.statistics.samples import REJECTED_ENERGY_KT
 from bgp4.units import kjmol_to_kt
 
-__all__ = ["BatchedEnergy", "check_against_openmm", "energies_and_forces"]
+__all__ = ["BatchedEnergy", "check_against_openmm", "energies_and_forces", "in_place", "on_tensors"]
 
 ENERGY_TOLERANCE_KJMOL = 1e-3
 FORCE_TOLERANCE_KJMOL_NM = 1e-2
 
 NOT_FINITE = "energy or forces are not finite"
-CPU = torch.device("cpu")
 
 Array = NDArray[np.float64]
 Function = Callable[[Array], tuple[Array, Array]]
+InPlace = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+log = logging.getLogger(__name__)
 
 
 class BatchedEnergy(Energy):
@@ -39,7 +45,7 @@ class BatchedEnergy(Energy):
         molecule: Whose System to evaluate.
         temperature_k: Temperature of kT, in K.
         dtype: Of the arithmetic; float32 is off by about 2e-4 kJ/mol, enough for training.
-        device: Where it is computed. Training on a GPU keeps its positions there.
+        device: Where it is computed: by C++ on a CPU, elsewhere without leaving the device.
 
     Raises:
         UnsupportedForce: If the System has a term that only OpenMM can evaluate.
@@ -52,12 +58,17 @@ class BatchedEnergy(Energy):
         dtype: torch.dtype = torch.float64,
         device: torch.device = CPU,
     ) -> None:
+        self._kelvin = torch.zeros((), dtype=torch.float64, device=device)
+        self._rejected, self._unsettled = torch.zeros((), dtype=torch.int64, device=device), 0
         super().__init__(molecule.n_atoms, temperature_k)
-        self.dtype = dtype
+        self.dtype, self.device = dtype, device
         terms = read_force_field(molecule.system_xml)
-        on_cpu = device.type == "cpu"
-        self._potential = None if on_cpu else Potential(terms, dtype).to(device)
-        self._function = energies_and_forces(terms, dtype)
+        self._in_place: InPlace | None = None
+        if device.type == "cpu":
+            self._function = energies_and_forces(terms, dtype)
+        else:
+            self._in_place = in_place(terms, dtype, device)
+            self._function = self._by_way_of_the_device
 
     def _evaluate(self, positions: Array) -> Evaluation:
         energy, forces = self._function(positions)
@@ -66,21 +77,61 @@ class BatchedEnergy(Energy):
         return Evaluation(energy, forces, {int(i): NOT_FINITE for i in np.flatnonzero(bad)})
 
     def reduced(self, positions_nm: Tensor) -> tuple[Tensor, Tensor]:
-        if self._potential is None:
+        if self._in_place is None or positions_nm.device.type != self.device.type:
             return super().reduced(positions_nm)
-        return self._reduced_in_place(positions_nm, self._potential)
-
-    def _reduced_in_place(
-        self, positions_nm: Tensor, potential: Potential
-    ) -> tuple[Tensor, Tensor]:
-        """`reduced` without a copy of the positions on the CPU."""
-        parts = potential.energies_and_forces(positions_nm)
-        energy, forces = (kjmol_to_kt(t.to(positions_nm), self.temperature_k) for t in parts)
+        parts = self._in_place(positions_nm)
+        energy, forces = (kjmol_to_kt(t.to(positions_nm), self._kelvin) for t in parts)
         good = energy.isfinite() & forces.isfinite().all(2).all(1)
-        bad = (~good).nonzero().flatten().tolist()
-        self._count(len(good), dict.fromkeys(bad, NOT_FINITE))
+        self.n_evaluations += len(good)
+        self._unsettled += len(good)
+        self._rejected.add_((~good).sum())
         energy = torch.where(good, energy, REJECTED_ENERGY_KT)
         return energy, torch.where(good[:, None, None], -forces, 0.0)
+
+    def _tell_temperature(self, kelvin: float) -> None:
+        self._kelvin.fill_(kelvin)
+
+    def _settle(self) -> None:
+        if not self._unsettled:
+            return
+        bad = int(self._rejected)
+        if bad:
+            log.warning("rejected %d of %d conformations (%s)", bad, self._unsettled, NOT_FINITE)
+        self._n_rejected += bad
+        self._unsettled = 0
+        self._rejected.zero_()
+
+    def _by_way_of_the_device(self, positions: Array) -> tuple[Array, Array]:
+        assert self._in_place is not None
+        parts = self._in_place(sent(torch.as_tensor(positions), self.device))
+        energy, forces = (part.cpu().numpy() for part in parts)
+        return energy, forces
+
+
+def in_place(terms: ForceField, dtype: torch.dtype, device: torch.device) -> InPlace:
+    """What maps positions of a device, (batch, atoms, 3), in nm, to energies and forces there, in
+    kJ/mol and kJ/mol/nm, float64.
+
+    Triton's kernels on a GPU, or torch where there is no Triton.
+    """
+    if not runs_triton(device):
+        return Potential(terms, dtype).to(device).energies_and_forces
+    from bgp4.kernels.energies_triton import DeviceKernel
+
+    return DeviceKernel(kernel_tables(terms), terms.n_atoms, dtype, device)
+
+
+def on_tensors(terms: ForceField, dtype: torch.dtype, device: torch.device) -> InPlace:
+    """The same for any device, a CPU included."""
+    if device.type != "cpu":
+        return in_place(terms, dtype, device)
+    evaluate = energies_and_forces(terms, dtype)
+
+    def by_numpy(positions_nm: Tensor) -> tuple[Tensor, Tensor]:
+        energy, forces = evaluate(positions_nm.numpy())
+        return torch.as_tensor(energy), torch.as_tensor(forces)
+
+    return by_numpy
 
 
 def energies_and_forces(terms: ForceField, dtype: torch.dtype) -> Function:
@@ -97,14 +148,17 @@ def energies_and_forces(terms: ForceField, dtype: torch.dtype) -> Function:
 def check_against_openmm(
     molecule: Molecule,
     positions_nm: NDArray[np.floating],  # (frames, atoms, 3)
+    device: torch.device = CPU,
 ) -> None:
     """Compare float64 batched energies and forces with OpenMM's Reference platform.
+
+    The code that is compared is that of the device, on it.
 
     Raises:
         UnsupportedForce: If they differ by more than 1e-3 kJ/mol or 1e-2 kJ/mol/nm, or can't be
             computed.
     """
-    batched = BatchedEnergy(molecule, 300.0).evaluate(positions_nm)
+    batched = BatchedEnergy(molecule, 300.0, device=device).evaluate(positions_nm)
     context = make_context(molecule.system_xml, "Reference")
     energy, forces, _ = evaluate_with(context, np.asarray(positions_nm, np.float64))
     off_energy = float(np.abs(batched.energy_kjmol - energy).max())

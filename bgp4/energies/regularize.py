@@ -10,7 +10,7 @@ __all__ = ["clip_norm", "smooth_cap"]
 
 def smooth_cap(
     energy_kt: Tensor,  # (batch,)
-    cap_kt: float,
+    cap_kt: Tensor | float,  # ()
 ) -> Tensor:  # (batch,)
     """u below the cap, cap + log(1 + u - cap) above: continuous with its first derivative.
 

@@ -16,7 +16,7 @@ from bgp4.energies.terms import UnsupportedForce
 from bgp4.energies.worker import make_context
 from bgp4.errors import UserInputError
 from bgp4.molecule.molecule import Molecule
-from bgp4.parallel.ranks import ALONE, Ranks
+from bgp4.parallel.ranks import ALONE, CPU, Ranks
 from bgp4.units import kjmol_to_kt
 
 __all__ = ["CheckedEnergy", "training_energy", "weighing_energy"]
@@ -39,7 +39,7 @@ def training_energy(
         UserInputError: If the config asks for `batched` and the System can't have it, or for a
             platform that OpenMM does not have here.
     """
-    if _batched_serves(config, molecule, frames_nm):
+    if _batched_serves(config, molecule, frames_nm, ranks.device):
         return BatchedEnergy(molecule, temperature_k, torch.float32, ranks.device)
     return _openmm(config, molecule, temperature_k, ranks)
 
@@ -51,20 +51,23 @@ def weighing_energy(
     frames_nm: NDArray[np.floating],  # (frames, atoms, 3), to check the batched energy on
     check: bool = False,
     ranks: Ranks = ALONE,
+    device: torch.device = CPU,
 ) -> Energy:
     """The energy of weights: float64 where it is batched.
 
     Args:
         check: Take OpenMM's for each conformation, and compare (see `CheckedEnergy`).
+        device: Where batched energies are computed.
 
     Raises:
         UserInputError: As `training_energy`.
     """
-    batched = _batched_serves(config, molecule, frames_nm)
-    if batched and not check:
-        return BatchedEnergy(molecule, temperature_k)
-    openmm = _openmm(config, molecule, temperature_k, ranks)
-    return CheckedEnergy(openmm, BatchedEnergy(molecule, temperature_k)) if batched else openmm
+    if not _batched_serves(config, molecule, frames_nm, device):
+        return _openmm(config, molecule, temperature_k, ranks)
+    batched = BatchedEnergy(molecule, temperature_k, device=device)
+    if not check:
+        return batched
+    return CheckedEnergy(_openmm(config, molecule, temperature_k, ranks), batched)
 
 
 class CheckedEnergy(Energy):
@@ -103,7 +106,10 @@ def _openmm(
 
 
 def _batched_serves(
-    config: EnergyConfig, molecule: Molecule, frames_nm: NDArray[np.floating]
+    config: EnergyConfig,
+    molecule: Molecule,
+    frames_nm: NDArray[np.floating],
+    device: torch.device,
 ) -> bool:
     """Whether the config allows batched energies and they agree with OpenMM's.
 
@@ -113,7 +119,7 @@ def _batched_serves(
     if config.method == "openmm":
         return False
     try:
-        check_against_openmm(molecule, frames_nm)
+        check_against_openmm(molecule, frames_nm, device)
     except UnsupportedForce as unsupported:
         if config.method == "batched":
             raise UserInputError(

@@ -33,7 +33,7 @@ def build_generator(
 ) -> BoltzmannGenerator:
     """The untrained generator of a run; its weights follow from the config's seed."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+        torch.default_generator.manual_seed(config.seed)  # the host's alone: no GPU's is touched
         transform = build_transform(
             config.model, standardise.n_linear, standardise.n_circular, config.seed
         )

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from bgp4.coordinates import InternalCoordinates, Standardise
 from bgp4.flows.torsions_first import TorsionsFirst
+from bgp4.kernels.transfer import sent
 from bgp4.p4 import P4InvLinear, p4_layers
 
 __all__ = ["BoltzmannGenerator", "Conformations", "in_double_precision"]
@@ -82,7 +83,8 @@ class BoltzmannGenerator(nn.Module):
         positions_nm: Tensor,  # (batch, atoms, 3)
     ) -> tuple[Tensor, Tensor]:  # (batch, features), (batch,)
         """Standardised variables x and log |det ∂x/∂(Cartesian)|, both float64."""
-        q, logabsdet_q = self.coordinates(positions_nm.double().flatten(1))
+        positions = positions_nm.to(self.device, torch.float64)
+        q, logabsdet_q = self.coordinates(positions.flatten(1))
         x, logabsdet_x = self.standardise(q)
         return x, logabsdet_q + logabsdet_x
 
@@ -135,12 +137,15 @@ class BoltzmannGenerator(nn.Module):
         self.base_std.fill_(std)
 
     def draw_latent(self, n: int, generator: torch.Generator) -> Tensor:
-        """n samples of the base, (n, features)."""
+        """n samples of the base, (n, features), drawn on the host: a seed draws the same ones for
+        any device.
+        """
         n_linear, n_circular = self.standardise.n_linear, self.standardise.n_circular
         normal = torch.randn(n, n_linear, generator=generator, dtype=torch.float64)
         share = torch.rand(n, n_circular, generator=generator, dtype=torch.float64)
-        z = torch.cat([normal * self.base_std.cpu(), 2 * math.pi * share - math.pi], dim=1)
-        return z.to(self.device, self.dtype)
+        drawn = sent(torch.cat([normal, 2 * math.pi * share - math.pi], dim=1), self.device)
+        normal, angles = drawn.split([n_linear, n_circular], dim=1)
+        return torch.cat([normal * self.base_std, angles], dim=1).to(self.dtype)
 
     def log_prob_base(
         self,

@@ -13,7 +13,7 @@ class Linear(nn.Linear):
     """`nn.Linear`, by oneDNN where `kernels/p4.cpp` knows that to be faster."""
 
     def forward(self, input: Tensor) -> Tensor:
-        kernel = kernel_for(input)
+        kernel = kernel_for(input, self.weight)
         if kernel and input.dim() == 2 and kernel.by_one_dnn(input, self.weight):
             y: Tensor = kernel.linear(input, self.weight, self.bias)
             return y

@@ -8,6 +8,7 @@ stands here, gradients included, without writing down what is between.
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -16,6 +17,7 @@ from torch.autograd import Function
 from torch.nn import functional as F
 
 from bgp4.kernels import spline as spline_kernel
+from bgp4.kernels.p4 import eager
 
 __all__ = [
     "Knots",
@@ -78,17 +80,25 @@ def _knots(parameters: Tensor, bins: int, bound: float) -> Knots:
     sizes = [2 * bins, parameters.shape[-1] - 2 * bins]
     shares, slopes = parameters.movedim(-1, 0).contiguous().split(sizes)
     shares = shares.reshape(2, bins, -1).softmax(1)
-    knots = _summation(bins, bound, shares) @ shares - bound
+    summation = _kept_summation if eager() else _summation
+    knots = summation(bins, bound, shares.dtype, shares.device) @ shares - bound
     x, y = knots.view(2, bins + 1, *slopes.shape[1:])
     slopes = MIN_SLOPE + F.softplus(slopes + _UNIT_SLOPE)
     return Knots(*(part.movedim(0, -1) for part in (x, y, slopes)))
 
 
-def _summation(bins: int, bound: float, like: Tensor) -> Tensor:
+def _summation(bins: int, bound: float, dtype: torch.dtype, device: torch.device) -> Tensor:
     """(bins + 1, bins): takes shares to the sums of those before each knot, times 2 bound."""
-    before = torch.ones(bins + 1, bins, dtype=like.dtype, device=like.device).tril(-1)
-    least = MIN_BIN * torch.arange(bins + 1, dtype=like.dtype, device=like.device)
+    before = torch.ones(bins + 1, bins, dtype=dtype, device=device).tril(-1)
+    least = MIN_BIN * torch.arange(bins + 1, dtype=dtype, device=device)
     return 2 * bound * ((1 - MIN_BIN * bins) * before + least[:, None])
+
+
+@cache
+def _kept_summation(bins: int, bound: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The same, made once, and not as a tensor that autograd may not see."""
+    with torch.inference_mode(False):
+        return _summation(bins, bound, dtype, device)
 
 
 class _Bin(NamedTuple):
@@ -145,7 +155,7 @@ def spline_forward(
     knots: Knots,
 ) -> tuple[Tensor, Tensor]:
     """y and log dy/dx, each (...,) (Durkan et al., eq. 4 and 5)."""
-    return _Spline.of(x, knots, False) if spline_kernel.serves(x) else _forward(x, knots)
+    return _Spline.of(x, knots, False) if spline_kernel.serves(x, knots.x) else _forward(x, knots)
 
 
 def spline_inverse(
@@ -157,7 +167,7 @@ def spline_inverse(
     The root of the quadratic is taken in the form that does not cancel, and its discriminant,
     positive in exact arithmetic, is kept so.
     """
-    return _Spline.of(y, knots, True) if spline_kernel.serves(y) else _inverse(y, knots)
+    return _Spline.of(y, knots, True) if spline_kernel.serves(y, knots.x) else _inverse(y, knots)
 
 
 class _Spline(Function):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bgp4.kernels.compiled import load_compiled
 
-__all__ = ["Kernel", "kernel_for", "load_kernel", "serves", "within_torch_func"]
+__all__ = ["Kernel", "eager", "kernel_for", "load_kernel", "serves", "within_torch_func"]
 
 SOURCE = Path(__file__).with_name("p4.cpp")
 TORCH = Path(torch.__file__).parent
@@ -38,15 +38,23 @@ class Kernel(NamedTuple):
     by_one_dnn: Any
 
 
-def kernel_for(tensor: Tensor) -> Kernel | None:
-    """The operators, or None where torch has to do the same."""
-    return load_kernel() if serves(tensor) else None
+def kernel_for(tensor: Tensor, of_layer: Tensor | None = None) -> Kernel | None:
+    """The operators for an input and a layer of this tensor, or None where torch has to serve."""
+    return load_kernel() if serves(tensor, of_layer) else None
 
 
-def serves(tensor: Tensor) -> bool:
-    """Whether C++ may see this tensor: on a CPU, and neither compiled nor within torch.func."""
-    eager = not torch.compiler.is_compiling() and not within_torch_func()
-    return eager and tensor.is_cpu and tensor.dtype in DTYPES
+def serves(tensor: Tensor, of_layer: Tensor | None = None) -> bool:
+    """Whether C++ may see these: all on a CPU, and neither compiled nor within torch.func.
+
+    It reads what a pointer points at, which for a GPU's tensor is anybody's memory.
+    """
+    there = of_layer is None or (of_layer.is_cpu and of_layer.dtype in DTYPES)
+    return eager() and there and tensor.is_cpu and tensor.dtype in DTYPES
+
+
+def eager() -> bool:
+    """Whether operations are done as they are called: neither compiled nor within torch.func."""
+    return not torch.compiler.is_compiling() and not within_torch_func()
 
 
 def within_torch_func() -> bool:

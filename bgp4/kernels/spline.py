@@ -1,16 +1,21 @@
-"""`spline.cpp`, compiled once for this machine: splines on a CPU, a pass for each direction."""
+"""Splines by kernels, a pass for each direction: `spline.cpp` on a CPU, compiled once for this
+machine, and `spline_triton.py` on a GPU.
+"""
 
 from __future__ import annotations
 
 import ctypes
+import importlib
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from bgp4.kernels import p4
 from bgp4.kernels.compiled import load_compiled
+from bgp4.kernels.gpu import has_triton, on_gpu
 
 __all__ = ["differentiate", "evaluate", "serves"]
 
@@ -22,9 +27,11 @@ Planes = tuple[Tensor, Tensor, Tensor]
 _NAMES = {torch.float32: "float32", torch.float64: "float64"}
 
 
-def serves(values: Tensor) -> bool:
+def serves(values: Tensor, knots: Tensor) -> bool:
     """Whether these functions can take the place of torch."""
-    return p4.serves(values) and load_kernel() is not None
+    if on_gpu(values):
+        return on_gpu(knots) and p4.eager() and values.dtype in _NAMES and has_triton()
+    return p4.serves(values, knots) and load_kernel() is not None
 
 
 @cache
@@ -52,6 +59,8 @@ def evaluate(
             f"spline: expected knots for values of shape {tuple(values.shape)} in {values.dtype}, "
             f"got {tuple(x.shape[1:])} in {slopes.dtype} on {slopes.device}"
         )
+    if on_gpu(values):
+        return _by_triton().evaluate(values, knots, inverse)  # type: ignore[no-any-return]
     out, slope = torch.empty_like(values), torch.empty_like(values)
     _call("evaluate", values, knots, inverse, out, slope)
     return out, slope
@@ -65,10 +74,19 @@ def differentiate(
     g_log: Tensor,  # (...,), of the logarithm of the direction's slope
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of values, x, y and slopes, all of them as in `evaluate`."""
+    if on_gpu(values):
+        return _by_triton().differentiate(  # type: ignore[no-any-return]
+            values, knots, inverse, g_out, g_log
+        )
     g_values = torch.empty_like(values)
     g_x, g_y, g_slopes = (torch.zeros_like(plane) for plane in knots)
     _call("differentiate", values, knots, inverse, g_out, g_log, g_values, g_x, g_y, g_slopes)
     return g_values, g_x, g_y, g_slopes
+
+
+def _by_triton() -> Any:
+    """Imported where it is used: Triton is not everywhere."""
+    return importlib.import_module("bgp4.kernels.spline_triton")
 
 
 def _call(

@@ -45,7 +45,7 @@ def p4_forward(x: Tensor, *layer: Tensor) -> tuple[Tensor, Tensor]:
         u, v, b, A, A_inv, logabsdet = layer
         change = rank_one_factor(A_inv, u, v).logabs
         return product(A, u, v, x) + b, _same_for_all(x, logabsdet + change)
-    kernel = kernel_for(x)
+    kernel = kernel_for(x, layer[0])
     return kernel.forward(x, *layer) if kernel else P4Forward.apply(x, *layer)
 
 
@@ -55,7 +55,7 @@ def p4_inverse(y: Tensor, *layer: Tensor) -> tuple[Tensor, Tensor]:
         u, v, b, _, A_inv, logabsdet = layer
         change = rank_one_factor(A_inv, u, v).logabs
         return inverse_product(A_inv, u, v, y - b), _same_for_all(y, -logabsdet - change)
-    kernel = kernel_for(y)
+    kernel = kernel_for(y, layer[0])
     return kernel.inverse(y, *layer) if kernel else P4Inverse.apply(y, *layer)
 
 

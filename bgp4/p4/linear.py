@@ -17,6 +17,7 @@ import torch
 from nflows.transforms.linear import Linear  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
+from bgp4.kernels.transfer import sent
 from bgp4.p4.autograd import p4_forward, p4_inverse
 from bgp4.p4.rank_one import (
     Factor,
@@ -29,7 +30,7 @@ from bgp4.p4.rank_one import (
 )
 from bgp4.p4.state import P4State, identity_state, merge_in_place, recompute, refine
 
-__all__ = ["P4InvLinear", "standard_normal"]
+__all__ = ["P4InvLinear", "drawn_normal", "standard_normal"]
 
 
 class P4InvLinear(Linear):
@@ -223,6 +224,13 @@ def standard_normal(
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """N(0, I) in the shape, dtype and device of `like`, drawn where the generator lives."""
+    return sent(drawn_normal(like, generator), like.device)
+
+
+def drawn_normal(
+    like: Tensor,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """The same, left where it is drawn."""
     device = like.device if generator is None else generator.device
-    draw = torch.randn(like.shape, generator=generator, dtype=like.dtype, device=device)
-    return draw.to(like.device)
+    return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=device)

@@ -85,7 +85,7 @@ def perturbation(
     v: Tensor,  # (n,)
 ) -> Perturbation:
     """w, q and f of u v^T, in one pass over A_inv on a CPU."""
-    if kernel := kernel_for(A_inv):
+    if kernel := kernel_for(A_inv, u):
         return Perturbation(*kernel.perturbation(A_inv.contiguous(), u, v))
     w, q = torch.mv(A_inv, u), torch.mv(A_inv.T, v)
     return Perturbation(w, q, 1 + torch.dot(v, w).item())
@@ -170,7 +170,7 @@ def probe_residual(
 
 def matmul(a: Tensor, b: Tensor) -> Tensor:
     """A B, on a CPU by the faster of torch's libraries; without gradients."""
-    kernel = kernel_for(a)
+    kernel = kernel_for(a, b)
     return kernel.matmul(a, b) if kernel else a @ b
 
 

@@ -8,6 +8,7 @@ lets u and v continue to train. The bounds, and what is reset, follow Krämer, K
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
@@ -16,9 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, AdamW, Optimizer
 
+from bgp4.kernels.p4 import kernel_for
 from bgp4.p4.dense import P4Dense
-from bgp4.p4.linear import P4InvLinear
-from bgp4.p4.rank_one import Perturbation
+from bgp4.p4.linear import P4InvLinear, drawn_normal
+from bgp4.p4.together import alike, due_of, merge_together
 
 __all__ = ["P4Report", "P4Schedule", "determinant_penalty", "merge_step", "p4_layers"]
 
@@ -68,13 +70,17 @@ class P4Schedule:
             return self.residual_tolerance
         return (layer.features * torch.finfo(layer.A.dtype).eps) ** 0.5
 
-    def objection(self, layer: P4InvLinear, due: Perturbation) -> str | None:
-        """Why this layer must not merge what is due: "factor", "logabsdet", or None."""
-        change = due.logabs
+    def objection(self, features: int, logabsdet: float, change: float) -> str | None:
+        """Why a layer must not merge what is due: "factor", "logabsdet", or None.
+
+        Args:
+            logabsdet: log|det A| before the merge.
+            change: log|f|.
+        """
         if not self.min_log_factor < change < math.inf:
             return "factor"
-        low, high = self.bounds(layer.features)
-        new = layer.A_logabsdet.item() + change
+        low, high = self.bounds(features)
+        new = logabsdet + change
         if (new <= low and change < 0) or (new >= high and change > 0):
             return "logabsdet"
         return None
@@ -134,8 +140,15 @@ def merge_step(
     schedule = schedule or P4Schedule()
     if step % schedule.merge_every != 0:
         return _NOTHING_DUE
-    reports = [_merge_layer(m, optimizer, schedule, generator) for m in p4_layers(model)]
-    return reduce(add, reports) if reports else _NOTHING_DUE
+    together, reports = [], []
+    for layer in p4_layers(model):
+        if isinstance(layer, P4InvLinear) and not kernel_for(layer.A):
+            together.append(layer)
+        else:
+            reports.append(_merge_layer(layer, optimizer, schedule, generator))
+    for group in alike(together):
+        reports.append(_merge_layers(group, optimizer, schedule, generator))
+    return reduce(add, reports, _NOTHING_DUE)
 
 
 def determinant_penalty(
@@ -182,11 +195,38 @@ def _merge_layer(
     # Whatever is not finite in u or v is in f too, so that the usual case needs one look.
     if not math.isfinite(due.f) and not _finite(layer):
         return _reset(layer, optimizer, generator)
-    if reason := schedule.objection(layer, due):
+    if reason := schedule.objection(layer.features, layer.A_logabsdet.item(), due.logabs):
         return P4Report(rejected=Counter([reason]))
     residual = layer.merge(generator, due)
     _reset_moments(optimizer, layer.v)
-    return _repair(layer, schedule, residual)
+    return _repair(layer, schedule, residual, int(layer.merges))
+
+
+@torch.no_grad()
+def _merge_layers(
+    layers: Sequence[P4InvLinear],
+    optimizer: Optimizer | None,
+    schedule: P4Schedule,
+    generator: torch.Generator | None,
+) -> P4Report:
+    """The same of layers that are alike, all at once."""
+    known, dues = due_of(layers)
+    report = _NOTHING_DUE
+    draws: dict[int, Tensor] = {}
+    for i, (layer, due) in enumerate(zip(layers, dues, strict=True)):
+        if not math.isfinite(due.factor) and not _finite(layer):
+            report += _reset(layer, optimizer, generator)
+        elif reason := schedule.objection(layer.features, due.logabsdet, due.logabs):
+            report += P4Report(rejected=Counter([reason]))
+        else:
+            draws[i] = drawn_normal(layer.v, generator)
+    if not draws:
+        return report
+    residuals = merge_together(layers, known, draws)
+    _reset_moments(optimizer, *(layers[i].v for i in draws))
+    for i, residual in zip(draws, residuals, strict=True):
+        report += _repair(layers[i], schedule, residual, dues[i].merges + 1)
+    return report
 
 
 def _finite(layer: P4InvLinear | P4Dense) -> bool:
@@ -203,13 +243,13 @@ def _reset(
     return P4Report(nonfinite=1)
 
 
-def _repair(layer: P4InvLinear, schedule: P4Schedule, residual: float) -> P4Report:
+def _repair(layer: P4InvLinear, schedule: P4Schedule, residual: float, merges: int) -> P4Report:
     """The report of a merge, after repair of the inverse where that is needed or due.
 
     A worn inverse has misjudged the determinant too, which refining would not mend: beyond the
     tolerance both are recomputed.
     """
-    due = schedule.refine_every > 0 and layer.merges.item() % schedule.refine_every == 0
+    due = schedule.refine_every > 0 and merges % schedule.refine_every == 0
     worn = residual > schedule.tolerance(layer)
     if worn:
         layer.recompute()
@@ -219,11 +259,12 @@ def _repair(layer: P4InvLinear, schedule: P4Schedule, residual: float) -> P4Repo
     return P4Report(merged=1, refined=refined, recomputed=int(worn), worst_residual=residual)
 
 
-def _reset_moments(optimizer: Optimizer | None, parameter: Tensor) -> None:
-    """Sets Adam's state of one parameter to that before its first step."""
+def _reset_moments(optimizer: Optimizer | None, *parameters: Tensor) -> None:
+    """Sets Adam's state of parameters to that before their first step."""
     if isinstance(optimizer, Adam | AdamW):
-        for value in optimizer.state.get(parameter, {}).values():
-            value.zero_()
+        states = (optimizer.state.get(parameter, {}) for parameter in parameters)
+        if moments := [value for state in states for value in state.values()]:
+            torch._foreach_zero_(moments)
 
 
 def _forget(optimizer: Optimizer | None, *parameters: Tensor) -> None:

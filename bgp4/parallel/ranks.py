@@ -12,16 +12,22 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from bgp4.errors import UserInputError
+from bgp4.errors import RunError, UserInputError
+from bgp4.parallel.hardware import full_precision
 
-__all__ = ["ALONE", "Ranks", "is_writer", "joined"]
+__all__ = ["ALONE", "CPU", "Ranks", "device_named", "is_writer", "joined"]
 
 WRITER = 0
+
+SILENT_S = 600
+"""After which a process is given up by the others."""
+
 CPU = torch.device("cpu")
 
 
@@ -63,7 +69,7 @@ class Ranks:
         if self.size == 1:
             return values
         summed = torch.tensor(values, dtype=torch.float64)
-        dist.all_reduce(summed)
+        _add_up(summed)
         return tuple(summed.tolist())
 
     def sum_(self, tensors: Iterable[Tensor]) -> None:
@@ -72,7 +78,7 @@ class Ranks:
             return
         kept = list(tensors)
         flat = torch.cat([t.flatten() for t in kept])
-        dist.all_reduce(flat)
+        _add_up(flat)
         for tensor, summed in zip(kept, flat.split([t.numel() for t in kept]), strict=True):
             tensor.copy_(summed.view_as(tensor))
 
@@ -86,21 +92,47 @@ class Ranks:
             return part.detach()
         whole = part.new_zeros(n, *part.shape[1:])
         whole[self.share(n)] = part.detach()
-        dist.all_reduce(whole)
+        _add_up(whole)
         return whole
 
     def send(self, tensors: Iterable[Tensor]) -> None:
         """Tensors on the CPU to the writer, which has to `receive` them."""
         for tensor in tensors:
-            dist.send(tensor.contiguous(), WRITER)
+            with _with_the_others():
+                dist.send(tensor.contiguous(), WRITER)
 
     def receive(self, tensors: Iterable[Tensor], source: int) -> None:
         """Fill tensors with those that rank `source` sends."""
         for tensor in tensors:
-            dist.recv(tensor, source)
+            with _with_the_others():
+                dist.recv(tensor, source)
 
 
 ALONE = Ranks()
+
+
+def _add_up(values: Tensor) -> None:
+    """Replace them by their sum over the ranks.
+
+    GPUs that add up wait for one that has failed as long as for one that is slow. CPUs notice at
+    once, so that they meet first.
+    """
+    with _with_the_others():
+        if values.device.type == "cuda":
+            dist.all_reduce(torch.zeros(()))
+        dist.all_reduce(values)
+
+
+@contextmanager
+def _with_the_others() -> Iterator[None]:
+    """What torch.distributed says where a process is missing, in plain words."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise RunError(
+            "torchrun: another process of this run has ended, or has been silent for "
+            f"{SILENT_S} s; see its own message ({' '.join(str(error).split())[:200]})"
+        ) from error
 
 
 def is_writer() -> bool:
@@ -122,21 +154,29 @@ def joined(device: str) -> Iterator[Ranks]:
         UserInputError: If there is no such device.
     """
     if not dist.is_torchelastic_launched() or int(os.environ["WORLD_SIZE"]) == 1:
-        yield Ranks(device=_device(device))
+        with full_precision():
+            yield Ranks(device=device_named(device))
         return
     names = ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "LOCAL_RANK")
     rank, size, local_size, local_rank = (int(os.environ[name]) for name in names)
-    ranks = Ranks(rank, size, local_size, _device(device, local_rank))
-    dist.init_process_group("cpu:gloo,cuda:nccl" if ranks.device.type == "cuda" else "gloo")
+    ranks = Ranks(rank, size, local_size, device_named(device, local_rank))
+    backend = "cpu:gloo,cuda:nccl" if ranks.device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=timedelta(seconds=SILENT_S))
     ranks.total(0)  # none goes on, and writes, before all have checked their input
     if not ranks.is_writer:
         logging.getLogger("bgp4").setLevel(logging.ERROR)
-    yield ranks
+    with full_precision():
+        yield ranks
     ranks.total(0)  # none ends, and takes its connections along, before all are done
     dist.destroy_process_group()
 
 
-def _device(name: str, local_rank: int | None = None) -> torch.device:
+def device_named(name: str, local_rank: int | None = None) -> torch.device:
+    """The device that auto, cpu or cuda is here; of several GPUs, that of a process.
+
+    Raises:
+        UserInputError: If there is no such device.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():

@@ -39,5 +39,5 @@ def heldout_log_prob(trained: TrainedRun, frames: Frames) -> NDArray[np.float64]
     batches = torch.as_tensor(frames.positions_nm[heldout]).split(BATCH)
     log_prob = np.full(n, np.nan)
     density = torch.no_grad()(trained.model.log_prob_xyz)
-    log_prob[heldout] = torch.cat(list(in_threads(density, batches))).numpy()
+    log_prob[heldout] = torch.cat(list(in_threads(density, batches))).cpu().numpy()
     return log_prob

@@ -179,9 +179,8 @@ def energy_of_weights(
 ) -> Energy:
     """What weighs a run's samples (see `weighing_energy`), checked on some of these."""
     settings = trained.config.energies
-    return weighing_energy(
-        settings, trained.molecule, temperature_k, _likely(trained), check, ranks
-    )
+    of_run = (settings, trained.molecule, temperature_k, _likely(trained))
+    return weighing_energy(*of_run, check, ranks, trained.model.device)
 
 
 @torch.no_grad()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +25,10 @@ from bgp4.units import kjmol_to_kt
 __all__ = ["TrainedRun", "generate", "load_trained"]
 
 CHUNK = 2048
-"""Conformations generated at a time."""
+"""Conformations whose latent samples are drawn at a time, and which a thread of a CPU makes."""
+
+CHUNKS_OF_GPU = 16
+"""So many at a time where a call costs more than what it computes."""
 
 
 class TrainedRun(NamedTuple):
@@ -56,7 +60,8 @@ def generate(
 ) -> Iterator[Samples]:
     """Draw n conformations, chunk by chunk; the same seed draws the same ones.
 
-    Chunks are made in as many threads as torch has, whose number changes nothing.
+    Chunks are made in as many threads as torch has, whose number changes nothing; on a GPU, many
+    chunks at a time.
 
     Of several ranks each draws all latent samples and makes every size-th chunk of conformations;
     all chunks come out at the writer, in order, and none at the others.
@@ -70,10 +75,14 @@ def generate(
     generator = torch.Generator().manual_seed(seed)
 
     def latents() -> Iterator[tuple[int, Tensor]]:
-        """Latent samples of each chunk, with the rank that makes it."""
-        for index, start in enumerate(range(0, n, CHUNK)):
-            z = model.draw_latent(min(CHUNK, n - start), generator)
-            yield index % ranks.size, z
+        """Latent samples of what is made at a time, with the rank that makes it."""
+        chunks = (
+            model.draw_latent(min(CHUNK, n - start), generator) for start in range(0, n, CHUNK)
+        )
+        index = 0
+        while group := list(islice(chunks, at_a_time)):
+            yield index % ranks.size, torch.cat(group)
+            index += 1
 
     @torch.no_grad()
     def make(chunk: tuple[int, Tensor]) -> tuple[int, int, Conformations | None]:
@@ -81,7 +90,9 @@ def generate(
         maker, z = chunk
         return maker, len(z), model.from_latent(z) if maker == ranks.rank else None
 
-    for maker, size, made in in_threads(make, latents()):
+    on_cpu = model.device.type == "cpu"
+    at_a_time = 1 if on_cpu else CHUNKS_OF_GPU
+    for maker, size, made in (in_threads if on_cpu else map)(make, latents()):
         if made is not None:
             samples = _samples(made, energy)
             if ranks.is_writer:

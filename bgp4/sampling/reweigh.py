@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import mdtraj
 import numpy as np
+import torch
 
 from bgp4.config import Config, as_config, load_config
 from bgp4.energies.base import Energy
@@ -24,7 +25,7 @@ from bgp4.molecule.comparison import refuse_other_atoms, refuse_other_constraint
 from bgp4.molecule.constraints import Constraints
 from bgp4.molecule.molecule import Molecule, load_molecule
 from bgp4.parallel.progress import Report, progress, silent
-from bgp4.parallel.ranks import joined
+from bgp4.parallel.ranks import CPU, joined
 from bgp4.sampling.draw import energy_of_weights, refuse_without_overlap
 from bgp4.sampling.files import (
     check_format,
@@ -190,7 +191,8 @@ def _energy_maker(
         whose = (molecule.topology, molecule.constraints, str(run.path))
         molecule = same_molecule(config, *whose, request.asked)
     final_k = kelvin or config.temperature_k
-    return lambda samples: energy_on(samples, config, molecule, final_k)
+    device = trained.model.device
+    return lambda samples: energy_on(samples, config, molecule, final_k, device)
 
 
 def same_molecule(
@@ -218,10 +220,16 @@ def same_molecule(
     return molecule
 
 
-def energy_on(samples: Samples, config: Config, molecule: Molecule, temperature_k: float) -> Energy:
+def energy_on(
+    samples: Samples,
+    config: Config,
+    molecule: Molecule,
+    temperature_k: float,
+    device: torch.device = CPU,
+) -> Energy:
     """What weighs by a config's System (see `weighing_energy`), checked on the calmest samples."""
     calm = samples.positions_nm[np.argsort(samples.energy_kt)[:CHECKED_ON]]
-    return weighing_energy(config.energies, molecule, temperature_k, calm)
+    return weighing_energy(config.energies, molecule, temperature_k, calm, device=device)
 
 
 def reweighted_by(

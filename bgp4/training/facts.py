@@ -11,6 +11,7 @@ from bgp4.data.provenance import provenance
 from bgp4.energies.base import Energy
 from bgp4.flows.generator import BoltzmannGenerator
 from bgp4.molecule.molecule import Molecule
+from bgp4.parallel.hardware import gpu_facts
 from bgp4.storage.files import sha256
 from bgp4.training.checkpoint import Counters
 
@@ -29,6 +30,7 @@ def facts_at_start(
     return {
         **provenance(config, molecule),
         "device": str(model.device),
+        **({"gpu": gpu} if (gpu := gpu_facts(model.device)) else {}),
         "training_energy": type(energy).__name__,
         "n_parameters": sum(p.numel() for p in model.parameters()),
         "n_linear": model.standardise.n_linear,

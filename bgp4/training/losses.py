@@ -33,7 +33,7 @@ from bgp4.flows.generator import BoltzmannGenerator, Conformations
 from bgp4.parallel.ranks import ALONE, Ranks
 from bgp4.statistics.samples import REJECTED_ENERGY_KT
 
-__all__ = ["EnergyLoss", "kl_loss", "negative_log_likelihood"]
+__all__ = ["EnergyLoss", "batch_ess", "batch_weights", "kl_loss", "negative_log_likelihood"]
 
 
 def negative_log_likelihood(
@@ -68,18 +68,18 @@ def kl_loss(
     model: BoltzmannGenerator,
     energy: Callable[[Tensor], Tensor],  # (batch, atoms, 3) nm -> (batch,) kT
     settings: TrainingConfig,
-    generator: torch.Generator,
+    z: Tensor,  # (batch, features), latent samples of all ranks
     ranks: Ranks = ALONE,
-    typical_kt: float = 0.0,
+    typical_kt: Tensor | float = 0.0,  # ()
 ) -> EnergyLoss:
     """Generate a batch and weigh it by its energies (Noé et al. 2019, the KL or energy loss).
 
     The cap is that of the energy above `typical_kt`.
     """
-    size = settings.energy_batch_size
+    size = len(z)
     mine = ranks.share(size)
     flow = model.transform
-    z_y, z_t = flow.split(model.draw_latent(size, generator)[mine])
+    z_y, z_t = flow.split(z[mine])
     with torch.no_grad():
         t, logabsdet_t = flow.circular.inverse(z_t)
     y, logabsdet_y = flow.linear.inverse(z_y, flow.context(t))
@@ -96,13 +96,13 @@ def kl_loss(
     slope = clip_norm(slope, settings.energy_slope_clip)
 
     usable = samples.possible & (energy_kt < REJECTED_ENERGY_KT) & slope.isfinite().all(1)
-    (n_usable,) = ranks.total(float(usable.sum()))
-    n_usable = n_usable or math.nan
-    value = torch.where(usable, per_sample.detach(), 0).sum() / n_usable
+    n_usable = usable.sum(dtype=x.dtype)
+    ranks.sum_([n_usable])
+    value = torch.where(usable, per_sample.detach(), 0).sum() / n_usable  # NaN where none is
     log_weight = -energy_kt - samples.log_prob_xyz
     log_weight = torch.where(samples.valid & usable, log_weight, -REJECTED_ENERGY_KT).detach()
     all_log_weight = ranks.gather(log_weight, size)
-    along_path = torch.where(usable[:, None], y * slope, 0).sum() / n_usable
+    along_path = torch.where(usable[:, None], y * slope, 0).sum() / n_usable.to(y)
     surplus = all_log_weight.softmax(0)[mine] - 1 / size
     weighted = -(surplus.to(t) * flow.circular(t)[1]).sum()
     gradient = along_path + weighted
@@ -122,3 +122,20 @@ def _slope_of_log_prob_y(
     log_prob = model.log_prob_base(torch.cat([z_y, t], dim=1)) + logabsdet
     (slope,) = torch.autograd.grad(log_prob.sum(), y)
     return slope
+
+
+def batch_weights(
+    log_weight: Tensor,  # (batch,)
+) -> Tensor:  # (batch,), float64
+    """Weights of sum 1, or all zero where every sample was rejected."""
+    log_weight = log_weight.double()
+    usable = log_weight > -REJECTED_ENERGY_KT
+    return log_weight.where(usable, -math.inf).softmax(0).where(usable, 0.0)
+
+
+def batch_ess(
+    log_weight: Tensor,  # (batch,)
+) -> Tensor:  # ()
+    """Kish's effective sample size of a batch, as a fraction of 1; 0 where all were rejected."""
+    squares = batch_weights(log_weight).square().sum()
+    return torch.where(squares > 0, 1 / (len(log_weight) * squares), 0.0)

@@ -12,6 +12,7 @@ from torch import Tensor
 from bgp4.config import TrainingConfig
 from bgp4.energies.base import Energy
 from bgp4.flows.generator import BoltzmannGenerator
+from bgp4.kernels.transfer import sent
 from bgp4.p4 import P4Schedule, determinant_penalty
 from bgp4.parallel.ranks import ALONE, Ranks
 from bgp4.training.generators import Generators
@@ -19,7 +20,7 @@ from bgp4.training.losses import EnergyLoss, kl_loss, negative_log_likelihood
 from bgp4.training.schedule import Schedule
 from bgp4.units import kjmol_to_kt
 
-__all__ = ["Losses", "Objective"]
+__all__ = ["Batch", "Losses", "Objective"]
 
 
 class Losses(NamedTuple):
@@ -34,6 +35,22 @@ class Losses(NamedTuple):
     loss: Tensor
     nll: Tensor | None
     energy: EnergyLoss | None
+
+
+class Batch(NamedTuple):
+    """What a step learns from, on its device.
+
+    Attributes:
+        share: Of the frames' loss, the rest being that of energies.
+        frames: (batch,), indices of frames of all ranks, or None.
+        latent: (batch, features), latent samples of all ranks, or None.
+        typical_kt: Mean energy of conformations at the data's temperature, in kT of the step's, ().
+    """
+
+    share: float
+    frames: Tensor | None
+    latent: Tensor | None
+    typical_kt: Tensor
 
 
 @dataclass
@@ -72,23 +89,42 @@ class Objective:
         rank's losses are its terms of the whole batch's, so that their sums over the ranks, and
         those of the gradients, are the batch's.
         """
+        return self.losses_of(self.draw(step, generators))
+
+    def draw(self, step: int, generators: Generators) -> Batch:
+        """All that a step's losses need of the host, at the step's temperature."""
         kelvin = self._go_to_temperature(step)
-        settings, ranks = self.settings, self.ranks
+        settings, device = self.settings, self.model.device
         with_energy = self.schedule.phase(step) != "ml"
+        share = self.schedule.data_weight(step, settings.energy_weight)
+        frames = latent = None
+        if share:
+            size = settings.energy_batch_size if with_energy else settings.batch_size
+            frames = torch.randint(len(self.x_train), (size,), generator=generators.data)
+            frames = sent(frames, device)
+        if with_energy:
+            latent = self.model.draw_latent(settings.energy_batch_size, generators.latent)
+        typical_kt = kjmol_to_kt(self.typical_kjmol, kelvin)
+        return Batch(
+            share, frames, latent, torch.full((), typical_kt, dtype=torch.float64, device=device)
+        )
+
+    def losses_of(self, batch: Batch) -> Losses:
+        """Those of a batch. Of two steps of a phase they are the same operations, on other tensors,
+        and none of them waits for a device.
+        """
+        settings, ranks = self.settings, self.ranks
         nll = energy = None
         loss = torch.zeros((), device=self.model.device, dtype=self.model.dtype)
-        if share := self.schedule.data_weight(step, settings.energy_weight):
-            size = settings.energy_batch_size if with_energy else settings.batch_size
-            index = torch.randint(len(self.x_train), (size,), generator=generators.data)
-            batch = self.x_train[index[ranks.share(size)]]
-            nll = negative_log_likelihood(self.model, batch) * (len(batch) / size)
-            loss = loss + share * nll
-        if with_energy:
-            typical_kt = kjmol_to_kt(self.typical_kjmol, kelvin)
-            energy = kl_loss(
-                self.model, self.energy, settings, generators.latent, ranks, typical_kt
-            )
-            loss = loss + (1 - share) * energy.loss
+        if batch.frames is not None:
+            size = len(batch.frames)
+            x = self.x_train[batch.frames[ranks.share(size)]]
+            nll = negative_log_likelihood(self.model, x) * (len(x) / size)
+            loss = loss + batch.share * nll
+        if batch.latent is not None:
+            of_flow = (self.model, self.energy, settings, batch.latent)
+            energy = kl_loss(*of_flow, ranks, batch.typical_kt)
+            loss = loss + (1 - batch.share) * energy.loss
         if settings.det_penalty:
             penalty = determinant_penalty(self.model, self.merges, settings.det_penalty)
             loss = loss + penalty / ranks.size

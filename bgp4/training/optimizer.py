@@ -108,34 +108,50 @@ class Muon(torch.optim.Muon):
     def step(self, closure: Any = None) -> Any:
         """Moves each matrix that has a gradient; `closure` is not called."""
         for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is not None:
-                    self._move(weight, weight.grad, group)
+            weights = [weight for weight in group["params"] if weight.grad is not None]
+            for weight in weights:
+                if not self.state[weight]:
+                    self.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
+            for alike in _stacked_together(weights):
+                self._move(alike, group)
 
-    def _move(self, weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
-        state = self.state[weight]
-        if not state:
-            state["momentum_buffer"] = torch.zeros_like(weight)
-        mean = state["momentum_buffer"].lerp_(gradient, 1 - group["momentum"])
-        ahead = gradient.lerp(mean, group["momentum"])  # Nesterov's
-        made = orthogonalised(ahead, group["ns_coefficients"], group["ns_steps"], group["eps"])
-        weight.sub_(made, alpha=0.2 * math.sqrt(max(weight.shape)) * group["lr"])
+    def _move(self, weights: list[Tensor], group: dict[str, Any]) -> None:
+        """Matrices of one shape, all at once."""
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        means = [self.state[weight]["momentum_buffer"] for weight in weights]
+        torch._foreach_lerp_(means, gradients, 1 - group["momentum"])
+        ahead = torch._foreach_lerp(gradients, means, group["momentum"])  # Nesterov's
+        stack = ahead[0] if len(ahead) == 1 else torch.stack(ahead)
+        made = orthogonalised(stack, group["ns_coefficients"], group["ns_steps"], group["eps"])
+        steps = [made] if len(ahead) == 1 else list(made.unbind())
+        rate = 0.2 * math.sqrt(max(weights[0].shape)) * group["lr"]
+        torch._foreach_sub_(weights, steps, alpha=rate)
+
+
+def _stacked_together(weights: Iterable[Tensor]) -> Iterable[list[Tensor]]:
+    """Those of one shape, where each call has its price; on a CPU each by itself."""
+    groups: dict[Any, list[Tensor]] = {}
+    for i, weight in enumerate(weights):
+        groups.setdefault(i if weight.is_cpu else weight.shape, []).append(weight)
+    return groups.values()
 
 
 def orthogonalised(
-    matrix: Tensor,  # (n, m), of any scale
+    matrix: Tensor,  # (n, m) or (k, n, m), of any scale
     coefficients: tuple[float, float, float],
     steps: int,
     eps: float,
-) -> Tensor:  # (n, m)
-    """U S' V^T with singular values S' near 1, of a matrix U S V^T, by Newton-Schulz.
+) -> Tensor:  # as `matrix`
+    """U S' V^T with singular values S' near 1, of each matrix U S V^T, by Newton-Schulz.
 
     Each iteration takes every singular value s to a s + b s^3 + c s^5.
     """
     a, b, c = coefficients
-    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
-    x = wide / wide.norm().clamp_min(eps)
+    add_product = torch.addmm if matrix.dim() == 2 else torch.baddbmm
+    wide = matrix if matrix.shape[-2] <= matrix.shape[-1] else matrix.mT
+    norm = wide.norm() if matrix.dim() == 2 else wide.norm(dim=(1, 2), keepdim=True)
+    x = wide / norm.clamp_min(eps)
     for _ in range(steps):
-        gram = x @ x.T
-        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x if wide is matrix else x.T
+        gram = x @ x.mT
+        x = add_product(x, add_product(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x if wide is matrix else x.mT

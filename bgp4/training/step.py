@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from bgp4.flows.generator import Conformations
+from bgp4.kernels.transfer import numbers
 from bgp4.p4 import P4Report, merge_step
-from bgp4.statistics.samples import REJECTED_ENERGY_KT
-from bgp4.statistics.weights import kish
 from bgp4.training.generators import Generators
+from bgp4.training.losses import batch_ess
 from bgp4.training.objective import Objective
 from bgp4.training.optimizer import TrainingOptimizer
 
@@ -21,24 +21,21 @@ __all__ = ["StepResult", "train_step"]
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one step did; losses are NaN where the phase has none."""
+    """What one step did; losses are NaN where the phase has none.
+
+    Attributes:
+        ess: Kish's effective sample size of the batch, as a fraction of 1; NaN without weights.
+    """
 
     loss: float
     nll: float
     kl: float
     gradient_norm: float
+    ess: float
     skipped: bool
     log_weight: Tensor | None
     samples: Conformations | None
     p4: P4Report
-
-    @property
-    def ess(self) -> float:
-        """Kish's effective sample size of the batch, as a fraction of 1; NaN without weights."""
-        if self.log_weight is None:
-            return math.nan
-        known = self.log_weight[self.log_weight > -REJECTED_ENERGY_KT].double()
-        return kish(1.0, float(known.softmax(0).square().sum()), len(self.log_weight))
 
 
 def train_step(
@@ -49,7 +46,7 @@ def train_step(
     generators: Generators,
 ) -> StepResult:
     """Losses, gradients, optimizer at a learning rate, merges. A step whose gradient is not finite
-    is skipped.
+    is skipped: to know that is the one look at numbers of the device, but for those of a merge.
     """
     model, ranks, merges = objective.model, objective.ranks, objective.merges
     loss, nll, energy = objective.losses(step, generators)
@@ -57,14 +54,16 @@ def train_step(
     optimizer.zero_grad()
     loss.backward()
     ranks.sum_(p.grad for p in model.parameters() if p.grad is not None)
-    whole_loss, whole_nll, whole_kl = ranks.total(
-        loss.item(),
-        nll.item() if nll is not None else math.nan,
-        energy.loss.item() if energy else math.nan,
-    )
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients)
-    skipped = not (math.isfinite(whole_loss) and math.isfinite(norm.item()))
+    of_device = {"loss": loss, "norm": norm}
+    if nll is not None:
+        of_device["nll"] = nll
+    if energy is not None:
+        of_device |= {"kl": energy.loss, "ess": batch_ess(energy.log_weight)}
+    found = dict.fromkeys(("nll", "kl", "ess"), math.nan) | numbers(of_device)
+    whole_loss, whole_nll, whole_kl = ranks.total(found["loss"], found["nll"], found["kl"])
+    skipped = not (math.isfinite(whole_loss) and math.isfinite(found["norm"]))
     if not skipped:
         clip = objective.settings.gradient_clip
         torch.nn.utils.clip_grads_with_norm_(model.parameters(), clip, norm)
@@ -73,7 +72,8 @@ def train_step(
         loss=whole_loss,
         nll=whole_nll,
         kl=whole_kl,
-        gradient_norm=norm.item(),
+        gradient_norm=found["norm"],
+        ess=found["ess"],
         skipped=skipped,
         log_weight=energy.log_weight if energy else None,
         samples=energy.samples if energy else None,

@@ -387,7 +387,7 @@ class Trainer:
         self.history.close()
 
     def _snapshot(self) -> dict[str, Tensor]:
-        return {k: v.detach().cpu().clone() for k, v in self.model.state_dict().items()}
+        return {k: v.detach().clone() for k, v in self.model.state_dict().items()}
 
 
 def _notes(heldout: float, ess: float, temperature_k: float | None) -> Iterator[str]:

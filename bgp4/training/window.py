@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bgp4.flows.generator import Conformations
-from bgp4.statistics.samples import REJECTED_ENERGY_KT
 from bgp4.statistics.weights import kish
+from bgp4.training.losses import batch_weights
 from bgp4.training.monitor import StateMonitor
 from bgp4.training.step import StepResult
 
@@ -43,7 +43,7 @@ class Window:
         numbers = (result.loss, result.nll, result.kl, result.gradient_norm)
         self._numbers.append((*numbers, result.p4.worst_residual))
         if result.log_weight is not None:
-            self._log_weights.append(result.log_weight.cpu())
+            self._log_weights.append(result.log_weight)
         if result.samples is not None:
             self._samples.append(result.samples)
 
@@ -68,7 +68,7 @@ class Window:
         """
         if not self._log_weights:
             return math.nan
-        weights = [_normalised(log_weight) for log_weight in self._log_weights]
+        weights = [batch_weights(log_weight.cpu()) for log_weight in self._log_weights]
         weight = torch.cat(weights)
         return kish(float(weight.sum()), float(weight.square().sum()), len(weight))
 
@@ -86,7 +86,7 @@ class Window:
             counts = self.state_counts().tolist()
             kept["states"] = torch.tensor(self.monitor.ranks.total(*counts)).long()
         if self._log_weights:
-            kept["log_weight"] = torch.stack(self._log_weights)
+            kept["log_weight"] = torch.stack([values.cpu() for values in self._log_weights])
         return kept
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
@@ -102,12 +102,3 @@ class Window:
     def _column(self, name: str) -> list[float]:
         index = NUMBERS.index(name)
         return [row[index] for row in self._numbers]
-
-
-def _normalised(
-    log_weight: Tensor,  # (batch,)
-) -> Tensor:  # (batch,), float64
-    """Weights of sum 1, or all zero where every sample was rejected."""
-    log_weight = log_weight.double()
-    usable = log_weight > -REJECTED_ENERGY_KT
-    return log_weight.where(usable, -math.inf).softmax(0).where(usable, 0.0)

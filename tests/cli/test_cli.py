@@ -566,6 +566,8 @@ def test_outputs(in_tmp, call, smoke_run) -> None:
     refused(call("simulate", *SMOKE, "-o", "no/s.h5"), "no such folder")
     refused(call("bench", "everything"), "linear", "energy", "everything")
     refused(call("bench", "linear", "-o", "no/s.json"), "no such folder")
+    refused(call("bench", "linear", "--device", "gpu"), "--device", "auto, cpu or cuda", "gpu")
+    refused(call("simulate", "--config", "ala2_smoke.yaml", "--device", "gpu"), "--device", "gpu")
     assert tree(in_tmp) == set()
     for name in ("md.h5", "my.pdb", "md.xtc", "md.nc", "my.cif"):
         (in_tmp / name).write_text("not samples")

@@ -13,7 +13,12 @@ import torch
 
 from bgp4.config import EnergyConfig, SystemConfig
 from bgp4.energies import batched as batched_module
-from bgp4.energies.batched import BatchedEnergy, check_against_openmm, energies_and_forces
+from bgp4.energies.batched import (
+    BatchedEnergy,
+    check_against_openmm,
+    energies_and_forces,
+    in_place,
+)
 from bgp4.energies.forcefield import read_force_field
 from bgp4.energies.openmm import OpenMMEnergy
 from bgp4.energies.potential import Potential
@@ -100,15 +105,23 @@ def test_energy_and_gradient_in_kt(alanine, plain_openmm) -> None:
     np.testing.assert_allclose(gradient.numpy(), -forces / kt, rtol=1e-5, atol=1e-2)
 
 
-def test_what_a_gpu_computes_in_place_is_what_goes_through_numpy(alanine) -> None:
+def test_what_a_gpu_computes_in_place_is_what_goes_through_numpy(alanine, caplog) -> None:
     positions = shaken(alanine, 4)
     positions[2, 0] = positions[2, 15]
     x = torch.as_tensor(positions)
-    energy = BatchedEnergy(alanine, 450.0)
-    in_place = energy._reduced_in_place(x, Potential(read_force_field(alanine.system_xml)))
-    for values, expected in zip(in_place, energy.reduced(x), strict=True):
+    through_numpy, energy = (BatchedEnergy(alanine, 450.0) for _ in range(2))
+    terms = read_force_field(alanine.system_xml)
+    energy._in_place = in_place(terms, torch.float64, energy.device)
+    with caplog.at_level("WARNING", logger="bgp4"):
+        made = energy.reduced(x)
+        assert not caplog.records, "to say so it would have to wait for the GPU"
+        assert (energy.n_evaluations, energy.n_rejected) == (4, 1)
+    assert "rejected 1 of 4 conformations" in caplog.text
+    for values, expected in zip(made, through_numpy.reduced(x), strict=True):
         torch.testing.assert_close(values, expected, rtol=1e-9, atol=1e-6)
-    assert (energy.n_evaluations, energy.n_rejected) == (8, 2)
+    by_way_of_it = energy._by_way_of_the_device(positions)
+    for ours, theirs in zip(by_way_of_it, energy._function(positions), strict=True):
+        np.testing.assert_allclose(np.delete(ours, 2, 0), np.delete(theirs, 2, 0), rtol=1e-7)
 
 
 def test_what_is_not_finite_is_rejected(alanine, caplog) -> None:

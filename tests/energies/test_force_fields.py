@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -12,10 +13,12 @@ import torch
 from openmm import app
 from openmm.app.internal import customgbforces
 
-from bgp4.energies.batched import energies_and_forces
+from bgp4.energies.batched import energies_and_forces, in_place
 from bgp4.energies.forcefield import read_force_field
 from bgp4.energies.potential import Potential
-from bgp4.energies.terms import UnsupportedForce
+from bgp4.energies.terms import ForceField, UnsupportedForce
+from bgp4.kernels.gpu import has_triton
+from tests.interpreter import interpret_triton
 
 ATOMS = 8
 PI = 3.141592653589793
@@ -49,7 +52,21 @@ def agree(system: openmm.System, positions: np.ndarray, plain_openmm: Callable) 
     single, single_forces = energies_and_forces(terms, torch.float32)(positions)
     np.testing.assert_allclose(single, energy, rtol=1e-5, atol=1e-2)
     np.testing.assert_allclose(single_forces, kernel_forces, rtol=0, atol=1e-4 * np.ptp(forces))
+    if has_triton() and os.environ.get("TRITON_INTERPRET") == "1":
+        as_on_a_gpu(terms, positions[:4], energy[:4], kernel_forces[:4])
     return expected
+
+
+def as_on_a_gpu(
+    terms: ForceField, positions: np.ndarray, energy: np.ndarray, forces: np.ndarray
+) -> None:
+    """Triton's kernels, interpreted."""
+    with pytest.MonkeyPatch.context() as patch:
+        interpret_triton(patch)
+        evaluate = in_place(terms, torch.float64, torch.device("cpu"))
+        made = evaluate(torch.as_tensor(positions))
+    np.testing.assert_allclose(made[0].numpy(), energy, rtol=1e-9, atol=1e-8)
+    np.testing.assert_allclose(made[1].numpy(), forces, rtol=1e-7, atol=1e-5)
 
 
 def system(*forces: openmm.Force) -> openmm.System:

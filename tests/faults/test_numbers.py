@@ -82,7 +82,7 @@ def test_a_coordinate_of_the_data(trainer) -> None:
 def test_a_coordinate_of_the_samples(trainer) -> None:
     made = trainer()
     wide = made.model.standardise.order.tolist().index(5)
-    result = StepResult(math.nan, 1.0, math.nan, math.nan, True, None, None, P4Report())
+    result = StepResult(math.nan, 1.0, math.nan, math.nan, math.nan, True, None, None, P4Report())
     made.model.standardise.scale[5] = math.nan
     found = diagnose(made.model, made.molecule.topology, made.objective.x_train, result, ["energy"])
     assert found == "the flow itself is not, in standardise.scale"
@@ -183,7 +183,7 @@ def test_a_matrix_that_can_not_be_inverted_ends_the_run(trainer) -> None:
 
 
 def a_step(log_weight: torch.Tensor) -> StepResult:
-    return StepResult(1.0, math.nan, 2.0, 3.0, False, log_weight, None, P4Report())
+    return StepResult(1.0, math.nan, 2.0, 3.0, math.nan, False, log_weight, None, P4Report())
 
 
 def test_the_ess_of_steps(smoke_frames, alanine) -> None:

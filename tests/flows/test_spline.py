@@ -24,6 +24,7 @@ from bgp4.flows.spline import (
 )
 from bgp4.kernels import spline as spline_kernel
 from tests.for_each import for_each
+from tests.interpreter import interpret_triton
 
 BOUND = 5.0
 BINS = 6
@@ -34,11 +35,13 @@ KINDS = {
 kinds = pytest.mark.parametrize(("make", "n", "bound"), KINDS.values(), ids=KINDS)
 
 
-@pytest.fixture(autouse=True, params=["kernel", "torch"])
+@pytest.fixture(autouse=True, params=["kernel", "torch", "triton"])
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Every test runs by the compiled kernel and without it."""
+    """Every test runs by the compiled kernel, without it, and by Triton's, interpreted."""
     if request.param == "torch":
         monkeypatch.setattr(spline_kernel, "load_kernel", lambda: None)
+    elif request.param == "triton":
+        interpret_triton(monkeypatch)
     elif spline_kernel.load_kernel() is None:
         pytest.skip("no C++ compiler")
     name: str = request.param

@@ -2,6 +2,8 @@
 
 import copy
 import itertools
+from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -9,6 +11,8 @@ import torch
 from nflows.transforms import InverseTransform  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
+from bgp4.kernels import p4 as kernel
+from bgp4.kernels.p4 import load_kernel
 from bgp4.p4 import (
     P4Dense,
     P4InvLinear,
@@ -21,6 +25,45 @@ from bgp4.p4 import (
 )
 
 EVERY_STEP = P4Schedule(merge_every=1)
+
+
+@pytest.fixture(params=["one by one", "together"], autouse=True)
+def _way(request: pytest.FixtureRequest) -> Iterator[None]:
+    """On a CPU layers merge one by one in C++; where there is no such kernel, all together."""
+    if request.param == "one by one" and load_kernel() is None:
+        pytest.skip("no C++ compiler")
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "together":
+            patch.setattr(kernel, "load_kernel", lambda: None)
+        yield
+
+
+def a_mixed_lot(random_layer) -> nn.Sequential:
+    """One that must not merge, one that is not finite, one with a worn inverse, and two more."""
+    layers = [random_layer(4, seed=seed) for seed in range(5)]
+    layers[1].u.data.copy_(-layers[1].A @ layers[1].v.data / layers[1].v.data.square().sum())
+    layers[2].u.data[1] = torch.nan
+    layers[3].A_inv.mul_(1.01)
+    return nn.Sequential(*layers)
+
+
+def test_together_is_one_by_one(random_layer) -> None:
+    made = []
+    for way in (None, load_kernel()):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(kernel, "load_kernel", lambda way=way: way)
+            model, generator = a_mixed_lot(random_layer), torch.Generator().manual_seed(1)
+            optimizer = torch.optim.Adam(model.parameters())
+            rules = P4Schedule(merge_every=1, refine_every=2)
+            reports = [merge_step(model, optimizer, n, rules, generator) for n in (1, 2)]
+            made.append((reports, model.state_dict()))
+    (reports, state), (expected, expected_state) = made
+    for ours, theirs in zip(map(asdict, reports), map(asdict, expected), strict=True):
+        residual = theirs.pop("worst_residual")
+        assert ours.pop("worst_residual") == pytest.approx(residual, rel=1e-6, abs=1e-12)
+        assert ours == theirs
+    torch.testing.assert_close(state, expected_state, rtol=1e-9, atol=1e-9)
+    assert reports[0].rejected.total() == reports[0].nonfinite == reports[0].recomputed == 1
 
 
 def set_perturbation(layer: P4InvLinear, u: float, v: float) -> None:

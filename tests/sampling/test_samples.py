@@ -22,7 +22,7 @@ from bgp4.sampling.draw import draw_samples
 from bgp4.sampling.files import read_samples, sidecar
 from bgp4.sampling.generate import generate, load_trained
 from bgp4.sampling.request import SampleRequest
-from bgp4.statistics.samples import REJECTED_ENERGY_KT, Samples
+from bgp4.statistics.samples import REJECTED_ENERGY_KT, Samples, concatenated
 from bgp4.training.run import RunFolder
 
 N = 60
@@ -280,3 +280,16 @@ def test_wrong_names(smoke_run, tmp_path) -> None:
     with pytest.raises(UserInputError, match="no such folder"):
         draw_samples(smoke_run, tmp_path / "nowhere" / "s.h5", SampleRequest(5))
     assert not RunFolder(smoke_run.path).samples_path.exists()
+
+
+def test_a_gpu_makes_the_samples_of_a_cpu_many_chunks_at_a_time(smoke_run, monkeypatch) -> None:
+    trained = load_trained(smoke_run)
+    monkeypatch.setattr(generate_module, "CHUNK", 5)
+    small = concatenated(list(generate(trained.model, 23, 1, None)))
+    monkeypatch.setattr(generate_module, "CHUNKS_OF_GPU", 3)
+    monkeypatch.setattr(type(trained.model), "device", torch.device("cuda"))
+    monkeypatch.setattr("bgp4.flows.generator.sent", lambda value, device: value)
+    chunks = list(generate(trained.model, 23, 1, None))
+    assert [len(chunk.log_prob) for chunk in chunks] == [15, 8]
+    for values, expected in zip(concatenated(chunks), small, strict=True):
+        np.testing.assert_allclose(values, expected, rtol=1e-5, atol=1e-6)

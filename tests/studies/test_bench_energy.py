@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import numpy as np
 import pytest
+import torch
 
 from bgp4.energies.batched import check_against_openmm
-from bgp4.studies.bench.energy import IN_GBN2, bench_energy
+from bgp4.studies.bench.energy import IN_GBN2, _main_methods, bench_energy
 from bgp4.studies.bench.machine import describe_machine, in_words
 from bgp4.studies.bench.peptides import FF96, alanine_peptide
 from bgp4.studies.bench.simulation import bench_simulation
@@ -73,3 +76,11 @@ def test_peptides_are_sound_molecules(residues: int, force_field: tuple[str, ...
     assert (distance[tuple(bonded.T)] < 0.16).all()
     assert distance[np.triu_indices(len(x), 1)].min() > 0.09
     check_against_openmm(molecule, x + np.random.default_rng(0).normal(0, 0.002, (3, len(x), 3)))
+
+
+def test_a_device_is_measured_as_well(alanine) -> None:
+    with ExitStack() as stack:
+        methods = _main_methods(alanine, stack, torch.device("meta"))
+        assert {"gpu", "gpu_float64"} <= methods.keys()
+        for name in ("gpu", "gpu_float64"):
+            assert methods[name](np.zeros((2, 22, 3))) is None

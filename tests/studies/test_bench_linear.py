@@ -49,3 +49,14 @@ def test_the_references_are_right(kind: type[_Matrix]) -> None:
     torch.testing.assert_close(back, x)
     torch.testing.assert_close(-inverse, logabsdet)
     torch.testing.assert_close(logabsdet, torch.linalg.slogdet(J)[1])
+
+
+def test_all_of_it_is_on_the_device() -> None:
+    """On `meta`, which has no values, nothing merges."""
+    names = ["two_gemm", "linear", "relative_gradient", "standard"]
+    made = bench_linear(*((4,), 2, names), rounds=1, flow_blocks=0, device=torch.device("meta"))
+    assert made["settings"]["device"] == "meta"
+    assert {row["method"] for row in made["results"]} == set(names)
+    with torch.device("meta"):
+        flow = FLOWS["flow_permutation"](1, 6, 2, torch.float32, "forward")
+        assert {value.device.type for value in flow() if value is not None} == {"meta"}

@@ -60,6 +60,10 @@ def test_negative_log_likelihood() -> None:
     assert negative_log_likelihood(model, x).item() == pytest.approx(-np.mean(expected))
 
 
+def latent(model: BoltzmannGenerator, settings: TrainingConfig) -> Tensor:
+    return model.draw_latent(settings.energy_batch_size, torch.Generator().manual_seed(3))
+
+
 def harmonic(positions_nm: Tensor) -> Tensor:
     return 1e4 * positions_nm.square().sum((1, 2))
 
@@ -74,8 +78,7 @@ def test_energy_loss() -> None:
     assert made.valid.all()
     assert 0 < (u > 595).sum() < 16
     capped = np.where(u > 595, 595 + np.log1p(np.maximum(u - 595, 0)), u)
-    rng = torch.Generator().manual_seed(3)
-    loss = kl_loss(model, harmonic, settings, rng, typical_kt=500.0)
+    loss = kl_loss(model, harmonic, settings, latent(model, settings), typical_kt=500.0)
     assert loss.loss.item() == pytest.approx((capped + log_q).mean())
     np.testing.assert_allclose(loss.log_weight.numpy(), -u - log_q)
     torch.testing.assert_close(loss.samples.positions_nm, made.positions_nm)
@@ -103,8 +106,7 @@ def test_where_the_flow_is_right_the_gradient_vanishes_sample_by_sample(part: st
         return ideal(positions_nm) + 100 * positions_nm.square().sum((1, 2))
 
     right, wrong = (
-        kl_loss(model, energy, settings, torch.Generator().manual_seed(3)).loss
-        for energy in (ideal, tilted)
+        kl_loss(model, energy, settings, latent(model, settings)).loss for energy in (ideal, tilted)
     )
     assert right.item() == pytest.approx(7.0)
     assert gradients(model, right, part).abs().max() < 1e-9
@@ -114,7 +116,7 @@ def test_where_the_flow_is_right_the_gradient_vanishes_sample_by_sample(part: st
 def test_the_path_gradient_is_that_of_the_mean() -> None:
     """Against the gradient of the reparametrised mean by autograd, over many samples."""
     model = perturbed()
-    loss = kl_loss(model, harmonic, UNBOUNDED, torch.Generator().manual_seed(3)).loss
+    loss = kl_loss(model, harmonic, UNBOUNDED, latent(model, UNBOUNDED)).loss
     made = model.generate(65_536, torch.Generator().manual_seed(4))
     plain = (harmonic(made.positions_nm) + made.log_prob_xyz).mean()
     found, expected = (gradients(model, value, "linear") for value in (loss, plain))
@@ -129,7 +131,7 @@ def test_circular_variables_are_fitted_by_weight() -> None:
         x, _ = frozen.standardised(positions_nm)
         return x[:, 5].cos() - frozen.log_prob_xyz(positions_nm)
 
-    loss = kl_loss(model, energy, UNBOUNDED, torch.Generator().manual_seed(3)).loss
+    loss = kl_loss(model, energy, UNBOUNDED, latent(model, UNBOUNDED)).loss
     t = torch.linspace(-math.pi, math.pi, 2001).double()[:-1, None]
     log_q = model.transform.circular(t)[1]
     p = (log_q.detach() - t[:, 0].cos()).softmax(0)
@@ -146,7 +148,7 @@ def test_rejected_and_invalid_samples_have_no_weight_and_no_part_in_the_loss() -
         u = harmonic(positions_nm)
         return torch.where(torch.arange(8) == 2, REJECTED_ENERGY_KT, u)
 
-    result = kl_loss(model, rejecting, settings, torch.Generator().manual_seed(3))
+    result = kl_loss(model, rejecting, settings, latent(model, settings))
     u, log_q = harmonic(result.samples.positions_nm), result.samples.log_prob_xyz
     expected = (u + log_q)[torch.arange(8) != 2].mean()
     torch.testing.assert_close(result.loss, expected)
@@ -170,7 +172,7 @@ def test_a_torsion_beyond_its_cut_is_drawn_back_and_has_no_weight() -> None:
         x, _ = generator.transform.inverse(z)
     beyond = (3 * x[:, 5].abs() - math.pi).clamp_min(0)
     assert 0 < (beyond > 0).sum() < 16
-    result = kl_loss(generator, harmonic, settings, torch.Generator().manual_seed(3))
+    result = kl_loss(generator, harmonic, settings, latent(generator, settings))
     u, log_q = harmonic(result.samples.positions_nm), result.samples.log_prob_xyz
     expected = (u + 100 * beyond.square() + log_q).mean()
     assert result.loss.item() == pytest.approx(expected.item(), rel=1e-5)

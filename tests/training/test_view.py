@@ -23,6 +23,7 @@ from rich.console import Console
 from bgp4.p4 import P4Report
 from bgp4.training.checkpoint import Counters
 from bgp4.training.history import History
+from bgp4.training.losses import batch_ess
 from bgp4.training.schedule import Schedule
 from bgp4.training.step import StepResult
 from bgp4.training.view import BLOCKS, POINTS, Curve, TrainingView
@@ -34,7 +35,8 @@ HIDDEN, SHOWN, OTHER_SCREEN = "\x1b[?25l", "\x1b[?25h", "\x1b[?1049h"
 
 
 def result(loss: float, log_weight: torch.Tensor | None = None) -> StepResult:
-    return StepResult(loss, loss, float("nan"), 1.0, False, log_weight, None, P4Report())
+    ess = math.nan if log_weight is None else float(batch_ess(log_weight))
+    return StepResult(loss, loss, math.nan, 1.0, ess, False, log_weight, None, P4Report())
 
 
 def recorded(width: int = 100) -> Console:

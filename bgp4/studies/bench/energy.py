@@ -6,11 +6,13 @@ import importlib
 import itertools
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from bgp4.config import SystemConfig
 from bgp4.energies.batched import BatchedEnergy
@@ -18,6 +20,8 @@ from bgp4.energies.forcefield import read_force_field
 from bgp4.energies.openmm import OpenMMEnergy, available_cores
 from bgp4.energies.potential import Potential
 from bgp4.molecule.molecule import Molecule, load_molecule
+from bgp4.parallel.hardware import wait_for
+from bgp4.parallel.ranks import CPU
 from bgp4.studies.bench.peptides import alanine_peptide
 from bgp4.studies.bench.timing import per_second
 
@@ -38,6 +42,7 @@ def bench_energy(
     rounds: int = 5,
     batches: Sequence[int] = BATCHES,
     residues: Sequence[int] = RESIDUES,
+    device: torch.device = CPU,
 ) -> dict[str, Any]:
     """Energies and forces of alanine dipeptide in OBC1, and of longer peptides in OBC2 and GBn2.
 
@@ -49,6 +54,7 @@ def bench_energy(
         rounds: How often each method has its turn.
         batches: Conformations in a call; the first is that of the longer peptides.
         residues: Alanines in the peptides in OBC2; the first also in each of `IN_GBN2`.
+        device: A GPU is measured as well (`gpu`, `gpu_float64`), on positions that it has already.
 
     Returns:
         {"results": [{"method", "force_field", "atoms", "batch", "evaluations_per_s", ...}],
@@ -58,12 +64,15 @@ def bench_energy(
     """
     dipeptide = load_molecule(SystemConfig(testsystem="AlanineDipeptideImplicit"))
     first, *others = batches
-    results = _measure(dipeptide, OBC1, [first], _all_methods, seconds, rounds)
-    scaling = _measure(dipeptide, OBC1, others, _main_methods, seconds, rounds)
+    main = partial(_main_methods, device=device)
+    results = _measure(
+        dipeptide, OBC1, [first], partial(_all_methods, device=device), seconds, rounds
+    )
+    scaling = _measure(dipeptide, OBC1, others, main, seconds, rounds)
     peptides = [(OBC2, alanine_peptide(n)) for n in residues]
     peptides += [(name, alanine_peptide(residues[0], xml)) for name, xml in IN_GBN2.items()]
     for name, peptide in peptides:
-        scaling += _measure(peptide, name, [first], _main_methods, seconds, rounds)
+        scaling += _measure(peptide, name, [first], main, seconds, rounds)
     settings = {
         "rounds": rounds,
         "cores": available_cores(),
@@ -125,18 +134,40 @@ def _measure(
     ]
 
 
-def _main_methods(molecule: Molecule, stack: ExitStack) -> dict[str, Evaluate]:
+def _main_methods(
+    molecule: Molecule, stack: ExitStack, device: torch.device
+) -> dict[str, Evaluate]:
     """Method names to functions of positions; what they hold is closed with the stack."""
     energies = {
         "openmm_pool": OpenMMEnergy(molecule, TEMPERATURE_K),
         "batched": BatchedEnergy(molecule, TEMPERATURE_K, torch.float32),
         "batched_float64": BatchedEnergy(molecule, TEMPERATURE_K),
     }
-    return {name: stack.enter_context(energy).evaluate for name, energy in energies.items()}
+    methods: dict[str, Evaluate] = {
+        name: stack.enter_context(energy).evaluate for name, energy in energies.items()
+    }
+    if device.type != "cpu":
+        for name, dtype in (("gpu", torch.float32), ("gpu_float64", torch.float64)):
+            methods[name] = _OnDevice(BatchedEnergy(molecule, TEMPERATURE_K, dtype, device))
+    return methods
 
 
-def _all_methods(molecule: Molecule, stack: ExitStack) -> dict[str, Evaluate]:
-    methods = _main_methods(molecule, stack)
+class _OnDevice:
+    """An energy of positions that lie on its device, waited for."""
+
+    def __init__(self, energy: BatchedEnergy) -> None:
+        self._energy = energy
+        self._sent: tuple[NDArray[np.float64], Tensor] | None = None
+
+    def __call__(self, positions: NDArray[np.float64]) -> None:
+        if self._sent is None or self._sent[0] is not positions:
+            self._sent = positions, torch.as_tensor(positions).to(self._energy.device)
+        self._energy.reduced(self._sent[1])
+        wait_for(self._energy.device)
+
+
+def _all_methods(molecule: Molecule, stack: ExitStack, device: torch.device) -> dict[str, Evaluate]:
+    methods = _main_methods(molecule, stack, device)
     single = stack.enter_context(OpenMMEnergy(molecule, TEMPERATURE_K, workers=1))
     methods["openmm_single"] = single.evaluate
     terms = read_force_field(molecule.system_xml)

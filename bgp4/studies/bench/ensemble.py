@@ -20,7 +20,7 @@ from bgp4.molecule.states import members, states
 from bgp4.pipeline.evidence import state_draws
 from bgp4.sampling.generate import TrainedRun, load_trained
 from bgp4.studies.bench.sampling import flow_rates
-from bgp4.studies.bench.simulation import REPLICAS, Way, bench_simulation
+from bgp4.studies.bench.simulation import Way, bench_simulation
 from bgp4.training.run import RunFolder
 
 __all__ = ["Speed", "bench_ensemble", "pays_from", "targets"]
@@ -87,7 +87,7 @@ def bench_ensemble(run: Path, n: int = 10_000, seconds: float = 5.0) -> dict[str
     trained = load_trained(folder)
     settings = config_of(reference).simulate
     draws_per_frame = _draws_per_frame(trained, reference, settings)
-    ways = {Way(engine, None): trained.molecule for engine in REPLICAS}
+    ways = {Way(engine, None): trained.molecule for engine in ("openmm", "batched")}
     rows = bench_simulation(seconds, molecules=ways)["results"]
     rates = {row["engine"]: row["replica_steps_per_s"] for row in rows}
     tempering = [_tempering(e, rate, settings, draws_per_frame) for e, rate in rates.items()]

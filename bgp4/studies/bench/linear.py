@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from bgp4.parallel.hardware import wait_for
+from bgp4.parallel.ranks import CPU
 from bgp4.studies.bench.linear_methods import (
     DIRECTIONS,
     FLOW_FEATURES,
@@ -52,6 +54,7 @@ def bench_linear(
     dtype: torch.dtype = torch.float32,
     seed: int = 0,
     flow_blocks: int = 25,
+    device: torch.device = CPU,
 ) -> dict[str, Any]:
     """Times the methods at each size, and whole flows of 60 features.
 
@@ -60,6 +63,7 @@ def bench_linear(
         rounds: samples per method, fewer where `budget_s` ends first, but at least one.
         budget_s: seconds for all sizes and the flows together, in equal shares.
         flow_blocks: blocks of the flows, each of two couplings and two mixing layers; 0: no flows.
+        device: where all of it is computed.
 
     Returns:
         ``{"results": [{"method", "n", "direction", "median_s", "min_s"}, ...], "ratios",
@@ -79,8 +83,9 @@ def bench_linear(
     try:
         for n, makers in entries:
             torch.manual_seed(seed)
-            steps = _build(makers, n, batch, dtype, skipped)
-            samples = _take_turns(steps, n, rounds, budget_s / len(entries))
+            with device:
+                steps = _build(makers, n, batch, dtype, skipped)
+                samples = _take_turns(steps, n, rounds, budget_s / len(entries), device)
             results += [_row(key, n, values) for key, values in samples.items()]
     finally:
         torch.set_num_threads(before)
@@ -88,6 +93,7 @@ def bench_linear(
         "batch": batch,
         "threads": threads,
         "dtype": str(dtype).removeprefix("torch."),
+        "device": device.type,
         "rounds": rounds,
         "budget_s": budget_s,
         "seed": seed,
@@ -126,6 +132,7 @@ def _take_turns(
     n: int,
     rounds: int,
     budget_s: float,
+    device: torch.device,
 ) -> dict[tuple[str, str], list[float]]:
     """Seconds per step of every sample; a sample is one block of steps."""
     samples: dict[tuple[str, str], list[float]] = {key: [] for key in steps}
@@ -133,17 +140,19 @@ def _take_turns(
     for _ in range(rounds):
         for key, step in steps.items():
             least = SCHEDULE.merge_every if isinstance(step, MergedStep) else 1
-            samples[key].append(_seconds(step, max(least, _block_length(n))))
+            samples[key].append(_seconds(step, max(least, _block_length(n)), device))
         if time.perf_counter() - start > budget_s:
             break
     return samples
 
 
-def _seconds(step: Step, length: int) -> float:
+def _seconds(step: Step, length: int, device: torch.device) -> float:
     extra = getattr(step, "prepare", lambda: 0.0)()
+    wait_for(device)
     start = time.perf_counter()
     for _ in range(length):
         step()
+    wait_for(device)
     return (time.perf_counter() - start) / length + extra
 
 

@@ -15,6 +15,8 @@ from bgp4.config import ModelConfig
 from bgp4.flows.build import build_transform
 from bgp4.p4 import P4InvLinear, P4Schedule, merge_step, p4_layers
 from bgp4.p4.rank_one import matmul
+from bgp4.parallel.hardware import wait_for
+from bgp4.parallel.ranks import CPU
 
 __all__ = [
     "DIRECTIONS",
@@ -79,9 +81,11 @@ class MergedStep:
         with torch.no_grad():
             for layer in self.layers:
                 layer.u.normal_(std=0.1 / len(layer.u))
+        wait_for(torch.get_default_device())
         start = time.perf_counter()
         for layer in self.layers:
             self.refine(layer)
+        wait_for(torch.get_default_device())
         elapsed = time.perf_counter() - start
         return elapsed / (SCHEDULE.merge_every * SCHEDULE.refine_every)
 
@@ -150,7 +154,10 @@ def _p4inv(n: int, batch: int, dtype: torch.dtype, direction: str) -> Step:
 def _flow(mixing: str, blocks: int, n: int, batch: int, dtype: torch.dtype, direction: str) -> Step:
     """The flow as it is trained: affine couplings with their default conditioners."""
     model = ModelConfig.model_validate({"mixing": mixing, "coupling": "affine", "blocks": blocks})
-    flow = build_transform(model, n, n_circular=0, seed=0).to(dtype)
+    device = torch.get_default_device()
+    with CPU:  # whose generators it is drawn from
+        flow = build_transform(model, n, n_circular=0, seed=0)
+    flow.to(device, dtype)
     apply = flow if direction == "forward" else flow.inverse
     return _merged(flow, _training_step(flow, apply, n, batch, dtype))
 

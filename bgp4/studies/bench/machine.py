@@ -12,6 +12,8 @@ from torch import Tensor
 
 from bgp4.energies.openmm import available_cores
 from bgp4.p4.rank_one import matmul
+from bgp4.parallel.hardware import gpu_facts
+from bgp4.parallel.ranks import CPU
 from bgp4.parallel.threads import threads
 
 __all__ = ["describe_machine", "in_words"]
@@ -21,13 +23,14 @@ COPIED_BYTES = 1 << 26
 ROUNDS = 7
 
 
-def describe_machine() -> dict[str, Any]:
+def describe_machine(device: torch.device = CPU) -> dict[str, Any]:
     """The CPU's name, and the peaks of a plain product and of a plain copy on one thread.
 
     Returns:
         {"cpu", "vectors", "cores", "torch", "product_gflops": {"float32", "float32_best",
         "float64"}, "copy_gb_per_s"}: products of 1024 x 1024 matrices by torch, and by the library
         that P4Inv takes; a copy of 64 MiB, which no cache holds, counted once. Best of rounds.
+        "gpu" names the device, if it is one.
     """
     with threads(1):
         products = {
@@ -44,6 +47,7 @@ def describe_machine() -> dict[str, Any]:
         "torch": torch.__version__,
         "product_gflops": products,
         "copy_gb_per_s": COPIED_BYTES / copy_s / 1e9,
+        **({"gpu": gpu} if (gpu := gpu_facts(device)) else {}),
     }
 
 

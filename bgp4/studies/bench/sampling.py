@@ -19,6 +19,8 @@ from bgp4.config import ModelConfig
 from bgp4.dynamics.simulate import simulate
 from bgp4.energies.select import weighing_energy
 from bgp4.flows.build import build_transform
+from bgp4.parallel.hardware import wait_for
+from bgp4.parallel.ranks import CPU
 from bgp4.sampling.generate import TrainedRun, generate, load_trained
 from bgp4.statistics.weights import effective_sample_size
 from bgp4.studies.bench.simulation import Way, bench_simulation
@@ -37,6 +39,7 @@ def bench_sampling(
     md_ps: float = 50.0,
     equilibration_ps: float = 20.0,
     seconds: float = 5.0,
+    device: torch.device = CPU,
 ) -> dict[str, Any]:
     """A run's samples against MD of the same molecule, on all cores.
 
@@ -47,6 +50,7 @@ def bench_sampling(
         md_ps: Length of each replica, ps.
         equilibration_ps: Left out before it, ps.
         seconds: For the speeds of MD.
+        device: Where the flow and its energies are computed; MD is on the CPU.
 
     Returns:
         {"results": [{"method", "independent_per_s", ...}], "settings": {...}}: `flow` has
@@ -57,7 +61,7 @@ def bench_sampling(
         UserInputError: If there is no such run.
     """
     folder = RunFolder.find(run)
-    trained = load_trained(folder)
+    trained = load_trained(folder, device)
     flow = flow_rates(trained, n)
     inefficiency_ps = _inefficiency_ps(trained, replicas, md_ps, equilibration_ps)
     md = _md_rows(trained, seconds, inefficiency_ps)
@@ -68,7 +72,7 @@ def bench_sampling(
             f"flow/{row['method']}": flow["independent_per_s"] / row["independent_per_s"]
             for row in md
         },
-        "scaling": scaling(),
+        "scaling": scaling(device=device),
         "settings": {
             "run": str(run),
             "n": n,
@@ -107,6 +111,7 @@ def scaling(
     batches: Sequence[int] = (64, 512, 4096),
     seconds: float = 0.5,
     rounds: int = 3,
+    device: torch.device = CPU,
 ) -> list[dict[str, float]]:
     """Conformations per second of the default flow, float64, one of atoms, blocks and batch varied.
 
@@ -122,7 +127,7 @@ def scaling(
             *((*middle[:2], size) for size in batches),
         ]
     )
-    rates = [[_rate(*case, seconds) for case in cases] for _ in range(rounds)]
+    rates = [[_rate(*case, seconds, device) for case in cases] for _ in range(rounds)]
     return [
         {"atoms": n, "blocks": b, "batch": size, "generated_per_s": float(np.median(found))}
         for (n, b, size), found in zip(cases, zip(*rates, strict=True), strict=True)
@@ -130,13 +135,19 @@ def scaling(
 
 
 @torch.no_grad()
-def _rate(n_atoms: int, blocks: int, batch: int, seconds: float) -> float:
+def _rate(n_atoms: int, blocks: int, batch: int, seconds: float, device: torch.device) -> float:
     features = 3 * n_atoms - 6
     circular = round(features / 12)
-    flow = build_transform(ModelConfig(blocks=blocks), features - circular, circular, 0).double()
-    z = torch.rand(batch, features, dtype=torch.float64)
-    flow.inverse(z)
-    return per_second(lambda: flow.inverse(z), batch, seconds)
+    flow = build_transform(ModelConfig(blocks=blocks), features - circular, circular, 0)
+    flow.to(device, torch.float64)
+    z = torch.rand(batch, features, dtype=torch.float64, device=device)
+
+    def generate_once() -> None:
+        flow.inverse(z)
+        wait_for(device)
+
+    generate_once()
+    return per_second(generate_once, batch, seconds)
 
 
 def flow_rates(trained: TrainedRun, n: int) -> dict[str, Any]:
@@ -147,7 +158,8 @@ def flow_rates(trained: TrainedRun, n: int) -> dict[str, Any]:
     generated = time.perf_counter() - started
     settings, kelvin = trained.config.energies, trained.config.temperature_k
     start = trained.molecule.positions_nm[None]
-    with weighing_energy(settings, trained.molecule, kelvin, start) as energy:
+    device = trained.model.device
+    with weighing_energy(settings, trained.molecule, kelvin, start, device=device) as energy:
         started = time.perf_counter()
         log_weight = [s.log_weight for s in generate(trained.model, n, 0, energy)]
         weighed = time.perf_counter() - started
@@ -170,7 +182,7 @@ def _inefficiency_ps(
     """
     from pymbar.timeseries import statistical_inefficiency_multiple
 
-    config, coordinates = trained.config, trained.model.coordinates
+    config, coordinates = trained.config, trained.model.coordinates.to(CPU)
     timestep_ps = config.simulate.timestep_fs / 1000
     settings = {
         "temperatures_k": (),

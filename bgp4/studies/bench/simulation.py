@@ -14,11 +14,13 @@ from multiprocessing.connection import Connection
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import torch
 
 from bgp4.config import SystemConfig
-from bgp4.dynamics.replicas import ENGINES, DynamicsSettings
+from bgp4.dynamics.replicas import ENGINES, DynamicsSettings, Replicas
 from bgp4.energies.openmm import available_cores
 from bgp4.molecule.molecule import Molecule, load_molecule
+from bgp4.parallel.ranks import CPU
 from bgp4.studies.bench.timing import per_second
 
 __all__ = ["Way", "alanine_dipeptide", "bench_simulation"]
@@ -26,10 +28,10 @@ __all__ = ["Way", "alanine_dipeptide", "bench_simulation"]
 Constrained = Literal["HBonds", "AllBonds"] | None
 Work = list[tuple[str, DynamicsSettings]]
 
-REPLICAS = {"openmm": 1, "batched": 256}
+REPLICAS = {"openmm": 1, "batched": 256, "gpu": 16384}
 """In each process; OpenMM integrates one after the other, so that more do not help it."""
 
-STEPS = {"openmm": 200, "batched": 5}
+STEPS = {"openmm": 200, "batched": 5, "gpu": 50}
 """In each call, some 50 ms or less."""
 
 TIMESTEP_FS: dict[Constrained, float] = {None: 1.0, "HBonds": 2.0, "AllBonds": 2.0}
@@ -54,7 +56,10 @@ def alanine_dipeptide() -> dict[Way, Molecule]:
 
 
 def bench_simulation(
-    seconds: float = 5.0, rounds: int = 5, molecules: Mapping[Way, Molecule] | None = None
+    seconds: float = 5.0,
+    rounds: int = 5,
+    molecules: Mapping[Way, Molecule] | None = None,
+    device: torch.device = CPU,
 ) -> dict[str, Any]:
     """Langevin dynamics, all ways in turn `rounds` times.
 
@@ -62,6 +67,7 @@ def bench_simulation(
         seconds: For each way, over all rounds.
         rounds: How often they take turns.
         molecules: What each way simulates; alanine dipeptide by default.
+        device: A GPU is measured as well, as the engine `gpu`: batched, in one process.
 
     Returns:
         {"results": [{"engine", "constraints", "timestep_fs", "replicas", "replica_steps_per_s",
@@ -70,20 +76,24 @@ def bench_simulation(
     """
     molecules = molecules or alanine_dipeptide()
     cores = available_cores()
-    team = _team([(way.engine, _settings(molecules[way], way)) for way in molecules], cores)
+    processes = dict.fromkeys(molecules, cores)
+    if device.type != "cpu":
+        gpu = Way("gpu", None)
+        molecules, processes[gpu] = {**molecules, gpu: next(iter(molecules.values()))}, 1
+    team = _team([(way.engine, _settings(molecules[way], way, device)) for way in molecules], cores)
     rates: dict[Way, list[float]] = {way: [] for way in molecules}
     for _ in range(rounds):
         for place, way in enumerate(rates):
-            for pipe in team:
+            for pipe in team[: processes[way]]:
                 pipe.send((place, seconds / rounds))
-            rates[way].append(sum(pipe.recv() for pipe in team))
+            rates[way].append(sum(pipe.recv() for pipe in team[: processes[way]]))
     for pipe in team:
         pipe.close()
     results = [
         {
             **way._asdict(),
             "timestep_fs": TIMESTEP_FS[way.constraints],
-            "replicas": REPLICAS[way.engine] * cores,
+            "replicas": REPLICAS[way.engine] * processes[way],
             "replica_steps_per_s": float(np.median(values)),
             "min_per_s": min(values),
             "max_per_s": max(values),
@@ -113,7 +123,7 @@ def _ratios(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
-def _settings(molecule: Molecule, way: Way) -> DynamicsSettings:
+def _settings(molecule: Molecule, way: Way, device: torch.device) -> DynamicsSettings:
     return DynamicsSettings(
         molecule.system_xml,
         molecule.positions_nm,
@@ -123,6 +133,7 @@ def _settings(molecule: Molecule, way: Way) -> DynamicsSettings:
         friction_per_ps=1.0,
         platform="CPU",
         seed=0,
+        device=str(device) if way.engine == "gpu" else "cpu",
     )
 
 
@@ -142,14 +153,16 @@ def _serve(pipe: Connection, work: Work, core: int) -> None:
     """Answer a place in `work` and seconds with replica steps per second, on one core."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[core]})
-    made = [ENGINES[engine](replace(settings, seed=core)) for engine, settings in work]
-    for replicas, (engine, _) in zip(made, work, strict=True):
-        replicas.run(STEPS[engine])
+    made: dict[int, Replicas] = {}
     while True:
         try:
             place, seconds = pipe.recv()
         except EOFError:
             return
         engine, settings = work[place]
+        if place not in made:
+            kind = ENGINES["batched" if engine == "gpu" else engine]
+            made[place] = kind(replace(settings, seed=core))
+            made[place].run(STEPS[engine])
         run = partial(made[place].run, STEPS[engine])
         pipe.send(per_second(run, STEPS[engine] * settings.stacks, seconds))
