@@ -10,7 +10,8 @@ most_bytes=60000000
 
 # openmmtools is left out: numba, which it imports, is as large as all of this
 packages=(
-  openmm mdtraj h5py safetensors scipy pyparsing pymbar networkx pyyaml jinja2 markupsafe py-cpuinfo
+  openmm mdtraj tables numexpr blosc2 ndindex msgpack h5py safetensors scipy pyparsing pymbar
+  networkx pyyaml jinja2 markupsafe py-cpuinfo
   pydantic pydantic-core annotated-types typing-inspection typing-extensions
   typer annotated-doc shellingham click rich markdown-it-py mdurl pygments tqdm packaging
 )
@@ -24,9 +25,10 @@ python3 -m pip install --quiet --no-deps --only-binary :all: --python-version "$
 python3 -m pip wheel --quiet --no-deps --wheel-dir "$work" nflows # it has a source distribution alone
 python3 -m pip install --quiet --no-deps --target "$work/site" "$work"/nflows-*.whl
 
-# Tests, headers, OpenMM's plugins for other devices, and what is compiled again anyway
-find "$work/site" -depth -type d \( -name tests -o -name include -o -name __pycache__ -o -name bin \) \
-  -exec rm -rf {} +
+# Tests (but for those that PyTables imports), headers, OpenMM's plugins for other devices, and what
+# is compiled again anyway
+find "$work/site" -depth -type d ! -path '*/tables/*' \
+  \( -name tests -o -name include -o -name __pycache__ -o -name bin \) -exec rm -rf {} +
 find "$work/site" \( -name 'libOpenMM*CUDA*' -o -name 'libOpenMM*OpenCL*' -o -name 'libOpenMM*HIP*' \
   -o -name '*.pyx' -o -name '*.pxd' \) -delete
 
