@@ -136,15 +136,17 @@ def test_it_trains_on_and_refines(config, monkeypatch) -> None:
     assert found.verdict is not None
 
 
-def test_md_alone(config) -> None:
+def test_md_alone(config, monkeypatch) -> None:
     """A later call that asks for more goes on."""
-    found = run_ensemble(request(config, method="md", effective=10), lambda line: None)
+    monkeypatch.setattr("bgp4.pipeline.reference.FIRST_SHARE", 2.0)
+    found = run_ensemble(request(config, method="md", effective=2), lambda line: None)
     assert found.ensemble == "small/small_md_600k.h5"
     assert not Path("small/train").exists()
     assert found.report is None
     before, first = found.n_samples, found.effective_samples
     assert "nan" not in "\n".join(verdict_lines(found, Path("small")))
-    more = run_ensemble(request(config, method="md", effective=round(3 * first)), lambda line: None)
+    asked = round(1.2 * first) + 1
+    more = run_ensemble(request(config, method="md", effective=asked), lambda line: None)
     assert more.n_samples > before
     assert "φ ALA2 > 0" in [row["label"] for row in found.states]
     assert found.verdict in ("converged", "usable", "not to be trusted")
