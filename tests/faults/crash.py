@@ -111,8 +111,11 @@ def check_file(path: Path) -> None:
     elif path.suffix == ".html":
         assert path.read_text().rstrip().endswith("</html>")
     elif path.suffix == ".png":
-        assert path.name in {figure.file for figure in FIGURES}
+        assert path.stem in {figure.name for figure in FIGURES}
         assert path.read_bytes().endswith(b"IEND\xaeB`\x82")
+    elif path.suffix == ".svg":
+        assert path.stem in {figure.name for figure in FIGURES}
+        assert path.read_text(encoding="utf-8").rstrip().endswith("</svg>")
     elif path.name.startswith("samples"):
         assert len(read_samples(path).log_prob)
     else:
