@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from bgp4.config import Config
 from bgp4.dynamics.into_file import is_interrupted, simulate_into
-from bgp4.errors import UserInputError
+from bgp4.errors import RunError, UserInputError
 from bgp4.molecule.molecule import Molecule, load_molecule
 from bgp4.parallel.interrupt import gone_on_with
 from bgp4.parallel.progress import followed
@@ -180,7 +180,13 @@ class _Run:
         best: _Judged | None = None
         start: RunFolder | None = None
         while True:
-            self._train(config, run, start)
+            try:
+                self._train(config, run, start)
+            except RunError as error:
+                if best is None:
+                    raise
+                self.say(f"[train] {run.path}: {error}; the flow before it stands")
+                break
             self._sample(run)
             self._reference(config, molecule)
             judged = self._judge(config, run, round_)
@@ -193,7 +199,7 @@ class _Run:
                     judged.judgement,
                     tuple(ess),
                     steps > 0 or begun,
-                    self.folder.left_s > REFINE_S,
+                    self.folder.left_s > REFINE_S and judged.evidence.effective > 0,
                 )
             )
             if then == Next.TRAIN:
@@ -203,8 +209,9 @@ class _Run:
                 continue
             if then == Next.REFINE:
                 best = max(best, self._refine(config, judged), key=lambda one: one.rank)
-            self._report(best)
-            return best
+            break
+        self._report(best)
+        return best
 
     def _train(self, config: Config, run: RunFolder, start: RunFolder | None) -> None:
         """A new training, or on with one that was interrupted."""

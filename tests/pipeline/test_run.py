@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bgp4.cli.run import verdict_lines
-from bgp4.errors import UserInputError
+from bgp4.errors import RunError, UserInputError
 from bgp4.pipeline import run as stages
 from bgp4.pipeline.request import RunRequest
 from bgp4.pipeline.run import run_ensemble
@@ -134,6 +134,23 @@ def test_it_trains_on_and_refines(config, monkeypatch) -> None:
     assert begun["run"] == "small/train"
     assert Path("small/train_2/refined.h5").is_file()
     assert found.verdict is not None
+
+
+def test_a_second_training_that_fails_costs_nothing(config, monkeypatch) -> None:
+    monkeypatch.setattr(stages, "MOST_PER_EFFECTIVE", 1)
+    monkeypatch.setattr(stages, "LEAST_STEPS", 1)
+    train_run = stages.train_run
+
+    def failing(made, path, resume, device, start):
+        if start is not None:
+            raise RunError("step 7: it diverges")
+        return train_run(made, path, resume, device, start)
+
+    monkeypatch.setattr(stages, "train_run", failing)
+    lines: list[str] = []
+    found = run_ensemble(request(config, effective=600), lines.append)
+    assert found.ensemble == "small/train/samples.h5"
+    assert "[train] small/train_2: step 7: it diverges; the flow before it stands" in lines
 
 
 def test_md_alone(config, monkeypatch) -> None:
