@@ -59,6 +59,9 @@ More: bgp4 --help, bgp4 train --help; bgp4 --install-completion for tab completi
 """
 
 
+app.command("run")(run_command)
+
+
 @app.command()
 def train(
     config: Config,
@@ -304,7 +307,6 @@ def bench(
 
 
 app.command("reweigh")(reweigh_command)
-app.command("run")(run_command)
 
 
 def _version(show: bool) -> None:
