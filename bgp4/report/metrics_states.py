@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bgp4.report.result import RunResult
-from bgp4.statistics.verdicts import share_verdict
+from bgp4.statistics.verdicts import Verdict, share_verdict
 from bgp4.statistics.weights import bootstrap, bootstrap_error
 
 __all__ = ["state_metrics", "state_shares"]
@@ -59,14 +59,16 @@ def _verdicts(
 ) -> Metrics:
     """Whether each state has the data's share among the samples, raw and by weight."""
     n_raw, tests = int(np.count_nonzero(run.in_space)), len(run.states)
+
+    def verdicts(own: dict[str, float], n: int) -> dict[str, Verdict | None]:
+        return {
+            label: share_verdict(own[label], n, share, tests, draws)
+            for (label, share), draws in zip(md.items(), run.data_draws, strict=True)
+        }
+
     return {
-        "state_verdicts": {
-            label: share_verdict(raw[label], n_raw, share, tests) for label, share in md.items()
-        },
-        "state_verdicts_reweighted": {
-            label: share_verdict(weighted[label], run.n_effective, share, tests)
-            for label, share in md.items()
-        },
+        "state_verdicts": verdicts(raw, n_raw),
+        "state_verdicts_reweighted": verdicts(weighted, run.n_effective),
     }
 
 

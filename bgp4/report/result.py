@@ -19,6 +19,7 @@ from bgp4.report.torsions import (
     stereocentres,
     wrong_chirality,
 )
+from bgp4.statistics.chains import effective_draws
 from bgp4.statistics.distributions import ramachandran_histogram
 from bgp4.statistics.samples import Samples
 
@@ -137,6 +138,19 @@ class RunResult:
     def data_states(self) -> NDArray[np.bool_]:  # (frames, states)
         """Which MD frames are in which state."""
         return members(self.states, self.data_positions_nm, self.topology)
+
+    @cached_property
+    def data_draws(self) -> list[float]:  # (states,)
+        """Independent MD frames behind each state's share, by blocks of frames; all of them where
+        MD never changes.
+        """
+        n = len(self.data_states)
+        length = n // DATA_BLOCKS
+        if length < 2:
+            return [float(n)] * len(self.states)
+        blocks = self.data_states[: length * DATA_BLOCKS].reshape(DATA_BLOCKS, length, -1)
+        series = np.moveaxis(blocks.astype(float), 2, 0)
+        return [effective_draws(v) if np.ptp(v) else float(n) for v in series]
 
     @cached_property
     def sample_states(self) -> NDArray[np.bool_]:  # (samples in space, states)

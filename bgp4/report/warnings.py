@@ -95,7 +95,7 @@ def _unjudged_states(metrics: Metrics) -> Iterator[str]:
         yield f"The MD data have no frame in {_listed(unseen)}, so these states cannot be judged."
     unsure = [label for label, verdict in verdicts.items() if verdict == Verdict.UNSURE]
     if unsure:
-        yield f"There are too few samples to judge {_listed(unsure)}."
+        yield f"There are too few samples, or crossings of MD, to judge {_listed(unsure)}."
 
 
 def _listed(labels: list[str]) -> str:

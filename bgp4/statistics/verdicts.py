@@ -35,23 +35,32 @@ def departs(
     n: float,  # samples behind the share, the effective ones if they are weighted
     data_share: float,
     tests: int = 1,  # shares that are judged together
+    data_n: float | None = None,  # independent frames behind the data's; it is exact if None
 ) -> bool:
-    """Whether a share is off by more than `FACTOR`, and not by chance; the data's is exact.
+    """Whether a share is off by more than `FACTOR`, and not by chance.
 
     Of several shares judged together, none is off by chance with more than `SIGNIFICANCE`.
 
     >>> departs(0.01, 1000, 0.05), departs(0.03, 1000, 0.05), departs(0.0, 20, 0.05)
     (True, False, False)
+    >>> departs(0.5, 1000, 0.2, data_n=1000), departs(0.5, 1000, 0.2, data_n=15)
+    (True, False)
     """
-    from scipy.stats import binomtest
+    from scipy.stats import binomtest, fisher_exact
 
     if _near(share, data_share):
         return False
-    test = binomtest(round(share * n), max(round(n), 1), min(data_share, 1.0))
-    return bool(test.pvalue < SIGNIFICANCE / tests)
+    if data_n is None:
+        p = binomtest(round(share * n), max(round(n), 1), min(data_share, 1.0)).pvalue
+    else:
+        sides = ((share, n), (data_share, data_n))
+        p = fisher_exact([[round(s * m), round((1 - s) * m)] for s, m in sides])[1]
+    return bool(p < SIGNIFICANCE / tests)
 
 
-def share_verdict(share: float, n: float, data_share: float, tests: int = 1) -> Verdict | None:
+def share_verdict(
+    share: float, n: float, data_share: float, tests: int = 1, data_n: float | None = None
+) -> Verdict | None:
     """The verdict on a share (arguments as of `departs`); None where there is none.
 
     >>> print(share_verdict(0.01, 1000, 0.05))
@@ -61,7 +70,7 @@ def share_verdict(share: float, n: float, data_share: float, tests: int = 1) -> 
         return None
     if data_share == 0:
         return Verdict.UNSEEN
-    if not departs(share, n, data_share, tests):
+    if not departs(share, n, data_share, tests, data_n):
         return Verdict.AS_DATA if _near(share, data_share) else Verdict.UNSURE
     if share == 0:
         return Verdict.LOST

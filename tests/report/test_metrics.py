@@ -185,6 +185,23 @@ def test_verdicts_on_the_shares(good_run: RunResult, frames_with: Any) -> None:
     assert verdicts(dropped) == ("under-sampled", "lost")
 
 
+def test_md_that_crossed_once_confirms_nothing(good_run: RunResult, frames_with: Any) -> None:
+    """The same frames of MD, each by itself or in two long visits: a share of few crossings."""
+    n = 300
+    mixed = np.arange(n) % 5 == 0
+    half = np.where(np.arange(n) % 2, 1.0, -1.5)
+    samples = frames_with(half, np.full(n, 0.5), seed=3)
+
+    def verdict(inside: np.ndarray) -> str:
+        md = frames_with(np.where(inside, 1.0, -1.5), np.full(n, 0.5), seed=4)
+        run = with_samples(good_run, sample_positions_nm=samples)
+        run = replace(run, data_positions_nm=md, data_energy_kt=np.full(n, 10.0))
+        return str(compute_metrics(replace(run, data_log_prob=None))["state_verdicts"][PHI])
+
+    assert verdict(mixed) == "over-sampled"
+    assert verdict(np.sort(mixed)[::-1]) == "too few samples to tell"
+
+
 def test_rejected_and_broken_samples_are_counted(good_run: RunResult) -> None:
     positions = good_run.sample_positions_nm.copy()
     energy = good_run.energy_kt.copy()

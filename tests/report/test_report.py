@@ -340,7 +340,7 @@ def test_warnings_name_what_is_off(good_run: RunResult, frames_with: Any) -> Non
         (scarce, "By weight φ ALA2 > 0 is under-sampled by a factor of "),
         (forced, "φ ALA2 > 0 is under-sampled by a factor of 6.5"),
         (weightless, "No weight is on φ ALA2 > 0, where MD has 21.8 %: ΔF cannot be trusted."),
-        (few_samples, "There are too few samples to judge φ ALA2 > 0."),
+        (few_samples, "There are too few samples, or crossings of MD, to judge φ ALA2 > 0."),
         (
             with_samples(good_run, sample_positions_nm=mirrored),
             "10 % of the samples have the",
