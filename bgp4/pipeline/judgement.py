@@ -99,13 +99,14 @@ class StateEvidence(NamedTuple):
 
     @property
     def confirmed_by_both_ends(self) -> bool:
-        """Whether the weights' share is that of both ends, within errors."""
+        """Whether the weights' share is that of both ends, within errors that say something."""
         p, q = self.share, 1 - self.share
         if not (p > 0 and q > 0 and math.isfinite(self.both_ends_kt + self.both_ends_error_kt)):
             return False
         own_kt, own_error_kt = math.log(q / p), self.error / (p * q)
         error_kt = math.hypot(own_error_kt, self.both_ends_error_kt)
-        return abs(own_kt - self.both_ends_kt) <= max(OFF_KT, SIGMAS * error_kt)
+        off_kt = abs(own_kt - self.both_ends_kt)
+        return error_kt <= FAR_OFF_KT and off_kt <= max(OFF_KT, SIGMAS * error_kt)
 
 
 @dataclass(frozen=True)

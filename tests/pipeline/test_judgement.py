@@ -165,6 +165,7 @@ def test_good_evidence_passes() -> None:
         # the reference is short, and BAR says who is right; ln(0.7 / 0.3) = 0.85
         ({"states": (StateEvidence("A", 0.3, 0.01, 1500.0, 1.0, 30.0, 0.86, 0.05),)}, Trust.USABLE),
         ({"states": (StateEvidence("A", 0.3, 0.01, 1500.0, 1.0, 30.0, -2.0, 0.05),)}, Trust.NOT),
+        ({"states": (StateEvidence("A", 0.3, 0.01, 1500.0, 1.0, 30.0, 0.86, 0.9),)}, Trust.NOT),
         ({"states": (StateEvidence("A", 0.3, 0.01, 1500.0, 1.0, 800.0, 0.86, 0.05),)}, Trust.NOT),
     ],
 )
