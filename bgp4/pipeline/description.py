@@ -23,7 +23,7 @@ from bgp4.molecule.topology import (
 from bgp4.molecule.zmatrix import EAR
 from bgp4.report.torsions import stereocentres
 
-__all__ = ["description", "row_labels", "unsupported"]
+__all__ = ["description", "row_labels", "summary", "unsupported"]
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +48,13 @@ def row_labels(molecule: Molecule) -> Iterator[list[str]]:
 
 def description(molecule: Molecule, relaxed: Relaxed) -> Iterator[str]:
     """Lines that say what the molecule is to bgp4: atoms, coordinates, energies."""
+    yield from summary(molecule)
+    yield from _coordinate_lines(molecule)
+    yield from _energy_lines(molecule, relaxed)
+
+
+def summary(molecule: Molecule) -> Iterator[str]:
+    """Its atoms, rings, constraints, rotatable bonds and stereocentres."""
     topology = molecule.topology
     residues = [str(r) for r in topology.residues]
     shown = " ".join(residues[:12]) + (" ..." if len(residues) > 12 else "")
@@ -60,8 +67,6 @@ def description(molecule: Molecule, relaxed: Relaxed) -> Iterator[str]:
     centres = [atom_label(topology, int(row[0])) for row in stereocentres(topology)]
     if centres:
         yield f"stereocentres, whose chirality is kept: {', '.join(centres)}"
-    yield from _coordinate_lines(molecule)
-    yield from _energy_lines(molecule, relaxed)
 
 
 def _ring_lines(molecule: Molecule) -> Iterator[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bgp4.answers.free_energy import free_energies
 from bgp4.config import Config
 from bgp4.data.judging import judging_frames
 from bgp4.dynamics.simulate import config_of
@@ -18,8 +19,8 @@ from bgp4.pipeline.judgement import Evidence, StateEvidence, disagrees
 from bgp4.report.result import DATA_BLOCKS, RunResult
 from bgp4.report.torsions import wrong_chirality
 from bgp4.sampling.refined import RefinedStatistics
-from bgp4.statistics.bennett import End, two_ended, two_ended_difference
-from bgp4.statistics.chains import effective_draws, split_r_hat
+from bgp4.statistics.bennett import End, two_ended_difference
+from bgp4.statistics.chains import effective_draws, in_chains, split_r_hat
 from bgp4.statistics.samples import Samples
 from bgp4.statistics.tail import tail_shape
 from bgp4.statistics.weights import (
@@ -107,7 +108,7 @@ def evidence_of_refined(
     compared = tuple(
         StateEvidence(state.label, float(p), _binomial_error(float(p), n), n, float(q), m)
         for state, p, n, q, m in zip(
-            run.states, share, draws, md, _draws(run.data_states, chains), strict=True
+            run.states, share, draws, md, state_draws(run.data_states, chains), strict=True
         )
     )
     positions = (run.data_positions_nm, run.reference_positions_nm, run.stereocentres)
@@ -131,9 +132,9 @@ def evidence_of_chains(
     chains: int,
 ) -> Evidence:
     """Of a simulation alone, whose chains are all that there is to judge it by."""
-    draws, share = _draws(inside, chains), inside.mean(axis=0)
+    draws, share = state_draws(inside, chains), inside.mean(axis=0)
     common = [i for i in range(len(watched)) if RARE < share[i] < 1 - RARE]
-    series = [_by_chain(energy, chains), *(_by_chain(inside[:, i], chains) for i in common)]
+    series = in_chains(np.column_stack([energy, inside[:, common]]), chains)
     r_hat = max(map(split_r_hat, series))
     return Evidence(
         asked=asked,
@@ -162,22 +163,12 @@ def evidence_of_md(config: Config, molecule: Molecule, path: Path, asked: int) -
 def state_draws(
     inside: NDArray[np.bool_],  # (frames, states), chain after chain
     chains: int,
-) -> Array:  # (states,)
-    """Independent frames behind the share of each state that is neither rare nor nearly all."""
-    return np.array(_draws(inside, chains))
-
-
-def _by_chain(values: NDArray, chains: int) -> Array:  # (chains, states)
-    length = len(values) // chains
-    return values[: length * chains].reshape(chains, length).astype(np.float64)
-
-
-def _draws(inside: NDArray[np.bool_], chains: int) -> list[float]:
-    """Independent frames for each state; for states of which no frame is, as few as for any."""
-    found = [effective_draws(_by_chain(inside[:, i], chains)) for i in range(inside.shape[1])]
-    moving = [d for i, d in enumerate(found) if 0 < inside[:, i].mean() < 1]
-    fewest = min(moving, default=1.0)
-    return [d if 0 < inside[:, i].mean() < 1 else fewest for i, d in enumerate(found)]
+) -> list[float]:  # (states,)
+    """Independent frames for each state; for states that never change, as few as for any."""
+    found = [effective_draws(values) for values in in_chains(inside, chains)]
+    changes = [0 < share < 1 for share in inside.mean(axis=0)]
+    fewest = min((d for d, moving in zip(found, changes, strict=True) if moving), default=1.0)
+    return [d if moving else fewest for d, moving in zip(found, changes, strict=True)]
 
 
 def _states(run: RunResult, chains: int) -> tuple[StateEvidence, ...]:
@@ -192,7 +183,7 @@ def _states(run: RunResult, chains: int) -> tuple[StateEvidence, ...]:
     )
     errors = np.atleast_1d(bootstrap_error(replicates))
     every = zip(
-        run.states, share, errors, variance, md, _draws(run.data_states, chains), strict=True
+        run.states, share, errors, variance, md, state_draws(run.data_states, chains), strict=True
     )
     found = [
         StateEvidence(
@@ -238,18 +229,9 @@ def _free_energies(run: RunResult) -> tuple[tuple[float, float], ...]:
     work = _work(run)
     if work is None:
         return ()
-    log_weight, n = run.safe_log_weight, run.n_samples
-    accepted = np.isfinite(log_weight)
-    shift = float(log_weight[accepted].max())
-    scaled = np.exp(np.where(accepted, log_weight - shift, -np.inf))
-    replicates = bootstrap(
-        lambda w: -np.log(max(w.sum(), np.finfo(float).tiny) / n) - shift,
-        *(scaled, run.bootstrap, run.rng()),
-    )
-    own = (-math.log(scaled.sum() / n) - shift, float(bootstrap_error(replicates)))
-    frames = work[np.isfinite(work)]
-    bar = two_ended(-log_weight[accepted], n, frames, run.bootstrap, run.rng(), DATA_BLOCKS)
-    return own, bar
+    found = free_energies(run.samples, md_work_kt=work[np.isfinite(work)], seed=run.seed)
+    both = (found.by_weights, found.by_bar)
+    return tuple((one.value, one.error) for one in both if one is not None)
 
 
 def _heavier_frames(run: RunResult, chains: int) -> tuple[float, float]:
@@ -259,14 +241,10 @@ def _heavier_frames(run: RunResult, chains: int) -> tuple[float, float]:
         return math.nan, 0.0
     heavier = -work > run.safe_log_weight.max()
     known = np.isfinite(work)
-    return float(heavier[known].mean()), effective_draws(_by_chain(heavier, chains))
+    return float(heavier[known].mean()), effective_draws(in_chains(heavier[:, None], chains)[0])
 
 
 def _reference_r_hat(run: RunResult, chains: int) -> float:
-    common = [
-        _by_chain(run.data_states[:, i], chains)
-        for i in range(len(run.states))
-        if RARE < run.data_states[:, i].mean() < 1 - RARE
-    ]
-    values = [_by_chain(run.data_energy_kt, chains), *common]
-    return max(map(split_r_hat, values))
+    share = run.data_states.mean(axis=0)
+    common = run.data_states[:, (share > RARE) & (share < 1 - RARE)]
+    return max(map(split_r_hat, in_chains(np.column_stack([run.data_energy_kt, common]), chains)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from bgp4.config import Config, differences, load_config
@@ -10,7 +10,7 @@ from bgp4.energies.reference import relaxed
 from bgp4.errors import UserInputError
 from bgp4.molecule.molecule import Molecule
 from bgp4.pipeline.cost import duration
-from bgp4.pipeline.description import description
+from bgp4.pipeline.description import summary
 from bgp4.pipeline.folder import EnsembleFolder, Status
 from bgp4.pipeline.propose import measured, proposed
 from bgp4.pipeline.request import RunRequest
@@ -94,19 +94,10 @@ def _proposed(request: RunRequest, folder: EnsembleFolder, say: Say) -> Config:
     if output.is_file():
         return load_config(str(output))
     with proposed(request.molecule, output, folder.training(1).path) as proposal:
-        for line in _summary(proposal.molecule, proposal.start):
+        for line in summary(proposal.molecule):
             say(line)
     say(f"[propose] {output}")
     return proposal.config
-
-
-def _summary(molecule: Molecule, start: object) -> Iterator[str]:
-    """Of a description, what comes before the table of coordinates."""
-    lines = description(molecule, start)  # type: ignore[arg-type]
-    for line in lines:
-        if line.startswith("internal coordinates"):
-            break
-        yield line
 
 
 def _with_reference(config: Config, stem: Path) -> Config:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bgp4.config import Config
+from bgp4.config import Config, existing_data
 from bgp4.dynamics.into_file import is_interrupted, simulate_into
 from bgp4.errors import RunError, UserInputError
 from bgp4.molecule.molecule import Molecule, load_molecule
@@ -250,10 +250,8 @@ class _Run:
 
     def _judge(self, config: Config, run: RunFolder, round_: int) -> _Judged:
         with self.folder.stage("judge"):
-            reference = config.report.reference
-            result = collect_run(run, reference=reference)
-            chains = chains_of(Path(str(find_data(str(reference)))))
-            evidence = evidence_of_run(result, self.request.effective, chains)
+            result = collect_run(run, reference=config.report.reference)
+            evidence = evidence_of_run(result, self.request.effective, _chains(config))
             judgement = judge(evidence)
         self._note_round(run, round_, evidence)
         self._said(f"{run.path}: {judgement.trust}")
@@ -297,9 +295,8 @@ class _Run:
                 request = SampleRequest(int(2 * more * asked), seed=config.seed, refine=True)
                 drawn = draw_samples(run, output, request)
                 statistics = _statistics(drawn)
-            chains = chains_of(Path(str(find_data(str(config.report.reference)))))
             states = read_samples(output)
-            evidence = evidence_of_refined(result, states, statistics, asked, chains)
+            evidence = evidence_of_refined(result, states, statistics, asked, _chains(config))
         self._said(f"{output}: {statistics.words}")
         return _Judged(judge(evidence), evidence, output, result, run)
 
@@ -333,6 +330,11 @@ class _Run:
         if draws and made_s and judgement.trust != Trust.NOT:
             status.parallel_tempering_s = round(made_s * evidence.effective / min(draws), 1)
         status.ensemble = str(best.ensemble)
+
+
+def _chains(config: Config) -> int:
+    """Of the reference."""
+    return chains_of(existing_data(str(config.report.reference), "report.reference"))
 
 
 def _statistics(drawn: Drawn) -> RefinedStatistics:

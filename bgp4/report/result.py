@@ -19,7 +19,7 @@ from bgp4.report.torsions import (
     stereocentres,
     wrong_chirality,
 )
-from bgp4.statistics.chains import effective_draws
+from bgp4.statistics.chains import effective_draws, in_chains
 from bgp4.statistics.distributions import ramachandran_histogram
 from bgp4.statistics.samples import Samples
 
@@ -145,11 +145,9 @@ class RunResult:
         MD never changes.
         """
         n = len(self.data_states)
-        length = n // DATA_BLOCKS
-        if length < 2:
+        if n < 2 * DATA_BLOCKS:
             return [float(n)] * len(self.states)
-        blocks = self.data_states[: length * DATA_BLOCKS].reshape(DATA_BLOCKS, length, -1)
-        series = np.moveaxis(blocks.astype(float), 2, 0)
+        series = in_chains(self.data_states, DATA_BLOCKS)
         return [effective_draws(v) if np.ptp(v) else float(n) for v in series]
 
     @cached_property

@@ -5,12 +5,22 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LARGEST_R_HAT", "effective_draws", "split_r_hat"]
+__all__ = ["LARGEST_R_HAT", "effective_draws", "in_chains", "split_r_hat"]
 
 LARGEST_R_HAT = 1.05
 """Above this, chains disagree."""
 
 Array = NDArray[np.float64]
+
+
+def in_chains(
+    values: NDArray[np.generic],  # (frames, observables), chain after chain
+    chains: int,
+) -> Array:  # (observables, chains, states)
+    """Each observable by chains of one length; what is left over at the end does not count."""
+    length = len(values) // chains
+    by_chain = values[: length * chains].reshape(chains, length, -1).astype(np.float64)
+    return np.moveaxis(by_chain, 2, 0)
 
 
 def effective_draws(
