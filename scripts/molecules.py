@@ -1,0 +1,188 @@
+"""Capped amino acids, two dipeptides and ligands by `bgp4 run` alone, and a table of what came out.
+
+    python scripts/molecules.py molecules --hours 0.25            # all of them: hours
+    python scripts/molecules.py molecules --only PHE SER-PHE aspirin
+    python scripts/molecules.py molecules --table                 # of what is there
+    python scripts/molecules.py long --method md --hours 0.2      # long parallel tempering
+    python scripts/molecules.py molecules --table --against long  # and what differs most from it
+
+Peptides are alanine dipeptide, lengthened by whole residues, its side chains replaced by PDBFixer,
+with hydrogens for pH 7 and HIS as HIE, in ff14SB with OBC2. Ligands are made from their SMILES.
+What is interrupted goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import mdtraj
+
+PEPTIDES = (
+    *("ALA", "ARG", "ASN", "ASP", "CYS", "GLN", "GLU", "GLY", "HIS", "ILE"),
+    *("LEU", "LYS", "MET", "PHE", "PRO", "SER", "THR", "TRP", "TYR", "VAL"),
+    *("SER-PHE", "GLY-PRO"),
+)
+LIGANDS = {
+    "aspirin": "CC(=O)Oc1ccccc1C(=O)O",
+    "caffeine": "Cn1cnc2c1c(=O)n(C)c(=O)n2C",
+    "paracetamol": "CC(=O)Nc1ccc(O)cc1",
+    "benzocaine": "CCOC(=O)c1ccc(N)cc1",
+    "ibuprofen": "CC(C)Cc1ccc(cc1)[C@H](C)C(=O)O",
+    "vanillin": "COc1cc(C=O)ccc1O",
+    "acetylcholine": "CC(=O)OCC[N+](C)(C)C",
+    "ephedrine": "C[NH2+][C@@H](C)[C@H](O)c1ccccc1",
+    "nicotine": "C[NH+]1CCC[C@H]1c1cccnc1",
+    "melatonin": "COc1ccc2[nH]cc(CCNC(C)=O)c2c1",
+    "menthol": "CC(C)[C@@H]1CC[C@@H](C)C[C@H]1O",
+    "lidocaine": "CC[NH+](CC)CC(=O)Nc1c(C)cccc1C",
+}
+
+HEAD = """\
+| molecule | verdict | effective | raw ESS | energies | core-hours | wall | not passed |
+|---|---|---|---|---|---|---|---|"""
+
+
+def alanine_peptide(n: int) -> mdtraj.Trajectory:
+    """Ace-Ala_n-NMe, in which each residue follows as NMe follows the first one."""
+    import mdtraj as md
+    from openmmtools.testsystems import AlanineDipeptideVacuum
+    from scipy.spatial.transform import Rotation
+
+    system = AlanineDipeptideVacuum(constraints=None)
+    unit = md.Trajectory(system.positions._value[None], md.Topology.from_openmm(system.topology))
+    first = unit.top.select("(resname ACE and name CH3 C O) or (resname ALA and name N)")
+    last = unit.top.select("(resname ALA and name CA C O) or (resname NME and name N)")
+    units = [unit.xyz[0]]
+    for _ in range(n - 1):
+        target, source = units[-1][last], units[0][first]
+        turn, _ = Rotation.align_vectors(target - target.mean(0), source - source.mean(0))
+        units.append(turn.apply(units[0] - source.mean(0)) + target.mean(0))
+    parts = [(units[0], 0), *((each, 1) for each in units), (units[-1], 2)]
+    peptide, xyz = md.Topology(), []
+    chain = peptide.add_chain()
+    for number, (positions, index) in enumerate(parts, start=1):
+        residue = peptide.add_residue(unit.top.residue(index).name, chain, number)
+        for atom in unit.top.residue(index).atoms:
+            peptide.add_atom(atom.name, atom.element, residue)
+            xyz.append(positions[atom.index])
+    peptide.create_standard_bonds()
+    return md.Trajectory([xyz], peptide)
+
+
+def build(name: str, path: Path) -> None:
+    """Write the capped peptide's PDB file, hydrogens and all."""
+    import openmm.app as app
+    from pdbfixer import PDBFixer
+
+    residues = name.split("-")
+    start = path.with_suffix(".start.pdb")
+    alanine_peptide(len(residues)).save_pdb(str(start))
+    fixer = PDBFixer(filename=str(start))
+    start.unlink()
+    chain = next(fixer.topology.chains())
+    changes = [f"ALA-{i}-{new}" for i, new in enumerate(residues, start=2) if new != "ALA"]
+    if changes:
+        fixer.applyMutations(changes, chain.id)
+    fixer.missingResidues = {}
+    fixer.findMissingAtoms()
+    fixer.addMissingAtoms(seed=1)
+    model = app.Modeller(fixer.topology, fixer.positions)
+    forcefield = app.ForceField("amber14-all.xml")
+    variants = ["HIE" if r.name == "HIS" else None for r in model.topology.residues()]
+    model.addHydrogens(forcefield, pH=7.0, variants=variants)
+    with path.open("w") as file:
+        app.PDBFile.writeFile(model.topology, model.positions, file, keepIds=True)
+
+
+def run(name: str, folder: Path, options: list[str]) -> None:
+    """All of it for one molecule; a failure is said, and the next one begins."""
+    output = folder / name.lower()
+    if name in LIGANDS:
+        molecule = ["--smiles", LIGANDS[name]]
+    else:
+        pdb = output.with_suffix(".pdb")
+        if not pdb.is_file():
+            build(name, pdb)
+        molecule = [str(pdb)]
+    command = [sys.executable, "-m", "bgp4", "run", *molecule, *options, "-o", str(output)]
+    ended = subprocess.run(command, check=False)
+    if ended.returncode:
+        print(f"{name}: ended with {ended.returncode}", file=sys.stderr)
+
+
+Status = dict[str, Any]
+
+
+def row(name: str, status: Status) -> str:
+    """Of the table, for one molecule."""
+    if status["verdict"] is None:
+        return f"| {name} | unfinished: {status['stage']} | | | | | | |"
+    off = [c["name"] for c in status["checks"] if c["grade"] != "passed"]
+    energies = sum(each["energy_evaluations"] or 0 for each in status["rounds"])
+    hours = sum(each["core_hours"] or 0 for each in status["rounds"])
+    wall = f"{status['wall_s'] / 60:.1f} min"
+    ess = "" if status["ess_raw"] is None else f"{status['ess_raw']:.1%}"
+    return (
+        f"| {name} | {status['verdict']} | {status['effective_samples']:,.0f} | {ess} | "
+        f"{energies:,} | {hours:.2f} | {wall} | {', '.join(off) or 'none'} |"
+    )
+
+
+def deviation(status: Status, long: Status) -> str:
+    """The state whose shares differ most, by their errors: |difference| in standard errors."""
+    other = {each["label"]: each for each in long["states"]}
+    found = []
+    for each in status["states"]:
+        against = other.get(each["label"])
+        error = against and math.hypot(each["error"], against["error"])
+        if error:
+            difference = each["share"] - against["share"]
+            found.append((abs(difference) / error, each["label"], each, against))
+    if not found:
+        return "no state"
+    z, label, here, there = max(found, key=lambda each: each[0])
+    shares = f"{100 * here['share']:.2f} % against {100 * there['share']:.2f} %"
+    return f"{label}: {shares}, {z:.1f} standard errors, of {len(found)}"
+
+
+def statuses(folder: Path) -> Iterator[tuple[str, Status]]:
+    """Of each molecule in the folder, by name."""
+    for path in sorted(folder.glob("*/status.json")):
+        yield path.parent.name, json.loads(path.read_text(encoding="utf-8"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=str(__doc__).split("\n\n")[0])
+    parser.add_argument("folder", type=Path)
+    names = (*PEPTIDES, *LIGANDS)
+    parser.add_argument("--only", nargs="+", default=names, choices=names, metavar="NAME")
+    parser.add_argument("--hours", type=float, default=0.25)
+    parser.add_argument("--effective", type=int, default=10_000)
+    parser.add_argument("--method", default="flow")
+    parser.add_argument("--table", action="store_true", help="Print the table alone.")
+    parser.add_argument("--against", type=Path, help="Folder of the long parallel tempering.")
+    asked = parser.parse_args()
+    asked.folder.mkdir(parents=True, exist_ok=True)
+    if not asked.table:
+        options = ["--hours", str(asked.hours), "--effective", str(asked.effective)]
+        for name in asked.only:
+            run(name, asked.folder, [*options, "--method", asked.method])
+    print(HEAD, *(row(name, status) for name, status in statuses(asked.folder)), sep="\n")
+    if asked.against:
+        print()
+        long = dict(statuses(asked.against))
+        for name, status in statuses(asked.folder):
+            if name in long:
+                print(f"| {name} | {deviation(status, long[name])} |")
+
+
+if __name__ == "__main__":
+    main()
