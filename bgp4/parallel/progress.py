@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 
-__all__ = ["Listener", "Report", "followed", "on_terminal", "progress", "silent"]
+from bgp4.parallel.screen import Bar, Report, View, drawn, on_terminal
 
-Report = Callable[[int | None, str], None]
-"""Called with how much is done (None: as much as before) and a few words on how it goes."""
+__all__ = ["Listener", "Report", "followed", "progress", "silent"]
 
 Listener = Callable[[str, int, int, str], None]
 """Called with a label, how much is done, of how much, and a few words."""
@@ -36,17 +34,12 @@ def followed(listener: Listener, quiet: bool = False) -> Iterator[None]:
         _quiet.reset(tokens[1])
 
 
-def on_terminal() -> bool:
-    """Whether stderr is a terminal that can draw over what it has shown."""
-    return sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
-
-
 @contextmanager
 def progress(
     label: str,
     total: int,
     shown: bool = True,
-    view: Callable[[], AbstractContextManager[Report]] | None = None,
+    view: View | None = None,
 ) -> Iterator[Report]:
     """Show progress on stderr while the block runs; within another's block, in its note.
 
@@ -63,7 +56,7 @@ def progress(
         elif not shown or _quiet.get():
             report = silent
         elif on_terminal():
-            report = stack.enter_context(view() if view else _bar(label, total))
+            report = stack.enter_context(drawn(view or Bar(label, total)))
         else:
             report = _lines(label, total)
         listener = _listener.get()
@@ -93,34 +86,6 @@ def _heard(shown: Report, listener: Listener, label: str, total: int) -> Report:
         shown(done, note)
 
     return report
-
-
-@contextmanager
-def _bar(label: str, total: int) -> Iterator[Report]:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("ETA"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(label, total=total, note="")
-
-        def report(done: int | None, note: str = "") -> None:
-            bar.update(task, completed=done, note=note)
-
-        yield report
 
 
 def silent(done: int | None, note: str = "") -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -35,6 +35,9 @@ STAGES = (
 
 WRITE_EVERY_S = 5.0
 
+LEAST_DONE = 0.02
+"""Of a stage, before its pace says how long the rest takes."""
+
 
 @dataclass
 class Status:
@@ -46,6 +49,8 @@ class Status:
         temperature_k: Of the ensemble, K; None before there is a config.
         stage: One of `STAGES`.
         progress: What the stage is at, in words.
+        results: What each stage left, in words.
+        planned_left_s: Seconds that are left by the plan; None before there is one.
         effective_asked: Effective samples that are wanted.
         method: Whether a flow is trained, or MD is all.
         hours: The budget of wall time; None before there is a plan.
@@ -75,6 +80,8 @@ class Status:
     temperature_k: float | None = None
     stage: str = "propose"
     progress: str = ""
+    results: dict[str, str] = field(default_factory=dict)
+    planned_left_s: float | None = None
     effective_asked: int = 10_000
     method: str = "flow"
     hours: float | None = None
@@ -100,13 +107,19 @@ class Status:
 
 @dataclass
 class EnsembleFolder:
-    """Paths of the folder, and its status, written as it changes."""
+    """Paths of the folder, and its status, written as it changes.
+
+    Attributes:
+        changed: Called when a stage begins or ends.
+    """
 
     path: Path
     status: Status
+    changed: Callable[[], None] = lambda: None
     _written_s: float = 0.0
     _stage_began_s: float = field(default_factory=time.monotonic)
     _before_s: tuple[float, float] = (0.0, 0.0)
+    _heard_first: tuple[float, float] | None = None
 
     @classmethod
     def open(cls, path: Path, source: str) -> EnsembleFolder:
@@ -181,18 +194,37 @@ class EnsembleFolder:
         status.stage, status.progress = name, ""
         self._stage_began_s = time.monotonic()
         self._before_s = status.wall_s, status.wall_s_by_stage.get(name, 0.0)
+        self._heard_first = None
+        self._count()
         self._write_if_begun()
+        self.changed()
         try:
             yield
         finally:
             self._count()
             self._write_if_begun()
+            self.changed()
 
-    def _count(self) -> None:
-        """The time of the stage so far."""
-        whole, of_stage = self._before_s
-        self.status.wall_s = round(whole + self.in_stage_s, 1)
-        self.status.wall_s_by_stage[self.status.stage] = round(of_stage + self.in_stage_s, 1)
+    def _count(self, share: float = 0.0) -> None:
+        """The time of the stage so far, of which a share is done, and the time that is left."""
+        status, (whole, of_stage) = self.status, self._before_s
+        left_s = self._planned_left_s(share)
+        status.wall_s = round(whole + self.in_stage_s, 1)
+        status.wall_s_by_stage[status.stage] = round(of_stage + self.in_stage_s, 1)
+        status.planned_left_s = round(left_s, 1) if status.plan_s else None
+
+    def _planned_left_s(self, share: float) -> float:
+        """Of this stage, by its pace once that shows, and of those that have not begun."""
+        status, spent_s = self.status, self.in_stage_s
+        begun = {status.stage, *status.wall_s_by_stage}
+        coming = [s for name, s in status.plan_s.items() if name not in begun]
+        here = max(status.plan_s.get(status.stage, 0.0) - spent_s, 0.0)
+        if share > 0:
+            self._heard_first = self._heard_first or (spent_s, share)
+            since_s, done = spent_s - self._heard_first[0], share - self._heard_first[1]
+            if done > LEAST_DONE:
+                here = since_s / done * (1 - share)
+        return sum(coming) + here
 
     def _write_if_begun(self) -> None:
         """Before there is a config, nothing is left behind."""
@@ -218,6 +250,6 @@ class EnsembleFolder:
     def heard(self, label: str, done: int, total: int, note: str) -> None:
         """Progress, which status.json gets every few seconds."""
         self.status.progress = f"{label} {done}/{total} {note}".rstrip()
+        self._count(done / total if total else 0.0)
         if time.monotonic() - self._written_s >= WRITE_EVERY_S:
-            self._count()
             self.write()

@@ -197,6 +197,16 @@ class Judgement:
             return []
         return [check.words for check in self.checks if check.grade == Grade.WEAK]
 
+    @property
+    def words(self) -> str:
+        """The verdict, and the checks that are not passed by name."""
+        by_grade = {
+            grade: ", ".join(check.name for check in self.checks if check.grade == grade)
+            for grade in (Grade.FAILED, Grade.WEAK)
+        }
+        off = "; ".join(f"{grade}: {names}" for grade, names in by_grade.items() if names)
+        return f"{self.trust} ({off})" if off else str(self.trust)
+
 
 def judge(evidence: Evidence) -> Judgement:
     """All checks of an ensemble.

@@ -96,6 +96,7 @@ def _proposed(request: RunRequest, folder: EnsembleFolder, say: Say) -> Config:
     with proposed(request.molecule, output, folder.training(1).path) as proposal:
         for line in summary(proposal.molecule):
             say(line)
+    folder.status.results["propose"] = str(output)
     say(f"[propose] {output}")
     return proposal.config
 
@@ -116,12 +117,14 @@ def plan(
     status: Status,
     request: RunRequest,
     begun: bool,
-    say: Say,
-) -> Config:
+) -> tuple[Config, str]:
     """Measure how long the stages take here, once; set the budget; fit the training into it.
 
     Args:
         begun: Whether a training has begun, whose steps stay as they are.
+
+    Returns:
+        The config with its steps, and the plan in words.
     """
     if not status.plan_s:
         status.plan_s = _measured(config, molecule)
@@ -138,10 +141,10 @@ def plan(
         else ""
     )
     beyond = " (too little for these)" if needed > 3600 * status.hours and not begun else ""
-    say(f"[plan] about {parts}; budget {duration(3600 * status.hours)}{beyond}{fewer}")
+    words = f"about {parts}; budget {duration(3600 * status.hours)}{beyond}{fewer}"
     steps = min(status.steps, config.training.steps)
     training = config.training.model_copy(update={"steps": steps})
-    return config.model_copy(update={"training": training})
+    return config.model_copy(update={"training": training}), words
 
 
 def _measured(config: Config, molecule: Molecule) -> dict[str, float]:

@@ -17,7 +17,7 @@ from bgp4.dynamics.into_file import is_interrupted, simulate_into
 from bgp4.errors import RunError, UserInputError
 from bgp4.molecule.molecule import Molecule, load_molecule
 from bgp4.parallel.interrupt import gone_on_with
-from bgp4.parallel.progress import followed
+from bgp4.parallel.progress import followed, progress
 from bgp4.pipeline.cost import duration
 from bgp4.pipeline.deciding import Next, Situation, next_step
 from bgp4.pipeline.evidence import (
@@ -31,6 +31,7 @@ from bgp4.pipeline.judgement import Evidence, Judgement, StateEvidence, Trust, j
 from bgp4.pipeline.planning import plan, starting_config
 from bgp4.pipeline.reference import make_reference
 from bgp4.pipeline.request import RunRequest
+from bgp4.pipeline.view import stages_shown
 from bgp4.report.collect import collect_run
 from bgp4.report.report import write_report
 from bgp4.report.result import RunResult
@@ -121,6 +122,8 @@ class _Run:
     request: RunRequest
     folder: EnsembleFolder
     say: Say
+    on_screen: bool = False
+    """Whether the terminal shows all stages, with what they leave."""
 
     def __post_init__(self) -> None:
         self.status = self.folder.status
@@ -133,17 +136,17 @@ class _Run:
             self.status.temperature_k = config.temperature_k
             self.status.effective_asked = self.request.effective
             self.status.reference = config.report.reference
-        with self.folder.stage("plan"):
-            begun = first_run is not None or self.folder.training(1).config_path.is_file()
-            config = plan(config, molecule, self.status, self.request, begun, self.say)
-        if self.request.method == "md":
-            best = self._by_md(config, molecule)
-        else:
-            self._simulate(config)
-            best = self._rounds(config, molecule, first_run)
-        self._conclude(best)
-        self.status.stage, self.status.progress = "done", ""
-        self.folder.write()
+        with stages_shown(self.folder, self.request.quiet) as self.on_screen:
+            with self.folder.stage("plan"):
+                begun = first_run is not None or self.folder.training(1).config_path.is_file()
+                config, words = plan(config, molecule, self.status, self.request, begun)
+            self._said(words)
+            if self.request.method == "md":
+                best = self._by_md(config, molecule)
+            else:
+                self._simulate(config)
+                best = self._rounds(config, molecule, first_run)
+            self._conclude(best)
         return self.status
 
     def _by_md(self, config: Config, molecule: Molecule) -> _Judged:
@@ -155,9 +158,12 @@ class _Run:
                 *(config, molecule, output, lambda s: 2 * s < self.folder.left_s, asked),
                 to_go_on=True,
             )
+        self._said(str(output))
         with self.folder.stage("judge"):
             evidence = evidence_of_md(config, molecule, output, asked)
-        return _Judged(judge(evidence), evidence, output)
+            judgement = judge(evidence)
+        self._said(judgement.words)
+        return _Judged(judgement, evidence, output)
 
     def _simulate(self, config: Config) -> None:
         """Frames to learn from, where there are none."""
@@ -171,7 +177,10 @@ class _Run:
         self._said(f"{output}: {n:,} frames of MD at {kelvin:g} K")
 
     def _said(self, words: str) -> None:
-        self.say(f"[{self.status.stage}] {words} ({duration(self.status.wall_s)} so far)")
+        """Of the stage that has ended."""
+        self.status.results[self.status.stage] = words
+        if not self.on_screen:
+            self.say(f"[{self.status.stage}] {words} ({duration(self.status.wall_s)} so far)")
 
     def _rounds(self, config: Config, molecule: Molecule, first_run: RunFolder | None) -> _Judged:
         """Trainings, each with its samples and its judgement, as long as they are worth it."""
@@ -249,12 +258,14 @@ class _Run:
         self._said(f"{name}: parallel tempering at {config.temperature_k:g} K, to judge by")
 
     def _judge(self, config: Config, run: RunFolder, round_: int) -> _Judged:
-        with self.folder.stage("judge"):
+        with self.folder.stage("judge"), progress("judging", 2) as report:
+            report(0, "energies and densities of the reference's frames")
             result = collect_run(run, reference=config.report.reference)
+            report(1, "weights, states, free energy, coverage, chirality")
             evidence = evidence_of_run(result, self.request.effective, _chains(config))
             judgement = judge(evidence)
         self._note_round(run, round_, evidence)
-        self._said(f"{run.path}: {judgement.trust}")
+        self._said(f"{run.path}: ESS {evidence.ess:.1%}, {judgement.words}")
         return _Judged(judgement, evidence, run.samples_path, result, run)
 
     def _note_round(self, run: RunFolder, round_: int, evidence: Evidence) -> None:
@@ -297,8 +308,9 @@ class _Run:
                 statistics = _statistics(drawn)
             states = read_samples(output)
             evidence = evidence_of_refined(result, states, statistics, asked, _chains(config))
-        self._said(f"{output}: {statistics.words}")
-        return _Judged(judge(evidence), evidence, output, result, run)
+            judgement = judge(evidence)
+        self._said(f"{output}: {statistics.words}; {judgement.words}")
+        return _Judged(judgement, evidence, output, result, run)
 
     def _report(self, best: _Judged) -> None:
         """Of the flow that the ensemble is of."""
@@ -330,6 +342,8 @@ class _Run:
         if draws and made_s and judgement.trust != Trust.NOT:
             status.parallel_tempering_s = round(made_s * evidence.effective / min(draws), 1)
         status.ensemble = str(best.ensemble)
+        status.stage, status.progress, status.planned_left_s = "done", "", None
+        self.folder.write()
 
 
 def _chains(config: Config) -> int:

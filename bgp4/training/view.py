@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from bgp4.energies.base import Energy
-from bgp4.parallel.progress import Report, progress
+from bgp4.parallel.progress import progress
 from bgp4.parallel.ranks import ALONE, Ranks
 from bgp4.training.checkpoint import Counters
 from bgp4.training.history import History
@@ -20,14 +20,13 @@ from bgp4.training.schedule import Schedule
 from bgp4.training.step import StepResult
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import RenderableType
 
 __all__ = ["Show", "TrainingView", "training_view"]
 
 Show = Callable[[int, str, StepResult], None]
 """Called after each step with its number, a few words on how it goes, and its result."""
 
-REFRESH_S = 0.25
 SPEED_S = 20.0
 """Speeds are those of the last so many seconds."""
 
@@ -87,7 +86,7 @@ def training_view(
 ) -> Iterator[Show]:
     """Show a training on stderr while the block runs: this view on a terminal, else plain lines."""
     view = TrainingView(schedule, counters, energy, history, ranks.size)
-    with progress("training", schedule.steps, ranks.is_writer, view.on_terminal) as report:
+    with progress("training", schedule.steps, ranks.is_writer, view) as report:
 
         def show(step: int, note: str, result: StepResult) -> None:
             view.add(step, result)
@@ -147,35 +146,9 @@ class TrainingView:
             return math.nan, math.nan
         return (last - first) / (end - start), self.n_ranks * (after - before) / (end - start)
 
-    @contextmanager
-    def on_terminal(self) -> Iterator[Report]:
-        """Draw it on stderr, again and again in the same place; it stays there in the end."""
-        from rich.console import Console
-
-        with self.drawn(Console(stderr=True)) as report:
-            yield report
-
-    @contextmanager
-    def drawn(self, console: Console) -> Iterator[Report]:
-        """The same on a console. The cursor stays visible, so that no way to end a run hides it."""
-        from rich.live import Live
-
-        live = Live(self.render(), console=console, auto_refresh=False, redirect_stdout=False)
-        with live:
-            console.show_cursor(True)
-            last = self.clock()
-
-            def report(done: int | None, note: str = "") -> None:
-                nonlocal last
-                self.note = note if done is None else ""
-                if self.clock() - last >= REFRESH_S or done == self.schedule.steps:
-                    live.update(self.render(), refresh=True)
-                    last = self.clock()
-
-            try:
-                yield report
-            finally:
-                live.update(self.render())
+    def heard(self, done: int | None, note: str) -> None:
+        """What else is done between two steps."""
+        self.note = note if done is None else ""
 
     def render(self) -> RenderableType:
         """Rows of a label and its value, under a bar."""

@@ -5,13 +5,9 @@ from __future__ import annotations
 import io
 import math
 import os
-import pty
 import re
-import signal
 import subprocess
 import sys
-import termios
-import time
 from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,17 +17,17 @@ import torch
 from rich.console import Console
 
 from bgp4.p4 import P4Report
+from bgp4.parallel.screen import drawn
 from bgp4.training.checkpoint import Counters
 from bgp4.training.history import History
 from bgp4.training.losses import batch_ess
 from bgp4.training.schedule import Schedule
 from bgp4.training.step import StepResult
 from bgp4.training.view import BLOCKS, POINTS, Curve, TrainingView
+from tests.terminals import ESCAPE, in_terminal, left_as_it_was
 
 ANNEALED = Schedule({"ml": 10, "anneal": 20, "kl": 10}, 1000.0, 300.0, 1e-3, 1e-3)
 STRAIGHT = Schedule({"ml": 10, "anneal": 0, "kl": 20}, 300.0, 300.0, 1e-3, 1e-3)
-ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-HIDDEN, SHOWN, OTHER_SCREEN = "\x1b[?25l", "\x1b[?25h", "\x1b[?1049h"
 
 
 def result(loss: float, log_weight: torch.Tensor | None = None) -> StepResult:
@@ -160,7 +156,7 @@ def test_ess_of_a_step() -> None:
 
 def test_messages_go_above_it(made) -> None:
     console = recorded()
-    with made.view.drawn(console) as report:
+    with drawn(made.view, console) as report:
         made.steps(1, 3)
         report(3, "")
         print("a warning of the training", file=sys.stderr)
@@ -168,52 +164,6 @@ def test_messages_go_above_it(made) -> None:
         report(None, "checking 1/2")
     text = console.export_text()
     assert text.index("a warning of the training") < text.index("checking 1/2")
-
-
-def in_terminal(folder: Path, *args: str, stop_after: str | None = None) -> tuple[int, str, bool]:
-    """A command in a terminal of its own: exit code, what it showed, whether the terminal is as
-    it was. Ctrl-C is pressed once the text has come."""
-    ours, theirs = pty.openpty()
-    before = termios.tcgetattr(theirs)
-    package = str(Path(__file__).parents[2])
-    env = {**os.environ, "PYTHONPATH": package, "TERM": "xterm", "COLUMNS": "100", "LINES": "30"}
-    env.pop("NO_COLOR", None)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bgp4", *args],
-        stdin=theirs, stdout=theirs, stderr=theirs, cwd=folder, env=env, start_new_session=True,
-    )  # fmt: skip
-    shown, end, pressed = "", time.monotonic() + 120, stop_after is None
-    os.set_blocking(ours, False)
-    while process.poll() is None and time.monotonic() < end:
-        shown += read(ours)
-        if not pressed and stop_after in shown:
-            process.send_signal(signal.SIGINT)
-            pressed = True
-        time.sleep(0.05)
-    process.kill()
-    code = process.wait()
-    shown += read(ours)
-    same = termios.tcgetattr(theirs) == before
-    os.close(ours)
-    os.close(theirs)
-    return code, shown, same
-
-
-def read(terminal: int) -> str:
-    parts = []
-    try:
-        while part := os.read(terminal, 65536):
-            parts.append(part)
-    except BlockingIOError:
-        pass
-    return b"".join(parts).decode(errors="replace")
-
-
-def left_as_it_was(shown: str) -> bool:
-    """The cursor is visible on the main screen, and colours are off."""
-    colours = re.findall(r"\x1b\[([0-9;]*)m", shown)
-    cursor = shown.rfind(HIDDEN) < shown.rfind(SHOWN)
-    return cursor and OTHER_SCREEN not in shown and (not colours or colours[-1] == "0")
 
 
 SMOKE = ("train", "--config", "ala2_smoke.yaml", "--run", "run")
@@ -263,7 +213,7 @@ def test_elsewhere_there_are_plain_lines(tmp_path) -> None:
 
 
 def test_a_terminal_that_can_not_redraw_has_plain_lines(monkeypatch) -> None:
-    from bgp4.parallel.progress import on_terminal
+    from bgp4.parallel.screen import on_terminal
 
     monkeypatch.setattr(sys, "stderr", SimpleNamespace(isatty=lambda: True))
     monkeypatch.setenv("TERM", "xterm")
