@@ -38,7 +38,7 @@ def text(folder: EnsembleFolder, width: int = 100) -> str:
 def test_rows(folder) -> None:
     with folder.stage("train"):
         lines = text(folder).splitlines()
-    assert lines[0].split() == "my.pdb, 300 K, 10,000 effective samples asked for".split()
+    assert lines[0].strip() == "my.pdb, 300 K, 10,000 effective samples asked for"
     rows = {line[2:11].strip(): line for line in lines[1:-1]}
     assert list(rows) == [
         *("propose", "plan", "simulate", "train", "sample", "reference", "judge", "report")
@@ -47,7 +47,7 @@ def test_rows(folder) -> None:
     assert "20,000 frames" in rows["simulate"]
     assert rows["train"].split()[0] == "▸"
     assert "of about 10 min" in rows["train"]
-    assert rows["reference"].split() == "reference about 2 min".split()
+    assert rows["reference"].split() == ["reference", "about", "2", "min"]
     assert lines[-1].strip() == "31 s so far, about 12 min left, budget 30 min"
 
 
