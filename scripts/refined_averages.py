@@ -1,6 +1,10 @@
-"""Averages of a poor flow by reweighting and by refining, against a reference, over seeds.
+"""Averages of a poor flow by reweighting, by refining and by annealing, against the truth.
 
     python scripts/refined_averages.py runs/poor --truth ala2 -n 20000 --seeds 5
+    python scripts/refined_averages.py runs/poor --truth ala4_300k.h5 --annealed 2048
+
+The truth is that of a good run's weights, or of parallel tempering's frames. Annealing is by
+`annealed_populations.py`, in `POPULATIONS` populations.
 
 For each watched state and for the helix (ψ between -100 and 52 degrees): the truth, the mean of the
 estimates over seeds, their scatter, the error that each claims, and the root mean square of
@@ -17,16 +21,18 @@ from pathlib import Path
 
 import mdtraj
 import numpy as np
+from annealed_populations import population
 from numpy.typing import NDArray
 
 from bgp4.energies.base import Energy
 from bgp4.molecule.states import members, states
+from bgp4.pipeline.evidence import chains_of
 from bgp4.sampling.draw import energy_of_weights
 from bgp4.sampling.generate import TrainedRun, generate, load_trained
 from bgp4.sampling.refined import RefinedChains
-from bgp4.statistics.chains import effective_draws
+from bgp4.statistics.chains import effective_draws, in_chains
 from bgp4.statistics.samples import Samples, concatenated
-from bgp4.statistics.weights import bootstrap, bootstrap_error
+from bgp4.statistics.weights import bootstrap, bootstrap_error, normalised_weights
 from bgp4.training.run import RunFolder
 
 Array = NDArray[np.float64]
@@ -63,6 +69,8 @@ def by_chains(values: Array, chains: int) -> tuple[float, float]:
 
 Estimates = dict[str, tuple[float, float]]
 
+POPULATIONS = 4
+
 
 def reweighted(trained: TrainedRun, energy: Energy, n: int, seed: int) -> Estimates:
     samples = concatenated(list(generate(trained.model, n, seed, energy)))
@@ -78,11 +86,39 @@ def refined(trained: TrainedRun, energy: Energy, n: int, seed: int) -> Estimates
     return {label: by_chains(values, n_chains) for label, values in found.items()}
 
 
+def annealed(trained: TrainedRun, energy: Energy, n: int, seed: int) -> Estimates:
+    """Each population counts by its normalising constant; the error is from their scatter."""
+    made = [
+        population(trained, energy, n // POPULATIONS, POPULATIONS * seed + i)
+        for i in range(POPULATIONS)
+    ]
+    weights = normalised_weights([log_z for _, log_z, _ in made])
+    by_population = [observables(trained, x) for x, *_ in made]
+    found = {}
+    for label in by_population[0]:
+        means = np.array([values[label].mean() for values in by_population])
+        mean = float(weights @ means)
+        found[label] = mean, math.sqrt(float(weights**2 @ (means - mean) ** 2))
+    return found
+
+
+def of_frames(path: Path, trained: TrainedRun) -> Estimates:
+    """Of parallel tempering, by its chains."""
+    frames = mdtraj.load(str(path))
+    found = observables(trained, frames.xyz)
+    chains = chains_of(path)
+    share = {label: float(values.mean()) for label, values in found.items()}
+    return {
+        label: (p, math.sqrt(p * (1 - p) / effective_draws(in_chains(found[label], chains)[0]))))
+        for label, p in share.items()
+    }
+
+
 def measured(
     trained: TrainedRun, method: str, n: int, seeds: int
 ) -> tuple[list[Estimates], int, float]:
     """Estimates of each seed; energies and processor seconds of one."""
-    estimate = {"reweighted": reweighted, "refined": refined}[method]
+    estimate = {"reweighted": reweighted, "refined": refined, "annealed": annealed}[method]
     with energy_of_weights(trained, trained.config.temperature_k) as energy:
         started = time.process_time()
         found = [estimate(trained, energy, n, seed) for seed in range(seeds)]
@@ -94,19 +130,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n\n")[0])
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument(
-        "--truth", type=Path, required=True, help="A good run of the same molecule."
+        "--truth", type=Path, required=True, help="A good run, or frames of parallel tempering."
     )
+    parser.add_argument("--annealed", type=int, default=0, help="Conformations; 0 for none.")
     parser.add_argument("-n", type=int, default=20_000)
     parser.add_argument("--seeds", type=int, default=5)
     asked = parser.parse_args()
-    good = load_trained(RunFolder.find(asked.truth))
-    (truth,), *_ = measured(good, "reweighted", 5 * asked.n, 1)
+    if asked.truth.suffix == ".h5":
+        truth = of_frames(asked.truth, load_trained(RunFolder.find(asked.runs[0])))
+    else:
+        good = load_trained(RunFolder.find(asked.truth))
+        (truth,), *_ = measured(good, "reweighted", 5 * asked.n, 1)
+    sizes = {"reweighted": asked.n, "refined": asked.n, "annealed": asked.annealed}
     print("| run | by | of | truth | mean | scatter | claimed error | rms z | energies | CPU s |")
     print("|---|---|---|---|---|---|---|---|---|---|")
     for path in asked.runs:
         trained = load_trained(RunFolder.find(path))
-        for method in ("reweighted", "refined"):
-            found, energies, cpu_s = measured(trained, method, asked.n, asked.seeds)
+        for method, n in sizes.items():
+            if not n:
+                continue
+            found, energies, cpu_s = measured(trained, method, n, asked.seeds)
             for label, (right, wrong_by) in truth.items():
                 values, errors = np.array([one[label] for one in found]).T
                 z = (values - right) / np.hypot(errors, wrong_by).clip(1e-9)
@@ -114,7 +157,8 @@ def main() -> None:
                     f"| {path.name} | {method} | {label} | {100 * right:.2f} % | "
                     f"{100 * values.mean():.2f} % | {100 * values.std(ddof=1):.2f} % | "
                     f"{100 * errors.mean():.2f} % | {math.sqrt((z**2).mean()):.1f} | "
-                    f"{energies:,} | {cpu_s:.0f} |"
+                    f"{energies:,} | {cpu_s:.0f} |",
+                    flush=True,
                 )
 
 
