@@ -109,7 +109,7 @@ def of_frames(path: Path, trained: TrainedRun) -> Estimates:
     chains = chains_of(path)
     share = {label: float(values.mean()) for label, values in found.items()}
     return {
-        label: (p, math.sqrt(p * (1 - p) / effective_draws(in_chains(found[label], chains)[0]))))
+        label: (p, math.sqrt(p * (1 - p) / effective_draws(in_chains(found[label], chains)[0])))
         for label, p in share.items()
     }
 
