@@ -11,7 +11,7 @@ import errno
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -333,31 +333,37 @@ CANNOT_WRITE = {
 """What a disk or folder may object to a file."""
 
 
+UsageError: Any = typer.BadParameter.__base__
+"""What typer raises for a command line that it cannot read; it has no public name of its own."""
+
+
 def main() -> None:
     """Entry point of the `bgp4` command."""
     try:
-        app()
+        code = app(standalone_mode=False)
+    except UsageError as error:
+        path = error.ctx.command_path if error.ctx else "bgp4"
+        _fail(2, f"{error.format_message().rstrip('.')}; see `{path} --help`")
     except UserInputError as error:
-        print(f"bgp4: error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        _fail(2, str(error))
     except OSError as error:
         if error.errno not in CANNOT_WRITE:
             raise
-        where = error.filename or "a file"
-        print(f"bgp4: error: {where}: cannot be written: {error.strerror}", file=sys.stderr)
-        raise SystemExit(2) from None
+        _fail(2, f"{error.filename or 'a file'}: cannot be written: {error.strerror}")
     except RunError as error:
-        print(f"bgp4: error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
-    except SystemExit as ended:  # typer's own, of a KeyboardInterrupt too
-        if ended.code == INTERRUPTED:
-            print("bgp4: interrupted", file=sys.stderr)
-        if not ended.code and "TORCHELASTIC_RUN_ID" in os.environ:
-            _leave_torchrun()
-        raise
+        _fail(1, str(error))
     except KeyboardInterrupt:
+        code = INTERRUPTED
+    if code == INTERRUPTED:  # typer's own, of a KeyboardInterrupt too
         print("bgp4: interrupted", file=sys.stderr)
-        raise SystemExit(INTERRUPTED) from None
+    if not code and "TORCHELASTIC_RUN_ID" in os.environ:
+        _leave_torchrun()
+    raise SystemExit(code or 0)
+
+
+def _fail(code: int, words: str) -> NoReturn:
+    print(f"bgp4: error: {words}", file=sys.stderr)
+    raise SystemExit(code)
 
 
 def _leave_torchrun() -> None:

@@ -643,3 +643,24 @@ def test_a_small_effective_sample_size_is_said(
     monkeypatch.setattr("bgp4.cli.sample.SMALL_ESS", 1.1)
     assert call(*draw).code == 0
     assert "a few conformations" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "--effectiv", "5"], "No such option: --effectiv"),
+        (["frobnicate"], "No such command 'frobnicate'"),
+        (["sample", "ala2", "-n", "many"], "Invalid value for '-n'"),
+        (["train", "--config"], "'--config' requires an argument"),
+    ],
+)
+def test_a_command_line_that_can_not_be_read(arguments, words) -> None:
+    """One line, which names the option and where its help is."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "bgp4", *arguments], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("bgp4: error: ")
+    assert words in line
+    assert line.endswith("--help`")
