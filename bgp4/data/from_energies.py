@@ -29,7 +29,7 @@ from bgp4.errors import UserInputError
 from bgp4.molecule.molecule import Molecule
 from bgp4.units import kt_in_kjmol
 
-__all__ = ["conformations_from_energy", "minimised", "turning", "widths"]
+__all__ = ["conformations_from_energy", "minimised", "torsion_barriers", "widths"]
 
 CONFORMATIONS = 4096
 CALM = 16
@@ -73,7 +73,8 @@ def conformations_from_energy(
             "bond at the nearest minimum; set it to any, or use other start positions"
         )
     centre, _ = coordinates(torch.as_tensor(positions_nm).reshape(1, -1))
-    circles, n_turns = turning(molecule, coordinates, centre[0], BARRIER_KT * kt)
+    barriers, n_turns = torsion_barriers(molecule, coordinates, centre[0])
+    circles = barriers < BARRIER_KT * kt
     width = widths(energy, coordinates, centre[0], kt)
     free = torch.ones_like(circles) if coordinates.fixed is None else ~coordinates.fixed
     width = width * free
@@ -123,13 +124,13 @@ def minimised(energy: Energy, molecule: Molecule) -> tuple[float, NDArray[np.flo
     return float(found.fun), minimum.numpy().reshape(-1, 3)
 
 
-def turning(
+def torsion_barriers(
     molecule: Molecule,
     coordinates: InternalCoordinates,
     centre: Tensor,  # (features,), of a minimum
-    barrier_kjmol: float,
 ) -> tuple[Tensor, int]:
-    """Which columns turn, (features,), bool; and how often the torsion terms were evaluated.
+    """How much the torsion terms rise and fall on a turn of each column, (features,), kJ/mol; and
+    how often they were evaluated. Infinite of columns that turn nothing.
 
     A turn about a bond outside rings, which its first child's torsion makes, is rigid: all that
     changes of the torsion terms is those about this bond.
@@ -138,7 +139,7 @@ def turning(
     acyclic = {frozenset(bond) for bond in bridges(Graph(bonds))}
     bonded = {frozenset(bond) for bond in bonds}
     terms = ReferenceEnergy(torsions_alone(molecule.system_xml), molecule.n_atoms, 300.0)
-    circles = torch.zeros(len(centre), dtype=torch.bool)
+    barriers = torch.full((len(centre),), torch.inf, dtype=torch.float64)
     start = len(centre) - len(coordinates.zmatrix.rows)
     for column, row in enumerate(coordinates.zmatrix.rows, start):
         _, _, hinge, torsion = row.partners
@@ -147,8 +148,8 @@ def turning(
             turned = centre.repeat(TURNS, 1)
             turned[:, column] = torch.linspace(-np.pi, np.pi, TURNS + 1)[:-1]
             profile = terms.evaluate(_positions(coordinates, turned)).energy_kjmol
-            circles[column] = bool(np.ptp(profile) < barrier_kjmol)
-    return circles, terms.n_evaluations
+            barriers[column] = float(np.ptp(profile))
+    return barriers, terms.n_evaluations
 
 
 def widths(

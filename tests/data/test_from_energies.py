@@ -21,7 +21,7 @@ from bgp4.data.from_energies import (
     WIDEST,
     conformations_from_energy,
     minimised,
-    turning,
+    torsion_barriers,
     widths,
 )
 from bgp4.energies.reference import ReferenceEnergy
@@ -96,15 +96,15 @@ def test_widths_have_bounds(constants: tuple[float, float, float], bound: tuple)
 def test_a_torsion_turns_if_its_barrier_is_low(torsion: float, turns: bool) -> None:
     molecule = chain(2e5, 400.0, torsion)
     coordinates = InternalCoordinates(zmatrix_from_topology(molecule.topology))
-    circles, _ = turning(molecule, coordinates, MINIMUM, barrier_kjmol=20.0)
-    assert circles.tolist() == [False] * 5 + [turns]
+    barriers, _ = torsion_barriers(molecule, coordinates, MINIMUM)
+    assert (barriers < 20.0).tolist() == [False] * 5 + [turns]
 
 
 def turning_bonds(molecule: Molecule) -> set[frozenset[str]]:
     """By the names of the two atoms."""
     coordinates = InternalCoordinates(zmatrix_from_topology(molecule.topology))
     centre, _ = coordinates(torch.as_tensor(molecule.positions_nm).reshape(1, -1))
-    circles, _ = turning(molecule, coordinates, centre[0], 4 * KT)
+    circles = torsion_barriers(molecule, coordinates, centre[0])[0] < 4 * KT
     first = len(centre[0]) - molecule.n_atoms + 3
     names = [f"{a.residue.name} {a.name}" for a in molecule.topology.atoms]
     return {

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import mdtraj
 import numpy as np
+import pytest
 
 from bgp4.data.turned import turned_positions
 from bgp4.energies.reference import ReferenceEnergy
 from bgp4.report.torsions import chirality_signs, stereocentres
+from tests.data.test_from_energies import chain
 
 N = 16
 
@@ -47,3 +49,14 @@ def test_both_sides_of_peptide_bonds_where_an_ensemble_has_them(alanine) -> None
     centres = stereocentres(alanine.topology)
     expected = chirality_signs(alanine.positions_nm[None], centres)
     assert (chirality_signs(found, centres) == expected).all()
+
+
+@pytest.mark.parametrize(("barrier_kjmol", "sides"), [(60.0, {0, 1}), (200.0, {0})])
+def test_a_torsion_that_turns_slowly_is_on_both_sides(barrier_kjmol, sides) -> None:
+    """Of a torsion with two equal minima; behind a high barrier there is another molecule."""
+    molecule = chain(2e5, 400.0, barrier_kjmol / 2)
+    found = turned_positions(molecule, 32, seed=1).astype(np.float32)
+    frames = mdtraj.Trajectory(found, molecule.topology)
+    torsions = mdtraj.compute_dihedrals(frames, [[0, 1, 2, 3]], periodic=False)[:, 0] - 1.0
+    assert set(np.round(np.abs(torsions / np.pi)).tolist()) == sides
+    assert np.allclose(np.sin(torsions), 0, atol=0.01)

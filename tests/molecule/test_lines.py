@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from bgp4.coordinates import InternalCoordinates, fit_standardise
-from bgp4.data.from_energies import turning
+from bgp4.data.from_energies import torsion_barriers
 from bgp4.energies.batched import BatchedEnergy
 from bgp4.energies.forcefield import read_force_field
 from bgp4.energies.potential import Potential
@@ -181,7 +181,7 @@ def test_bends_are_no_circles_and_do_not_turn(butyne) -> None:
     assert [butyne.zmatrix.rows[i - 17].bends for i in bends] == [True, True]
     circular = fit_standardise(q, 7, "circle", bends).circular
     assert circular.nonzero().flatten().tolist() == [c for c in range(17, 24) if c not in bends]
-    circles, _ = turning(butyne, coordinates, coordinates(x)[0][0], 10.0)
+    circles = torsion_barriers(butyne, coordinates, coordinates(x)[0][0])[0] < 10.0
     turned = [butyne.zmatrix.torsions[i - 17] for i in circles.nonzero().flatten().tolist()]
     assert turned == [(7, 3, 2, 4, 0)]
 
