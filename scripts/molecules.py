@@ -20,10 +20,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    import mdtraj
+from typing import Any
 
 PEPTIDES = (
     *("ALA", "ARG", "ASN", "ASP", "CYS", "GLN", "GLU", "GLY", "HIS", "ILE"),
@@ -50,41 +47,18 @@ HEAD = """\
 |---|---|---|---|---|---|---|---|"""
 
 
-def alanine_peptide(n: int) -> mdtraj.Trajectory:
-    """Ace-Ala_n-NMe, in which each residue follows as NMe follows the first one."""
-    import mdtraj as md
-    from openmmtools.testsystems import AlanineDipeptideVacuum
-    from scipy.spatial.transform import Rotation
-
-    system = AlanineDipeptideVacuum(constraints=None)
-    unit = md.Trajectory(system.positions._value[None], md.Topology.from_openmm(system.topology))
-    first = unit.top.select("(resname ACE and name CH3 C O) or (resname ALA and name N)")
-    last = unit.top.select("(resname ALA and name CA C O) or (resname NME and name N)")
-    units = [unit.xyz[0]]
-    for _ in range(n - 1):
-        target, source = units[-1][last], units[0][first]
-        turn, _ = Rotation.align_vectors(target - target.mean(0), source - source.mean(0))
-        units.append(turn.apply(units[0] - source.mean(0)) + target.mean(0))
-    parts = [(units[0], 0), *((each, 1) for each in units), (units[-1], 2)]
-    peptide, xyz = md.Topology(), []
-    chain = peptide.add_chain()
-    for number, (positions, index) in enumerate(parts, start=1):
-        residue = peptide.add_residue(unit.top.residue(index).name, chain, number)
-        for atom in unit.top.residue(index).atoms:
-            peptide.add_atom(atom.name, atom.element, residue)
-            xyz.append(positions[atom.index])
-    peptide.create_standard_bonds()
-    return md.Trajectory([xyz], peptide)
-
-
 def build(name: str, path: Path) -> None:
     """Write the capped peptide's PDB file, hydrogens and all."""
+    import mdtraj
     import openmm.app as app
     from pdbfixer import PDBFixer
 
+    from bgp4.studies.bench.peptides import alanine_peptide
+
     residues = name.split("-")
+    peptide = alanine_peptide(len(residues))
     start = path.with_suffix(".start.pdb")
-    alanine_peptide(len(residues)).save_pdb(str(start))
+    mdtraj.Trajectory(peptide.positions_nm, peptide.topology).save_pdb(str(start))
     fixer = PDBFixer(filename=str(start))
     start.unlink()
     chain = next(fixer.topology.chains())

@@ -16,6 +16,7 @@ bonds has no states: nothing hinders it or, in an allene, it is a chirality.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 import mdtraj
@@ -38,7 +39,7 @@ from bgp4.molecule.topology import (
 if TYPE_CHECKING:
     from bgp4.config import Config, StateConfig
 
-__all__ = ["State", "members", "states", "states_of_bonds"]
+__all__ = ["State", "members", "members_by_symmetry", "states", "states_of_bonds"]
 
 POSITIVE = {"> 0": (0.0, 180.0)}
 CIS = {"cis": (-90.0, 90.0)}
@@ -114,6 +115,57 @@ def members(
             if n_atoms == 2:
                 found[:, i] &= beyond >= 0
     return found
+
+
+def members_by_symmetry(
+    watched: Sequence[State],
+    positions_nm: NDArray[np.floating],  # (n, atoms, 3)
+    topology: mdtraj.Topology,
+    groups: Sequence[NDArray[np.int64]],
+) -> NDArray[np.float64]:  # (n, states)
+    """To what share each conformation lies in each state, over the names of equivalent atoms.
+
+    A ring that has flipped, or guanidinium, is the same conformation under other names, and just as
+    probable. So the mean of these shares is the state's population, without a simulation that
+    visits all names: one half of each side of a phenyl ring, whatever was visited.
+
+    Args:
+        groups: The molecule's `symmetries`.
+    """
+    graph = bond_graph(topology)
+    images = [_images(state, groups, graph) for state in watched]
+    found = members(list(chain.from_iterable(images)), positions_nm, topology)
+    counts = [len(of_state) for of_state in images]
+    of_image = np.repeat(np.arange(len(watched)), counts)
+    mean = (of_image[:, None] == np.arange(len(watched))) / np.array(counts)
+    share: NDArray[np.float64] = found @ mean
+    return share
+
+
+def _images(state: State, groups: Sequence[NDArray[np.int64]], graph: nx.Graph) -> list[State]:
+    """The state under all names of its atoms, itself among them, each once."""
+    found = {state.atoms}
+    for group in groups:
+        found = {
+            tuple(_renamed(atom, row, graph) for atom in atoms) for atoms in found for row in group
+        }
+    return [state._replace(atoms=atoms) for atoms in sorted(found)]
+
+
+def _renamed(atom: int, row: NDArray[np.int64], graph: nx.Graph) -> int:
+    """Of a permutation that leaves hydrogens in place: they go with the atom that they are bound
+    to.
+    """
+    if graph.degree(atom) != 1 or row[atom] != atom:
+        return int(row[atom])
+    (parent,) = graph[atom]
+    if row[parent] == parent:
+        return atom
+    own, theirs = (
+        sorted(i for i in graph[p] if graph.degree(i) == 1 and row[i] == i)
+        for p in (parent, int(row[parent]))
+    )
+    return theirs[own.index(atom)]
 
 
 def _torsions_deg(frames: mdtraj.Trajectory, atoms: Sequence[tuple[int, ...]]) -> NDArray:

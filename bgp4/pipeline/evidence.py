@@ -14,7 +14,8 @@ from bgp4.data.judging import judging_frames
 from bgp4.dynamics.simulate import config_of
 from bgp4.errors import UserInputError
 from bgp4.molecule.molecule import Molecule
-from bgp4.molecule.states import State, members, states
+from bgp4.molecule.states import members, members_by_symmetry, states
+from bgp4.molecule.symmetry import symmetries
 from bgp4.pipeline.judgement import Evidence, StateEvidence, disagrees
 from bgp4.report.result import DATA_BLOCKS, RunResult
 from bgp4.report.torsions import wrong_chirality
@@ -40,6 +41,9 @@ __all__ = [
 ]
 
 Array = NDArray[np.float64]
+
+MOST_DRAWS = 1e6
+"""What a share is worth that follows from the molecule's symmetry."""
 
 PIECES = 8
 """Of a trajectory whose chains are not known: they are judged as if they were chains."""
@@ -70,6 +74,7 @@ def evidence_of_run(run: RunResult, asked: int, chains: int) -> Evidence:
     weights, effective = run.weights, n * run.samples.ess
     quarter, whole = effective_sample_size_growth(log_weight, (max(n // 4, 1), n))
     heavier, draws = _heavier_frames(run, chains)
+    frames = _frames_by_symmetry(run)
     mirrored: NDArray[np.bool_] = np.any(run.wrong_chirality, axis=1)
     return Evidence(
         asked=asked,
@@ -79,12 +84,12 @@ def evidence_of_run(run: RunResult, asked: int, chains: int) -> Evidence:
         largest_weight=float(weights.max()),
         tail=tail_shape(log_weight),
         growth=float(whole / quarter) if quarter else math.nan,
-        states=_states(run, chains),
+        states=_states(run, frames, chains),
         free_energies_kt=_free_energies(run),
         uncovered=heavier,
         uncovered_draws=draws,
         mirrored=float(run.sample_weights_in_space @ mirrored) if len(mirrored) else math.nan,
-        reference_r_hat=_reference_r_hat(run, chains),
+        reference_r_hat=_reference_r_hat(run, frames, chains),
     )
 
 
@@ -104,11 +109,12 @@ def evidence_of_refined(
     cycles = len(inside) // statistics.chains
     by_chain = inside[: cycles * statistics.chains].reshape(cycles, statistics.chains, -1)
     draws = [effective_draws(by_chain[:, :, i].T) for i in range(len(run.states))]
-    share, md = inside.mean(axis=0), run.data_states.mean(axis=0)
+    share, frames = inside.mean(axis=0), _frames_by_symmetry(run)
     compared = tuple(
         StateEvidence(state.label, float(p), _binomial_error(float(p), n), n, float(q), m)
         for state, p, n, q, m in zip(
-            run.states, share, draws, md, state_draws(run.data_states, chains), strict=True
+            *(run.states, share, draws, frames.mean(axis=0), state_draws(frames, chains)),
+            strict=True,
         )
     )
     positions = (run.data_positions_nm, run.reference_positions_nm, run.stereocentres)
@@ -119,27 +125,35 @@ def evidence_of_refined(
         effective=statistics.effective if statistics.agree else 0.0,
         states=compared,
         mirrored=float(mirrored.mean()),
-        reference_r_hat=_reference_r_hat(run, chains),
+        reference_r_hat=_reference_r_hat(run, frames, chains),
         r_hat=statistics.r_hat,
     )
 
 
 def evidence_of_chains(
-    watched: tuple[State, ...],
-    inside: NDArray[np.bool_],  # (frames, states), chain after chain
+    config: Config,
+    molecule: Molecule,
+    positions_nm: NDArray[np.floating],  # (frames, atoms, 3), chain after chain
     energy: Array,  # (frames,), in any unit
     asked: int,
     chains: int,
 ) -> Evidence:
     """Of a simulation alone, whose chains are all that there is to judge it by."""
-    draws, share = state_draws(inside, chains), inside.mean(axis=0)
-    common = [i for i in range(len(watched)) if RARE < share[i] < 1 - RARE]
-    series = in_chains(np.column_stack([energy, inside[:, common]]), chains)
+    topology = molecule.topology
+    watched = tuple(states(topology, config))
+    inside = members(watched, positions_nm, topology)
+    frames = members_by_symmetry(
+        *(watched, positions_nm, topology), symmetries(topology, molecule.positions_nm)
+    )
+    share, draws = inside.mean(axis=0), state_draws(inside.astype(np.float64), chains)
+    known, worth = frames.mean(axis=0), state_draws(frames, chains)
+    common = [i for i in range(len(watched)) if RARE < known[i] < 1 - RARE]
+    series = in_chains(np.column_stack([energy, frames[:, common]]), chains)
     r_hat = max(map(split_r_hat, series))
     return Evidence(
         asked=asked,
         n_samples=len(inside),
-        effective=min([effective_draws(series[0]), *(draws[i] for i in common)]),
+        effective=min([effective_draws(series[0]), *(worth[i] for i in common)]),
         states=tuple(
             StateEvidence(state.label, float(p), _binomial_error(float(p), n), n, math.nan, 0.0)
             for state, p, n in zip(watched, share, draws, strict=True)
@@ -153,29 +167,44 @@ def evidence_of_md(config: Config, molecule: Molecule, path: Path, asked: int) -
     """Of a trajectory that `make_reference` wrote."""
     report = config.report.model_copy(update={"reference": str(path)})
     frames = judging_frames(config.model_copy(update={"report": report}), molecule)
-    watched = tuple(states(molecule.topology, config))
-    inside = members(watched, frames.positions_nm, molecule.topology)
     energy = frames.energy_kjmol
     assert energy is not None
-    return evidence_of_chains(watched, inside, energy, asked, chains_of(path))
+    return evidence_of_chains(config, molecule, frames.positions_nm, energy, asked, chains_of(path))
 
 
 def state_draws(
-    inside: NDArray[np.bool_],  # (frames, states), chain after chain
+    frames: Array,  # (frames, states), chain after chain, by symmetry or not
     chains: int,
 ) -> list[float]:  # (states,)
-    """Independent frames for each state; for states that never change, as few as for any."""
-    found = [effective_draws(values) for values in in_chains(inside, chains)]
-    changes = [0 < share < 1 for share in inside.mean(axis=0)]
+    """Independent frames that each state's share is worth; of states that never change, as few as
+    of any.
+    """
+    found = [_worth(values) for values in in_chains(frames, chains)]
+    changes = [0 < share < 1 for share in frames.mean(axis=0)]
     fewest = min((d for d, moving in zip(found, changes, strict=True) if moving), default=1.0)
     return [d if moving else fewest for d, moving in zip(found, changes, strict=True)]
 
 
-def _states(run: RunResult, chains: int) -> tuple[StateEvidence, ...]:
+def _worth(
+    values: Array,  # (chains, states)
+) -> float:
+    """Independent frames with the same error of the mean; all there may be if it has none."""
+    share, variance = values.mean(), values.var()
+    if variance * MOST_DRAWS <= share * (1 - share):
+        return MOST_DRAWS
+    return min(effective_draws(values) * float(share * (1 - share) / variance), MOST_DRAWS)
+
+
+def _frames_by_symmetry(run: RunResult) -> Array:  # (frames, states)
+    groups = symmetries(run.topology, run.reference_positions_nm)
+    return members_by_symmetry(run.states, run.data_positions_nm, run.topology, groups)
+
+
+def _states(run: RunResult, frames: Array, chains: int) -> tuple[StateEvidence, ...]:
     if not run.states:
         return ()
     inside, weights = run.sample_states, run.sample_weights_in_space
-    share, md = weights @ inside, run.data_states.mean(axis=0)
+    share = weights @ inside
     variance = (weights[:, None] ** 2 * (inside - share) ** 2).sum(axis=0)
     replicates = bootstrap(
         lambda drawn: (drawn @ inside) / max(drawn.sum(), np.finfo(float).tiny),
@@ -183,7 +212,9 @@ def _states(run: RunResult, chains: int) -> tuple[StateEvidence, ...]:
     )
     errors = np.atleast_1d(bootstrap_error(replicates))
     every = zip(
-        run.states, share, errors, variance, md, state_draws(run.data_states, chains), strict=True
+        *(run.states, share, errors, variance),
+        *(frames.mean(axis=0), state_draws(frames, chains)),
+        strict=True,
     )
     found = [
         StateEvidence(
@@ -244,7 +275,7 @@ def _heavier_frames(run: RunResult, chains: int) -> tuple[float, float]:
     return float(heavier[known].mean()), effective_draws(in_chains(heavier[:, None], chains)[0])
 
 
-def _reference_r_hat(run: RunResult, chains: int) -> float:
-    share = run.data_states.mean(axis=0)
-    common = run.data_states[:, (share > RARE) & (share < 1 - RARE)]
+def _reference_r_hat(run: RunResult, frames: Array, chains: int) -> float:
+    share = frames.mean(axis=0)
+    common = frames[:, (share > RARE) & (share < 1 - RARE)]
     return max(map(split_r_hat, in_chains(np.column_stack([run.data_energy_kt, common]), chains)))

@@ -21,7 +21,6 @@ from bgp4.dynamics.simulate import (
     write_trajectory,
 )
 from bgp4.molecule.molecule import Molecule
-from bgp4.molecule.states import members, states
 from bgp4.pipeline.evidence import evidence_of_chains
 from bgp4.pipeline.proposal import ladder
 from bgp4.statistics.chains import LARGEST_R_HAT
@@ -101,8 +100,8 @@ def _enough(simulation: Simulation, config: Config, molecule: Molecule, wanted: 
     """Whether energy and states that are not rare have enough independent frames, and the chains
     agree.
     """
-    watched = tuple(states(molecule.topology, config))
-    inside = members(watched, simulation.positions_nm, molecule.topology)
-    chains = config.simulate.stacks
-    found = evidence_of_chains(watched, inside, simulation.energy_kjmol, round(wanted), chains)
+    found = evidence_of_chains(
+        *(config, molecule, simulation.positions_nm, simulation.energy_kjmol),
+        *(round(wanted), config.simulate.stacks),
+    )
     return found.r_hat <= LARGEST_R_HAT and found.effective >= wanted

@@ -6,7 +6,14 @@ import pytest
 
 from bgp4.config import Config, validate_config
 from bgp4.errors import UserInputError
-from bgp4.molecule.states import members, states, states_of_bonds
+from bgp4.molecule.states import (
+    State,
+    members,
+    members_by_symmetry,
+    states,
+    states_of_bonds,
+)
+from bgp4.molecule.symmetry import symmetries
 from bgp4.studies.bench.peptides import alanine_peptide
 
 
@@ -177,3 +184,37 @@ def zigzag(
         [np.full(len(turn), 0.2), 0.14 * np.cos(turn), 0.14 * np.sin(turn)], axis=1
     )
     return frames
+
+
+def test_sides_of_a_ring_have_equal_shares() -> None:
+    """Toluene: its shares are those of both sides."""
+    toluene = topology_of("CCCCCCC", [*line(7), (1, 6)], [3, 0, 1, 1, 1, 1, 1])
+    bond = State("turn", (7, 0, 1, 2), 0.0, 180.0)  # a methyl hydrogen against the ring
+    other = State("turn", (7, 0, 1, 6), 0.0, 180.0)
+    frames = np.random.default_rng(0).normal(0, 0.1, (200, toluene.n_atoms, 3))
+    groups = symmetries(toluene, frames[0])
+    found = members_by_symmetry([bond], frames, toluene, groups)[:, 0]
+    both = members([bond, other], frames, toluene)
+    assert 0 < both[:, 0].mean() < 1
+    assert found == pytest.approx(both.mean(axis=1))
+
+
+def test_hydrogens_follow_their_atoms() -> None:
+    """Both hydroxyl groups of glycol: names of carbons, oxygens and hydrogens change at once."""
+    glycol = topology_of("OCCO", line(4), [1, 2, 2, 1])
+    hydrogens = [a.index for a in glycol.atoms if a.element.symbol == "H"]
+    first, last = hydrogens[0], hydrogens[-1]
+    watched = State("H–O–C–C > 0", (first, 0, 1, 2), 0.0, 180.0)
+    mirrored = State("the other", (last, 3, 2, 1), 0.0, 180.0)
+    frames = np.random.default_rng(0).normal(0, 0.1, (100, glycol.n_atoms, 3))
+    found = members_by_symmetry([watched], frames, glycol, symmetries(glycol, frames[0]))[:, 0]
+    assert found == pytest.approx(members([watched, mirrored], frames, glycol).mean(axis=1))
+
+
+def test_without_symmetry_shares_are_members() -> None:
+    alanine = alanine_peptide(1)
+    frames = np.random.default_rng(0).normal(0, 0.1, (50, 22, 3))
+    watched = list(states_of_bonds(alanine.topology))
+    groups = symmetries(alanine.topology, alanine.positions_nm)
+    found = members_by_symmetry(watched, frames, alanine.topology, groups)
+    assert (found == members(watched, frames, alanine.topology)).all()

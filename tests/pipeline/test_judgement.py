@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bgp4.pipeline.evidence import chains_of, evidence_of_run
+from bgp4.pipeline.evidence import MOST_DRAWS, chains_of, evidence_of_run, state_draws
 from bgp4.pipeline.judgement import Evidence, Grade, Judgement, StateEvidence, Trust, judge
 from bgp4.report.collect import collect_run
 from bgp4.report.result import RunResult
@@ -193,3 +193,16 @@ def test_no_verdict_is_better_than_its_evidence(values) -> None:
     for key, value in values.items():
         alone = judge(dataclasses.replace(GOOD, **{key: value})).trust
         assert order.index(whole) <= order.index(alone)
+
+
+def test_shares_that_follow_from_symmetry_are_known() -> None:
+    """One half at all times; and of what is 0 or 1 at all times, no more than of others."""
+    rng = np.random.default_rng(0)
+    coin = rng.integers(2, size=4000).astype(float)
+    half, never = np.full(4000, 0.5), np.zeros(4000)
+    known, plain, unseen = state_draws(np.stack([half, coin, never], axis=1), chains=4)
+    assert known == MOST_DRAWS
+    assert 500 < plain <= 4000
+    assert unseen == plain
+    nearly = 0.5 + 0.5 * (coin - 0.5) * (rng.random(4000) < 0.01)
+    assert state_draws(nearly[:, None], chains=4)[0] > 100 * 4000

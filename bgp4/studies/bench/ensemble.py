@@ -16,7 +16,8 @@ from bgp4.config import SimulateConfig, existing_data
 from bgp4.data.judging import judging_frames
 from bgp4.dynamics.simulate import config_of
 from bgp4.errors import UserInputError
-from bgp4.molecule.states import members, states
+from bgp4.molecule.states import members_by_symmetry, states
+from bgp4.molecule.symmetry import symmetries
 from bgp4.pipeline.evidence import state_draws
 from bgp4.sampling.generate import TrainedRun, load_trained
 from bgp4.studies.bench.sampling import flow_rates
@@ -130,12 +131,13 @@ def _finished(run: Path) -> tuple[RunFolder, Path]:
 
 
 def _draws_per_frame(trained: TrainedRun, reference: Path, settings: SimulateConfig) -> float:
-    """Independent frames, per frame, for the state that is worst off."""
+    """Independent frames, per frame, for the state that is worst off, symmetry considered."""
     report = trained.config.report.model_copy(update={"reference": str(reference)})
     config = trained.config.model_copy(update={"report": report})
     frames = judging_frames(config, trained.molecule)
     topology = trained.molecule.topology
-    inside = members(states(topology, config), frames.positions_nm, topology)
+    groups = symmetries(topology, trained.molecule.positions_nm)
+    inside = members_by_symmetry(states(topology, config), frames.positions_nm, topology, groups)
     visited = inside[:, (inside.mean(axis=0) > 0) & (inside.mean(axis=0) < 1)]
     if not visited.shape[1]:
         raise UserInputError(
