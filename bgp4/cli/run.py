@@ -114,4 +114,5 @@ def verdict_lines(status: Status, folder: Path) -> Iterator[str]:
     report = f", {status.report}" if status.report else ""
     yield f"ensemble: {status.ensemble}{report}, {folder / 'status.json'}"
     if status.verdict == "not to be trusted":
-        yield "next: a larger --hours goes on; --method md simulates instead of training"
+        other = "" if status.method == "md" else "; --method md simulates instead of training"
+        yield f"next: a larger --hours goes on{other}"

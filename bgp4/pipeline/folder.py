@@ -50,7 +50,7 @@ class Status:
         stage: One of `STAGES`.
         progress: What the stage is at, in words.
         results: What each stage left, in words.
-        planned_left_s: Seconds that are left by the plan; None before there is one.
+        planned_left_s: Seconds that are left by the plan; None if that is not known.
         effective_asked: Effective samples that are wanted.
         method: Whether a flow is trained, or MD is all.
         hours: The budget of wall time; None before there is a plan.
@@ -103,6 +103,11 @@ class Status:
     reference: str | None = None
     ensemble: str | None = None
     report: str | None = None
+
+    @property
+    def expected_s(self) -> dict[str, float]:
+        """Seconds that stages should take; of MD alone none is known before it runs."""
+        return {} if self.method == "md" else self.plan_s
 
 
 @dataclass
@@ -211,14 +216,14 @@ class EnsembleFolder:
         left_s = self._planned_left_s(share)
         status.wall_s = round(whole + self.in_stage_s, 1)
         status.wall_s_by_stage[status.stage] = round(of_stage + self.in_stage_s, 1)
-        status.planned_left_s = round(left_s, 1) if status.plan_s else None
+        status.planned_left_s = round(left_s, 1) if left_s else None
 
     def _planned_left_s(self, share: float) -> float:
         """Of this stage, by its pace once that shows, and of those that have not begun."""
         status, spent_s = self.status, self.in_stage_s
-        begun = {status.stage, *status.wall_s_by_stage}
-        coming = [s for name, s in status.plan_s.items() if name not in begun]
-        here = max(status.plan_s.get(status.stage, 0.0) - spent_s, 0.0)
+        begun, expected = {status.stage, *status.wall_s_by_stage}, status.expected_s
+        coming = [s for name, s in expected.items() if name not in begun]
+        here = max(expected.get(status.stage, 0.0) - spent_s, 0.0)
         if share > 0:
             self._heard_first = self._heard_first or (spent_s, share)
             since_s, done = spent_s - self._heard_first[0], share - self._heard_first[1]

@@ -131,6 +131,9 @@ def plan(
     needed = sum(status.plan_s.values())
     status.hours = request.hours or status.hours or round(ROOM * needed / 3600 + 0.01, 2)
     status.method = request.method
+    budget = f"budget {duration(3600 * status.hours)}"
+    if request.method == "md":
+        return config, f"MD until it is worth {request.effective:,} independent frames; {budget}"
     if status.steps is None or not begun:
         status.steps = _steps(config, status)
     parts = ", ".join(f"{name} {duration(s)}" for name, s in status.plan_s.items() if s)
@@ -141,7 +144,7 @@ def plan(
         else ""
     )
     beyond = " (too little for these)" if needed > 3600 * status.hours and not begun else ""
-    words = f"about {parts}; budget {duration(3600 * status.hours)}{beyond}{fewer}"
+    words = f"about {parts}; {budget}{beyond}{fewer}"
     steps = min(status.steps, config.training.steps)
     training = config.training.model_copy(update={"steps": steps})
     return config.model_copy(update={"training": training}), words

@@ -91,7 +91,7 @@ class StagesView:
     def _row(self, name: str) -> tuple[str, str, str, str]:
         """Mark, stage, time, and what it left."""
         status = self.folder.status
-        spent, planned = status.wall_s_by_stage.get(name), status.plan_s.get(name)
+        spent, planned = status.wall_s_by_stage.get(name), status.expected_s.get(name)
         expected = f"about {duration(planned)}" if planned else ""
         words = status.results.get(name, "")
         if spent is None:

@@ -156,7 +156,10 @@ def test_a_second_training_that_fails_costs_nothing(config, monkeypatch) -> None
 def test_md_alone(config, monkeypatch) -> None:
     """A later call that asks for more goes on."""
     monkeypatch.setattr("bgp4.pipeline.reference.FIRST_SHARE", 2.0)
-    found = run_ensemble(request(config, method="md", effective=2), lambda line: None)
+    lines: list[str] = []
+    found = run_ensemble(request(config, method="md", effective=2), lines.append)
+    assert lines[0].startswith("[plan] MD until it is worth 2 independent frames; budget 60 min")
+    assert found.planned_left_s is None
     assert found.ensemble == "small/small_md_600k.h5"
     assert not Path("small/train").exists()
     assert found.report is None
