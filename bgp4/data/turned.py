@@ -16,7 +16,9 @@ from bgp4.units import kt_in_kjmol
 __all__ = ["turned_positions"]
 
 TRIES = 16
-"""Conformations of which the one of lowest energy is taken, because most of them clash."""
+"""Conformations, alike on which side slow torsions are, of which the one of lowest energy is taken,
+because most of them clash.
+"""
 
 EASY_K = 1000.0
 """A torsion turns if its terms alone do not keep it from turning at this temperature."""
@@ -52,9 +54,9 @@ def turned_positions(
     if peptide_bonds == "trans":
         slow &= ~_of_peptide_bonds(molecule, len(slow))
     rng = np.random.default_rng(seed)
-    angles = torch.as_tensor(rng.uniform(-np.pi, np.pi, (n * TRIES, len(circles))))
-    half_turns = torch.as_tensor(rng.integers(2, size=angles.shape) * np.pi)
-    turned = torch.where(circles, angles, centre + slow * half_turns)
+    angles = torch.as_tensor(rng.uniform(-np.pi, np.pi, (n, TRIES, len(circles))))
+    half_turns = torch.as_tensor(rng.integers(2, size=(n, 1, len(circles))) * np.pi)
+    turned = torch.where(circles, angles, centre + slow * half_turns).flatten(0, 1)
     flat, _ = coordinates.inverse(turned)
     positions: NDArray[np.float64] = flat.unflatten(1, (-1, 3)).numpy()
     energies = np.nan_to_num(energy.evaluate(positions).energy_kjmol, nan=np.inf)
