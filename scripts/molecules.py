@@ -43,8 +43,8 @@ LIGANDS = {
 }
 
 HEAD = """\
-| molecule | verdict | effective | raw ESS | energies | core-hours | wall | not passed |
-|---|---|---|---|---|---|---|---|"""
+| molecule | atoms | verdict | effective | ESS | energies | core-hours | wall | φ > 0 | off |
+|---|---|---|---|---|---|---|---|---|---|"""
 
 
 def build(name: str, path: Path) -> None:
@@ -98,16 +98,36 @@ Status = dict[str, Any]
 def row(name: str, status: Status) -> str:
     """Of the table, for one molecule."""
     if status["verdict"] is None:
-        return f"| {name} | unfinished: {status['stage']} | | | | | | |"
+        return f"| {name} | | unfinished: {status['stage']} | | | | | | | |"
     off = [c["name"] for c in status["checks"] if c["grade"] != "passed"]
     energies = sum(each["energy_evaluations"] or 0 for each in status["rounds"])
     hours = sum(each["core_hours"] or 0 for each in status["rounds"])
     wall = f"{status['wall_s'] / 60:.1f} min"
     ess = "" if status["ess_raw"] is None else f"{status['ess_raw']:.1%}"
     return (
-        f"| {name} | {status['verdict']} | {status['effective_samples']:,.0f} | {ess} | "
-        f"{energies:,} | {hours:.2f} | {wall} | {', '.join(off) or 'none'} |"
+        f"| {name} | {n_atoms(status) or ''} | {status['verdict']} | "
+        f"{status['effective_samples']:,.0f} | {ess} | {energies:,} | {hours:.2f} | {wall} | "
+        f"{phi_positive(status)} | {', '.join(off) or 'none'} |"
     )
+
+
+def n_atoms(status: Status) -> int | None:
+    """Of the molecule, which a training's folder has."""
+    if not status["rounds"]:
+        return None
+    run = Path(status["begun_in"]) / status["rounds"][-1]["run"]
+    return len(json.loads((run / "molecule.json").read_text(encoding="utf-8"))["positions_nm"])
+
+
+def phi_positive(status: Status) -> str:
+    """Shares of φ > 0 by weight and in the reference, of the first residue that has them."""
+    for each in status["states"]:
+        if each["label"].startswith("φ "):
+            share, error, reference = (
+                f"{100 * (each[key] or 0):.2f}" for key in ("share", "error", "reference_share")
+            )
+            return f"{share} ± {error} / {reference} %"
+    return ""
 
 
 def deviation(status: Status, long: Status) -> str:
