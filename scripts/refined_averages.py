@@ -9,7 +9,8 @@ The truth is that of a good run's weights, or of parallel tempering's frames. An
 For each watched state and for the helix (ψ between -100 and 52 degrees): the truth, the mean of the
 estimates over seeds, their scatter, the error that each claims, and the root mean square of
 (estimate - truth) / error, which is 1 where error bars are right. Costs are energies and processor
-time of one seed.
+time of one seed. Last come R-hat of each seed's refined chains, above 1.05 of which `bgp4 run` does
+not trust them.
 """
 
 from __future__ import annotations
@@ -69,6 +70,9 @@ def by_chains(values: Array, chains: int) -> tuple[float, float]:
 
 Estimates = dict[str, tuple[float, float]]
 
+R_HAT = "R-hat"
+"""Not an observable: what the chains say of themselves."""
+
 POPULATIONS = 4
 
 
@@ -82,8 +86,9 @@ def refined(trained: TrainedRun, energy: Energy, n: int, seed: int) -> Estimates
     chains = RefinedChains(trained, energy, seed)
     samples = concatenated(list(chains.states(n)))
     found = observables(trained, samples.positions_nm)
-    n_chains = chains.statistics.chains
-    return {label: by_chains(values, n_chains) for label, values in found.items()}
+    statistics = chains.statistics
+    estimates = {label: by_chains(values, statistics.chains) for label, values in found.items()}
+    return estimates | {R_HAT: (statistics.r_hat, 0.0)}
 
 
 def annealed(trained: TrainedRun, energy: Energy, n: int, seed: int) -> Estimates:
@@ -144,6 +149,7 @@ def main() -> None:
     sizes = {"reweighted": asked.n, "refined": asked.n, "annealed": asked.annealed}
     print("| run | by | of | truth | mean | scatter | claimed error | rms z | energies | CPU s |")
     print("|---|---|---|---|---|---|---|---|---|---|")
+    r_hats = []
     for path in asked.runs:
         trained = load_trained(RunFolder.find(path))
         for method, n in sizes.items():
@@ -160,6 +166,9 @@ def main() -> None:
                     f"{energies:,} | {cpu_s:.0f} |",
                     flush=True,
                 )
+            if R_HAT in found[0]:
+                r_hats.append(f"{path.name}: {', '.join(f'{one[R_HAT][0]:.2f}' for one in found)}")
+    print(*r_hats, sep="\n")
 
 
 if __name__ == "__main__":
