@@ -97,13 +97,15 @@ def verdict_lines(status: Status, folder: Path) -> Iterator[str]:
 
     effective = status.effective_samples or 0.0
     ess = "" if status.ess_raw is None else f", ESS of the flow {status.ess_raw:.1%}"
-    yield f"verdict: {status.verdict}, {effective:,.0f} effective samples{ess}"
+    samples = "sample" if round(effective) == 1 else "samples"
+    yield f"verdict: {status.verdict}, {effective:,.0f} effective {samples}{ess}"
     yield from (f"  - {words}" for words in (*status.reasons, *status.remarks))
     visited = [row for row in status.states if row["share"] or row["reference_share"]]
     width = max((len(row["label"]) for row in visited), default=0)
     for row in visited:
         reference = row["reference_share"]
         beside = "" if reference is None else f"   reference {100 * reference:.2f} %"
+        beside += ", by symmetry" if row.get("reference_by_symmetry") else ""
         share, error = 100 * row["share"], 100 * row["error"]
         yield f"  {row['label']:{width}s}  {share:6.2f} ± {error:.2f} %{beside}"
     if status.parallel_tempering_s is not None:

@@ -158,8 +158,8 @@ def evidence_of_chains(
             StateEvidence(state.label, float(p), _binomial_error(float(p), n), n, math.nan, 0.0)
             for state, p, n in zip(watched, share, draws, strict=True)
         ),
-        reference_r_hat=r_hat,
         r_hat=r_hat,
+        is_md=True,
     )
 
 

@@ -50,7 +50,10 @@ class Status:
         stage: One of `STAGES`.
         progress: What the stage is at, in words.
         results: What each stage left, in words.
-        planned_left_s: Seconds that are left by the plan; None if that is not known.
+        planned_left_s: Seconds that are left by the plan, for MD, training and reference; None if
+            that is not known.
+        stopped: Why nothing goes on: the words of an error, or `interrupted`; None while it does,
+            and when it is done.
         effective_asked: Effective samples that are wanted.
         method: Whether a flow is trained, or MD is all.
         hours: The budget of wall time; None before there is a plan.
@@ -82,6 +85,7 @@ class Status:
     progress: str = ""
     results: dict[str, str] = field(default_factory=dict)
     planned_left_s: float | None = None
+    stopped: str | None = None
     effective_asked: int = 10_000
     method: str = "flow"
     hours: float | None = None
@@ -196,7 +200,7 @@ class EnsembleFolder:
     def stage(self, name: str) -> Iterator[None]:
         """One stage, whose time counts even if it is interrupted."""
         status = self.status
-        status.stage, status.progress = name, ""
+        status.stage, status.progress, status.stopped = name, "", None
         self._stage_began_s = time.monotonic()
         self._before_s = status.wall_s, status.wall_s_by_stage.get(name, 0.0)
         self._heard_first = None
@@ -210,6 +214,11 @@ class EnsembleFolder:
             self._write_if_begun()
             self.changed()
 
+    def stop(self, why: str) -> None:
+        """Say that nothing goes on."""
+        self.status.stopped = why
+        self._write_if_begun()
+
     def _count(self, share: float = 0.0) -> None:
         """The time of the stage so far, of which a share is done, and the time that is left."""
         status, (whole, of_stage) = self.status, self._before_s
@@ -220,12 +229,13 @@ class EnsembleFolder:
 
     def _planned_left_s(self, share: float) -> float:
         """Of this stage, by its pace once that shows, and of those that have not begun."""
-        status, spent_s = self.status, self.in_stage_s
-        begun, expected = {status.stage, *status.wall_s_by_stage}, status.expected_s
+        status, spent_s, expected = self.status, self.in_stage_s, self.status.expected_s
+        begun = {status.stage, *status.wall_s_by_stage}
         coming = [s for name, s in expected.items() if name not in begun]
-        here = max(expected.get(status.stage, 0.0) - spent_s, 0.0)
-        if share > 0:
-            self._heard_first = self._heard_first or (spent_s, share)
+        here = max(expected.get(status.stage, 0.0) - self._before_s[1] - spent_s, 0.0)
+        if share > 0 and status.stage in expected:
+            if self._heard_first is None or share < self._heard_first[1]:
+                self._heard_first = spent_s, share
             since_s, done = spent_s - self._heard_first[0], share - self._heard_first[1]
             if done > LEAST_DONE:
                 here = since_s / done * (1 - share)

@@ -45,6 +45,9 @@ OFF_SHARE, OFF_FACTOR = 0.05, 2.0
 UNCOVERED = 0.01
 """Share of the reference where the flow's density is too low to be sampled."""
 
+BLIND = 0.3
+"""Share of the reference that chance may leave uncovered, above which coverage says nothing."""
+
 OFF_KT, FAR_OFF_KT, SIGMAS = 0.1, 0.5, 4.0
 """Two estimates of a free energy agree within the first or within so many standard errors."""
 
@@ -128,6 +131,7 @@ class Evidence:
         mirrored: Weight of samples with the wrong chirality.
         reference_r_hat: Of the reference's chains; NaN without a reference.
         r_hat: Of the ensemble's chains; NaN for a flow's own samples.
+        is_md: Whether the ensemble is MD itself, which needs no other reference.
     """
 
     asked: int
@@ -144,6 +148,7 @@ class Evidence:
     mirrored: float = 0.0
     reference_r_hat: float = math.nan
     r_hat: float = math.nan
+    is_md: bool = False
 
     @property
     def is_of_chains(self) -> bool:
@@ -228,7 +233,9 @@ def _effective(evidence: Evidence) -> Iterator[Check]:
     effective, asked = evidence.effective, evidence.asked
     enough = effective >= 0.99 * asked
     grade = Grade.PASSED if enough else Grade.WEAK
-    words = f"{effective:,.0f} effective samples of {asked:,} asked for"
+    words = (
+        f"{effective:,.0f} effective sample{'s' * (round(effective) != 1)} of {asked:,} asked for"
+    )
     if not enough and effective < FEWEST_EFFECTIVE:
         grade, words = Grade.FAILED, f"{words}, too few for an error bar"
     yield Check("effective samples", grade, f"{words}.")
@@ -250,7 +257,8 @@ def _weights(evidence: Evidence) -> Iterator[Check]:
         words = f"The tail of the weights has the shape {evidence.tail:.2f}: {about}."
         yield Check("tail of the weights", grade, words)
     falls = evidence.growth < FALLING
-    words = f"The ESS is {evidence.growth:.2f} times that of a quarter of the samples."
+    words = f"The ESS of all samples is {evidence.growth:.2f} times that of a quarter of them"
+    words += ": it falls as more are drawn." if falls else "."
     yield Check("ESS as N grows", Grade.WEAK if falls else Grade.PASSED, words)
 
 
@@ -267,6 +275,10 @@ def _chains(evidence: Evidence) -> Iterator[Check]:
 
 def _reference(evidence: Evidence) -> Iterator[Check]:
     """Whether there is something to judge by."""
+    if evidence.is_md:
+        few = [s.label for s in evidence.states if s.share > UNCOVERED and s.n < FEW_DRAWS]
+        yield from _length(few, "simulation")
+        return
     if math.isnan(evidence.reference_r_hat):
         words = "There is no independent simulation: a mode that the flow never saw would not show."
         yield Check("reference", Grade.WEAK, words)
@@ -277,13 +289,18 @@ def _reference(evidence: Evidence) -> Iterator[Check]:
         f"{evidence.reference_r_hat:.2f}."
     )
     yield Check("reference", Grade.PASSED if agrees else Grade.WEAK, words)
-    few = [s.label for s in evidence.states if s.share > UNCOVERED and s.md_draws < FEW_DRAWS]
+    visited = [s for s in evidence.states if max(s.share, s.md_share) > UNCOVERED]
+    yield from _length([s.label for s in visited if s.md_draws < FEW_DRAWS], "reference")
+
+
+def _length(few: list[str], what: str) -> Iterator[Check]:
+    """Whether a simulation has too few independent frames for the shares of some states."""
     if few:
         words = (
-            f"The reference has fewer than {FEW_DRAWS:.0f} independent conformations for the share "
-            f"of {_listed(few)}."
+            f"The {what} has fewer than {FEW_DRAWS:.0f} independent conformations for the share of "
+            f"{_listed(few)}."
         )
-        yield Check("length of the reference", Grade.WEAK, words)
+        yield Check(f"length of the {what}", Grade.WEAK, words)
 
 
 def _listed(labels: list[str], most: int = 4) -> str:
@@ -292,6 +309,8 @@ def _listed(labels: list[str], most: int = 4) -> str:
 
 
 def _states(evidence: Evidence) -> Iterator[Check]:
+    if evidence.is_md:
+        return
     for state in evidence.states:
         grade = _grade_of(state, len(evidence.states))
         words = (
@@ -348,11 +367,16 @@ def _coverage(evidence: Evidence) -> Iterator[Check]:
     by_chance = min(3 * max(evidence.largest_weight, 1 / max(evidence.n_samples, 1)), 1.0)
     counted = min(round(share * draws), max(round(draws), 1))
     test = binomtest(counted, max(round(draws), 1), by_chance, alternative="greater")
-    grade = Grade.PASSED
+    words = f"{_percent(share)} of the reference lies where the flow hardly ever samples"
     if test.pvalue < SIGNIFICANCE:
         grade = Grade.FAILED if share > UNCOVERED else Grade.WEAK
-    words = f"{_percent(share)} of the reference lies where the flow hardly ever samples."
-    yield Check("coverage", grade, words)
+    elif by_chance > BLIND:
+        grade = Grade.WEAK
+        words += ", which means nothing beside so heavy a sample"
+    else:
+        grade = Grade.PASSED
+        words += ", no more than chance explains"
+    yield Check("coverage", grade, f"{words}.")
 
 
 def _free_energy(evidence: Evidence) -> Iterator[Check]:

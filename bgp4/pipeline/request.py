@@ -60,6 +60,7 @@ class MoleculeRequest:
                 "expected a file, a test system or --smiles SMILES, found "
                 + ("none of them" if self.source is None else f"both {self.source} and --smiles")
             )
+        _check_there(self.source)
         if self.constraints not in (None, *CONSTRAINTS):
             raise UserInputError(
                 f"--constraints: expected {' or '.join(CONSTRAINTS)}, found {self.constraints}"
@@ -130,6 +131,18 @@ class RunRequest:
     def molecule(self) -> MoleculeRequest:
         """As `bgp4 init` would be asked."""
         return MoleculeRequest(self.source, self.smiles, temperature_k=self.temperature_k or 300.0)
+
+
+def _check_there(source: str | None) -> None:
+    """A name with an ending is a file's, and a folder has a run; a test system has neither."""
+    path = Path(source or "")
+    if path.is_dir() and source and not (path / "config.yaml").is_file():
+        raise UserInputError(
+            f"{source}: expected a file, a test system or a run folder, found a folder without "
+            "config.yaml"
+        )
+    if path.suffix and not path.exists() and path.suffix.lower() not in (".yaml", ".yml"):
+        raise UserInputError(f"no such file: {source}")
 
 
 def _is_ligand(

@@ -7,9 +7,10 @@ on, and every stage can be done by hand with the commands of the same names.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from bgp4.config import Config, existing_data
@@ -21,6 +22,7 @@ from bgp4.parallel.progress import followed, progress
 from bgp4.pipeline.cost import duration
 from bgp4.pipeline.deciding import Next, Situation, next_step
 from bgp4.pipeline.evidence import (
+    MOST_DRAWS,
     chains_of,
     evidence_of_md,
     evidence_of_refined,
@@ -62,6 +64,9 @@ SAFE = 0.8
 SLOWER_RATE = 0.5
 """Peak learning rate of another training, over the first one's: its flow is good already."""
 
+OF_ROUND = ("train", "sample", "judge")
+"""Stages of each training."""
+
 REFINE_S = 30.0
 """Time that a refinement should have."""
 
@@ -93,6 +98,12 @@ def run_ensemble(request: RunRequest, say: Say) -> Status:
             gone_on_with("the same command"),
         ):
             return _Run(request, folder, say).go()
+    except KeyboardInterrupt:
+        folder.stop("interrupted")
+        raise
+    except Exception as error:
+        folder.stop(str(error) or type(error).__name__)
+        raise
     finally:
         if made and not any(folder.path.iterdir()):
             folder.path.rmdir()
@@ -108,6 +119,8 @@ class _Judged(NamedTuple):
     ensemble: Path
     result: RunResult | None = None
     run: RunFolder | None = None
+    left: Mapping[str, str] = MappingProxyType({})
+    """What the stages that made it left, in words."""
 
     @property
     def rank(self) -> tuple[int, float]:
@@ -266,7 +279,8 @@ class _Run:
             judgement = judge(evidence)
         self._note_round(run, round_, evidence)
         self._said(f"{run.path}: ESS {evidence.ess:.1%}, {judgement.words}")
-        return _Judged(judgement, evidence, run.samples_path, result, run)
+        left = {k: v for k, v in self.status.results.items() if k in OF_ROUND}
+        return _Judged(judgement, evidence, run.samples_path, result, run, left)
 
     def _note_round(self, run: RunFolder, round_: int, evidence: Evidence) -> None:
         info = run.info()
@@ -310,14 +324,19 @@ class _Run:
             evidence = evidence_of_refined(result, states, statistics, asked, _chains(config))
             judgement = judge(evidence)
         self._said(f"{output}: {statistics.words}; {judgement.words}")
-        return _Judged(judgement, evidence, output, result, run)
+        return _Judged(judgement, evidence, output, result, run, judged.left)
 
     def _report(self, best: _Judged) -> None:
         """Of the flow that the ensemble is of."""
         assert best.run is not None
         assert best.result is not None
+        if best.left != {k: v for k, v in self.status.results.items() if k in OF_ROUND}:
+            self.status.results |= best.left
+            if not self.on_screen:
+                self.say(f"[judge] {best.run.path} is the best of {len(self.status.rounds)}")
         with self.folder.stage("report"), alone(None, [best.run]):
             self.status.report = str(write_report([best.result], best.run.report_path))
+        self._said(self.status.report)
 
     def _conclude(self, best: _Judged) -> None:
         """The verdict, as status.json has it."""
@@ -369,5 +388,6 @@ def _state_row(state: StateEvidence) -> dict[str, Any]:
         "share": state.share,
         "error": state.error,
         "reference_share": None if math.isnan(state.md_share) else state.md_share,
-        "reference_draws": state.md_draws,
+        "reference_draws": state.md_draws if state.md_draws < MOST_DRAWS else None,
+        "reference_by_symmetry": state.md_draws >= MOST_DRAWS,
     }

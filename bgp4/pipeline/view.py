@@ -81,7 +81,7 @@ class StagesView:
         for part in (order[: at + 1], order[at + 1 :]):
             table = Table.grid(padding=(0, 1))
             for style in ("green", None, None, "dim"):
-                table.add_column(style=style)
+                table.add_column(style=style, no_wrap=True, overflow="ellipsis")
             for name in part:
                 if name != IF_NEEDED or name == status.stage or name in status.results:
                     table.add_row(*self._row(name))
@@ -91,14 +91,15 @@ class StagesView:
     def _row(self, name: str) -> tuple[str, str, str, str]:
         """Mark, stage, time, and what it left."""
         status = self.folder.status
-        spent, planned = status.wall_s_by_stage.get(name), status.expected_s.get(name)
+        spent, planned = status.wall_s_by_stage.get(name), status.expected_s.get(name, 0.0)
         expected = f"about {duration(planned)}" if planned else ""
         words = status.results.get(name, "")
         if spent is None:
-            return " ", f"{name:9s}", "", expected
+            return " ", f"{name:9s}", 7 * " ", expected
         if name == status.stage:
-            return "▸", f"{name:9s}", duration(spent), f"of {expected}" if expected else words
-        return "✓", f"{name:9s}", duration(spent), words
+            whole = f"of {expected}" if expected and spent <= planned else words
+            return "▸", f"{name:9s}", f"{duration(spent):7s}", whole
+        return "✓", f"{name:9s}", f"{duration(spent):7s}", words
 
     def _foot(self) -> str:
         status = self.folder.status
