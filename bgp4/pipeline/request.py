@@ -14,6 +14,12 @@ BY_GAFF2 = (".sdf", ".mol", ".mol2")
 BY_OPENFF = (".sdf", ".mol")
 """Files of ligands; the latter if a force field is named."""
 
+STRUCTURES = (
+    *(".pdb", ".ent", ".cif", ".mmcif", ".pdbx", ".prmtop", ".parm7", ".top", ".psf"),
+    *BY_GAFF2,
+)
+"""Endings of a molecule's file."""
+
 
 CONSTRAINTS = ("HBonds", "AllBonds")
 METHODS = ("flow", "md")
@@ -141,7 +147,7 @@ def _check_there(source: str | None) -> None:
             f"{source}: expected a file, a test system or a run folder, found a folder without "
             "config.yaml"
         )
-    if path.suffix and not path.exists() and path.suffix.lower() not in (".yaml", ".yml"):
+    if path.suffix.lower() in STRUCTURES and not path.exists():
         raise UserInputError(f"no such file: {source}")
 
 

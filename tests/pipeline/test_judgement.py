@@ -206,3 +206,37 @@ def test_shares_that_follow_from_symmetry_are_known() -> None:
     assert unseen == plain
     nearly = 0.5 + 0.5 * (coin - 0.5) * (rng.random(4000) < 0.01)
     assert state_draws(nearly[:, None], chains=4)[0] > 100 * 4000
+
+
+def test_md_alone_needs_no_reference() -> None:
+    def of_md(draws: float) -> Judgement:
+        state = StateEvidence("φ > 0", 0.3, 0.02, draws, math.nan, 0.0)
+        return judge(Evidence(100, 5000, 400.0, states=(state,), r_hat=1.01, is_md=True))
+
+    assert of_md(400.0).trust == Trust.CONVERGED
+    assert "nan" not in " ".join(check.words for check in of_md(400.0).checks)
+    assert of_md(20.0).words == "usable (weak: length of the simulation)"
+
+
+def test_a_state_that_only_a_short_reference_visits_is_named() -> None:
+    lost = StateEvidence("φ > 0", 0.0, 0.0, 900.0, 0.16, 5.0)
+    found = judge(Evidence(100, 1000, 900.0, states=(lost,), reference_r_hat=1.0))
+    assert found.reasons == [
+        "The reference has fewer than 50 independent conformations for the share of φ > 0."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("largest", "uncovered", "grade"),
+    [(0.001, 0.0, Grade.PASSED), (0.001, 0.2, Grade.FAILED), (0.4, 0.2, Grade.WEAK)],
+)
+def test_coverage_beside_a_heavy_sample_says_nothing(largest, uncovered, grade) -> None:
+    evidence = Evidence(
+        *(100, 1000, 900.0),
+        largest_weight=largest,
+        uncovered=uncovered,
+        uncovered_draws=500.0,
+        reference_r_hat=1.0,
+    )
+    (check,) = [check for check in judge(evidence).checks if check.name == "coverage"]
+    assert check.grade == grade

@@ -67,7 +67,8 @@ def test_from_a_config_to_a_verdict(config, monkeypatch) -> None:
     assert Path("small/train/samples.h5").is_file()
     assert Path(str(found.report)).is_file()
     assert [line.split("]")[0] for line in lines] == [
-        f"[{name}" for name in ("plan", "simulate", "train", "sample", "reference", "judge")
+        f"[{name}"
+        for name in ("plan", "simulate", "train", "sample", "reference", "judge", "report")
     ]
     written = status()
     assert written["stage"] == "done"
@@ -115,11 +116,13 @@ def test_ctrl_c_and_on(config, monkeypatch) -> None:
     with pytest.raises(KeyboardInterrupt):
         run_ensemble(request(config), lambda line: None)
     assert status()["stage"] == "train"
+    assert status()["stopped"] == "interrupted"
     assert status()["verdict"] is None
     spent = status()["wall_s"]
     run_ensemble(request(config), lambda line: None)
     assert calls == [False, True]
     assert status()["stage"] == "done"
+    assert status()["stopped"] is None
     assert status()["wall_s"] > spent
 
 
@@ -132,6 +135,7 @@ def test_it_trains_on_and_refines(config, monkeypatch) -> None:
     assert [Path(one["run"]).name for one in found.rounds] == ["train", "train_2"]
     begun = RunFolder(Path("small/train_2")).info()["begun_with"]
     assert begun["run"] == "small/train"
+    assert str(Path(found.ensemble).parent) in found.results["sample"], "that of the ensemble"
     assert Path("small/train_2/refined.h5").is_file()
     assert found.verdict is not None
 
