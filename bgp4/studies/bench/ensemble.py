@@ -143,7 +143,7 @@ def _draws_per_frame(trained: TrainedRun, reference: Path, settings: SimulateCon
         raise UserInputError(
             f"{reference}: no state changes there, so that no draws can be counted"
         )
-    return min(state_draws(visited, settings.stacks)) / len(visited)
+    return min(*state_draws(visited, settings.stacks), len(visited)) / len(visited)
 
 
 def _tempering(
