@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple
 
-from bgp4.pipeline.judgement import Grade, Judgement, Trust
+from bgp4.pipeline.verdict import Grade, Judgement, Trust
 
 __all__ = ["Next", "Situation", "next_step"]
 

@@ -8,22 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import NamedTuple
 
+from bgp4.pipeline.verdict import Check, Grade, Judgement
 from bgp4.statistics.chains import LARGEST_R_HAT
 from bgp4.statistics.verdicts import SIGNIFICANCE
 
-__all__ = [
-    "Check",
-    "Evidence",
-    "Grade",
-    "Judgement",
-    "StateEvidence",
-    "Trust",
-    "disagrees",
-    "judge",
-]
+__all__ = ["Evidence", "StateEvidence", "disagrees", "judge"]
 
 FEWEST_EFFECTIVE = 200
 """Effective samples below which not even an error bar can be trusted."""
@@ -58,22 +49,6 @@ FEW_DRAWS = 50.0
 """Independent conformations of a reference below which it confirms little."""
 
 REFERENCE_R_HAT = 1.1
-
-
-class Trust(StrEnum):
-    """The verdict on an ensemble."""
-
-    CONVERGED = "converged"
-    USABLE = "usable"
-    NOT = "not to be trusted"
-
-
-class Grade(StrEnum):
-    """The result of one check."""
-
-    PASSED = "passed"
-    WEAK = "weak"
-    FAILED = "failed"
 
 
 class StateEvidence(NamedTuple):
@@ -159,58 +134,6 @@ class Evidence:
     def ess(self) -> float:
         """A fraction of 1."""
         return self.effective / self.n_samples if self.n_samples else 0.0
-
-
-class Check(NamedTuple):
-    """One look at the evidence.
-
-    Attributes:
-        name: Of what was looked at.
-        grade: How it came out.
-        words: A sentence that says so.
-    """
-
-    name: str
-    grade: Grade
-    words: str
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """Checks, and the verdict that follows from them."""
-
-    checks: tuple[Check, ...]
-
-    @property
-    def trust(self) -> Trust:
-        """As good as the worst check."""
-        grades = {check.grade for check in self.checks}
-        if Grade.FAILED in grades:
-            return Trust.NOT
-        return Trust.USABLE if Grade.WEAK in grades else Trust.CONVERGED
-
-    @property
-    def reasons(self) -> list[str]:
-        """Why it is no better: what failed, else what is weak."""
-        worst = Grade.FAILED if self.trust == Trust.NOT else Grade.WEAK
-        return [check.words for check in self.checks if check.grade == worst]
-
-    @property
-    def remarks(self) -> list[str]:
-        """What is weak beside what failed."""
-        if self.trust != Trust.NOT:
-            return []
-        return [check.words for check in self.checks if check.grade == Grade.WEAK]
-
-    @property
-    def words(self) -> str:
-        """The verdict, and the checks that are not passed by name."""
-        by_grade = {
-            grade: ", ".join(check.name for check in self.checks if check.grade == grade)
-            for grade in (Grade.FAILED, Grade.WEAK)
-        }
-        off = "; ".join(f"{grade}: {names}" for grade, names in by_grade.items() if names)
-        return f"{self.trust} ({off})" if off else str(self.trust)
 
 
 def judge(evidence: Evidence) -> Judgement:

@@ -66,7 +66,6 @@ class MoleculeRequest:
                 "expected a file, a test system or --smiles SMILES, found "
                 + ("none of them" if self.source is None else f"both {self.source} and --smiles")
             )
-        _check_there(self.source)
         if self.constraints not in (None, *CONSTRAINTS):
             raise UserInputError(
                 f"--constraints: expected {' or '.join(CONSTRAINTS)}, found {self.constraints}"
@@ -127,6 +126,7 @@ class RunRequest:
                 f"--temperature: expected {coldest:g} to {hottest:g} K, found {kelvin:g}"
             )
         _ = self.molecule
+        _check_there(self.source)
 
     @property
     def named(self) -> str:

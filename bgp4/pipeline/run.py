@@ -29,10 +29,11 @@ from bgp4.pipeline.evidence import (
     evidence_of_run,
 )
 from bgp4.pipeline.folder import EnsembleFolder, Status
-from bgp4.pipeline.judgement import Evidence, Judgement, StateEvidence, Trust, judge
+from bgp4.pipeline.judgement import Evidence, StateEvidence, judge
 from bgp4.pipeline.planning import plan, starting_config
 from bgp4.pipeline.reference import make_reference
 from bgp4.pipeline.request import RunRequest
+from bgp4.pipeline.verdict import Judgement, Trust
 from bgp4.pipeline.view import stages_shown
 from bgp4.report.collect import collect_run
 from bgp4.report.report import write_report

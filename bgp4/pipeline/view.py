@@ -79,9 +79,9 @@ class StagesView:
         at = order.index(status.stage) if status.stage in order else len(order)
         tables = []
         for part in (order[: at + 1], order[at + 1 :]):
-            table = Table.grid(padding=(0, 1))
-            for style in ("green", None, None, "dim"):
-                table.add_column(style=style, no_wrap=True, overflow="ellipsis")
+            table = Table.grid(padding=(0, 1), expand=True)
+            for style, ratio in (("green", None), (None, None), (None, None), ("dim", 1)):
+                table.add_column(style=style, ratio=ratio, no_wrap=True, overflow="ellipsis")
             for name in part:
                 if name != IF_NEEDED or name == status.stage or name in status.results:
                     table.add_row(*self._row(name))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bgp4.pipeline.deciding import Next, Situation, next_step
-from bgp4.pipeline.judgement import Check, Grade, Judgement
+from bgp4.pipeline.verdict import Check, Grade, Judgement
 
 
 def situation(name: str, grade: Grade, **changes: object) -> Situation:

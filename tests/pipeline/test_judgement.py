@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bgp4.pipeline.evidence import MOST_DRAWS, chains_of, evidence_of_run, state_draws
-from bgp4.pipeline.judgement import Evidence, Grade, Judgement, StateEvidence, Trust, judge
+from bgp4.pipeline.judgement import Evidence, StateEvidence, judge
+from bgp4.pipeline.verdict import Grade, Judgement, Trust
 from bgp4.report.collect import collect_run
 from bgp4.report.result import RunResult
 from bgp4.storage.bundled import find_data

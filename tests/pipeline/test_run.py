@@ -158,7 +158,11 @@ def test_a_second_training_that_fails_costs_nothing(config, monkeypatch) -> None
 
 
 def test_md_alone(config, monkeypatch) -> None:
-    """A later call that asks for more goes on."""
+    """A later call that asks for more goes on.
+
+    Of trans peptide bonds: with `any`, stacks start on both sides, and none crosses.
+    """
+    Path(config).write_text(CONFIG.replace("data:\n", "data:\n  peptide_bonds: trans\n"))
     monkeypatch.setattr("bgp4.pipeline.reference.FIRST_SHARE", 2.0)
     lines: list[str] = []
     found = run_ensemble(request(config, method="md", effective=2), lines.append)
