@@ -94,11 +94,11 @@ def _folder(source: str | None) -> Path:
 def verdict_lines(status: Status, folder: Path) -> Iterator[str]:
     """The verdict with its reasons, the states with their errors, and where everything is."""
     from bgp4.pipeline.cost import duration
+    from bgp4.pipeline.verdict import effective_words
 
     effective = status.effective_samples or 0.0
     ess = "" if status.ess_raw is None else f", ESS of the flow {status.ess_raw:.1%}"
-    samples = "sample" if round(effective) == 1 else "samples"
-    yield f"verdict: {status.verdict}, {effective:,.0f} effective {samples}{ess}"
+    yield f"verdict: {status.verdict}, {effective_words(effective)}{ess}"
     yield from (f"  - {words}" for words in (*status.reasons, *status.remarks))
     visited = [row for row in status.states if row["share"] or row["reference_share"]]
     width = max((len(row["label"]) for row in visited), default=0)

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from bgp4.pipeline.verdict import Check, Grade, Judgement
+from bgp4.pipeline.verdict import Check, Grade, Judgement, effective_words
 from bgp4.statistics.chains import LARGEST_R_HAT
-from bgp4.statistics.verdicts import SIGNIFICANCE
+from bgp4.statistics.verdicts import SIGNIFICANCE, share_p_value
 
 __all__ = ["Evidence", "StateEvidence", "disagrees", "judge"]
 
@@ -156,9 +156,7 @@ def _effective(evidence: Evidence) -> Iterator[Check]:
     effective, asked = evidence.effective, evidence.asked
     enough = effective >= 0.99 * asked
     grade = Grade.PASSED if enough else Grade.WEAK
-    words = (
-        f"{effective:,.0f} effective sample{'s' * (round(effective) != 1)} of {asked:,} asked for"
-    )
+    words = f"{effective_words(effective)} of {asked:,} asked for"
     if not enough and effective < FEWEST_EFFECTIVE:
         grade, words = Grade.FAILED, f"{words}, too few for an error bar"
     yield Check("effective samples", grade, f"{words}.")
@@ -259,7 +257,8 @@ def disagrees(state: StateEvidence, tests: int) -> bool:
     """
     if math.isnan(state.md_share) or state.md_draws < 2 or state.n < 1:
         return False
-    return _p_value(state) < SIGNIFICANCE / tests
+    p = share_p_value(state.share, state.n, state.md_share, state.md_draws)
+    return p < SIGNIFICANCE / tests
 
 
 def _grade_of(state: StateEvidence, tests: int) -> Grade:
@@ -268,16 +267,6 @@ def _grade_of(state: StateEvidence, tests: int) -> Grade:
     minor = sorted(min(share, 1 - share) for share in (state.share, state.md_share))
     far = abs(state.share - state.md_share) > OFF_SHARE or minor[1] > OFF_FACTOR * minor[0]
     return Grade.FAILED if far else Grade.WEAK
-
-
-def _p_value(state: StateEvidence) -> float:
-    from scipy.stats import fisher_exact
-
-    table = [
-        [round(share * n), round((1 - share) * n)]
-        for share, n in ((state.share, state.n), (state.md_share, state.md_draws))
-    ]
-    return float(fisher_exact(table)[1])
 
 
 def _coverage(evidence: Evidence) -> Iterator[Check]:

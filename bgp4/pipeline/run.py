@@ -280,8 +280,11 @@ class _Run:
             judgement = judge(evidence)
         self._note_round(run, round_, evidence)
         self._said(f"{run.path}: ESS {evidence.ess:.1%}, {judgement.words}")
-        left = {k: v for k, v in self.status.results.items() if k in OF_ROUND}
-        return _Judged(judgement, evidence, run.samples_path, result, run, left)
+        return _Judged(judgement, evidence, run.samples_path, result, run, self._left_by_round())
+
+    def _left_by_round(self) -> dict[str, str]:
+        """What the last training and its stages left, in words."""
+        return {k: v for k, v in self.status.results.items() if k in OF_ROUND}
 
     def _note_round(self, run: RunFolder, round_: int, evidence: Evidence) -> None:
         info = run.info()
@@ -331,7 +334,7 @@ class _Run:
         """Of the flow that the ensemble is of."""
         assert best.run is not None
         assert best.result is not None
-        if best.left != {k: v for k, v in self.status.results.items() if k in OF_ROUND}:
+        if best.left != self._left_by_round():
             self.status.results |= best.left
             if not self.on_screen:
                 self.say(f"[judge] {best.run.path} is the best of {len(self.status.rounds)}")

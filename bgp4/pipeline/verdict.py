@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-__all__ = ["Check", "Grade", "Judgement", "Trust"]
+__all__ = ["Check", "Grade", "Judgement", "Trust", "effective_words"]
 
 
 class Trust(StrEnum):
@@ -75,3 +75,13 @@ class Judgement:
         }
         off = "; ".join(f"{grade}: {names}" for grade, names in by_grade.items() if names)
         return f"{self.trust} ({off})" if off else str(self.trust)
+
+
+def effective_words(effective: float) -> str:
+    """A number of effective samples.
+
+    >>> effective_words(1.2), effective_words(12345.6)
+    ('1 effective sample', '12,346 effective samples')
+    """
+    n = round(effective)
+    return f"{n:,} effective {'sample' if n == 1 else 'samples'}"

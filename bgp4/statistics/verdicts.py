@@ -9,7 +9,15 @@ from __future__ import annotations
 import math
 from enum import StrEnum
 
-__all__ = ["FACTOR", "SIGNIFICANCE", "Verdict", "chirality_verdict", "departs", "share_verdict"]
+__all__ = [
+    "FACTOR",
+    "SIGNIFICANCE",
+    "Verdict",
+    "chirality_verdict",
+    "departs",
+    "share_p_value",
+    "share_verdict",
+]
 
 FACTOR = 2.0
 """A share that is this many times the data's, or its inverse, is off."""
@@ -46,16 +54,23 @@ def departs(
     >>> departs(0.5, 1000, 0.2, data_n=1000), departs(0.5, 1000, 0.2, data_n=15)
     (True, False)
     """
-    from scipy.stats import binomtest, fisher_exact
+    from scipy.stats import binomtest
 
     if _near(share, data_share):
         return False
     if data_n is None:
         p = binomtest(round(share * n), max(round(n), 1), min(data_share, 1.0)).pvalue
     else:
-        sides = ((share, n), (data_share, data_n))
-        p = fisher_exact([[round(s * m), round((1 - s) * m)] for s, m in sides])[1]
+        p = share_p_value(share, n, data_share, data_n)
     return bool(p < SIGNIFICANCE / tests)
+
+
+def share_p_value(share: float, n: float, data_share: float, data_n: float) -> float:
+    """Of both shares being the same, by Fisher's exact test of the counts that they are worth."""
+    from scipy.stats import fisher_exact
+
+    sides = ((share, n), (data_share, data_n))
+    return float(fisher_exact([[round(s * m), round((1 - s) * m)] for s, m in sides])[1])
 
 
 def share_verdict(
