@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from numpy.typing import NDArray
+from scipy import stats
 
 from bgp4.config import Config, load_config
 from bgp4.data.frames import load_frames, split_blocks
@@ -130,6 +132,7 @@ def judged(run: RunFolder) -> dict[str, Any]:
     log_weight = np.concatenate(parts)
     info = run.info()
     return {
+        "kl_less_log_z": trimmed_mean(-log_weight),
         "ess_raw": effective_sample_size(log_weight),
         "ess_clipped": effective_sample_size(clip_log_weights(log_weight)),
         "parameters": info["n_parameters"],
@@ -137,6 +140,13 @@ def judged(run: RunFolder) -> dict[str, Any]:
         "skipped_steps": info["n_skipped_steps"],
         "core_hours": info["core_hours"],
     }
+
+
+def trimmed_mean(
+    values: NDArray[np.float64],  # (n,)
+) -> float:
+    """Without the lowest and highest hundredth."""
+    return float(stats.trim_mean(values, 0.01))
 
 
 def slug(recipe: str) -> str:
@@ -150,6 +160,7 @@ def table(found: dict[str, Any]) -> Iterator[str]:
         "steps",
         "energies",
         "core-hours",
+        "KL - log Z, trimmed",
         "ESS, raw",
         "clipped",
         "runs",
@@ -160,13 +171,16 @@ def table(found: dict[str, Any]) -> Iterator[str]:
         runs = list(entry["runs"].values())
         hours = mean(run["core_hours"] for run in runs)
         esss = (spread([100 * run[key] for run in runs]) for key in ("ess_raw", "ess_clipped"))
+        kl = spread([run["kl_less_log_z"] for run in runs], digits=2)
         counts = (runs[0]["parameters"], entry["steps"], runs[0]["energies"])
-        cells = [*(f"{n:,}" for n in counts), f"{hours:.3f}", *(f"{ess} %" for ess in esss)]
+        cells = [*(f"{n:,}" for n in counts), f"{hours:.3f}", f"{kl} kT"]
+        cells += [f"{ess} %" for ess in esss]
         yield f"| {recipe} | {' | '.join(cells)} | {len(runs)} |"
 
 
-def spread(values: list[float]) -> str:
-    return f"{mean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "")
+def spread(values: list[float], digits: int = 1) -> str:
+    of_many = f" ± {stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{mean(values):.{digits}f}{of_many}"
 
 
 if __name__ == "__main__":

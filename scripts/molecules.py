@@ -2,7 +2,7 @@
 
     python scripts/molecules.py molecules --hours 0.25            # all of them: hours
     python scripts/molecules.py molecules --only PHE SER-PHE aspirin
-    python scripts/molecules.py molecules --table                 # of what is there
+    python scripts/molecules.py molecules --table --details       # of what is there
     python scripts/molecules.py long --method md --hours 0.2      # long parallel tempering
     python scripts/molecules.py molecules --table --against long  # and what differs most from it
 
@@ -45,6 +45,10 @@ LIGANDS = {
 HEAD = """\
 | molecule | atoms | verdict | effective | ESS | energies | core-hours | wall | φ > 0 | off |
 |---|---|---|---|---|---|---|---|---|---|"""
+
+DETAILS = """\
+| molecule | ΔF(φ > 0), kT, by weight | BAR | reference | side chain, furthest off | mirrored |
+|---|---|---|---|---|---|"""
 
 
 def build(name: str, path: Path) -> None:
@@ -130,11 +134,33 @@ def phi_positive(status: Status) -> str:
     return ""
 
 
-def deviation(status: Status, long: Status) -> str:
+def details(name: str, folder: Path, status: Status) -> str:
+    """Of the second table: free energies of φ > 0, side chains, stereocentres."""
+    metrics = json.loads((folder / name / "train/report/metrics.json").read_text(encoding="utf-8"))
+    free_energies = (free_energy(metrics, f"delta_f_phi{by}") for by in ("", "_bar", "_md"))
+    chi = [each for each in status["states"] if each["label"].startswith("χ")]
+    reference = {each["label"]: with_error(each) for each in chi if each["reference_draws"]}
+    wrong = metrics["wrong_chirality_fraction"]
+    mirrored = "none" if wrong is None else f"{wrong:.1%}"
+    return f"| {name} | {' | '.join(free_energies)} | {furthest(chi, reference)} | {mirrored} |"
+
+
+def free_energy(metrics: dict[str, Any], key: str) -> str:
+    """In kT with its error, or empty where there is none."""
+    value, error = metrics[f"{key}_kt"], metrics[f"{key}_error_kt"]
+    return "" if value is None or error is None else f"{value:.2f} ± {error:.2f}"
+
+
+def with_error(state: dict[str, Any]) -> dict[str, Any]:
+    """The reference's share, with the binomial error of its independent draws."""
+    share, draws = state["reference_share"], state["reference_draws"]
+    return {"share": share, "error": math.sqrt(share * (1 - share) / draws)}
+
+
+def furthest(states: list[dict[str, Any]], other: dict[str, dict[str, Any]]) -> str:
     """The state whose shares differ most, by their errors: |difference| in standard errors."""
-    other = {each["label"]: each for each in long["states"]}
     found = []
-    for each in status["states"]:
+    for each in states:
         against = other.get(each["label"])
         error = against and math.hypot(each["error"], against["error"])
         if error:
@@ -162,6 +188,7 @@ def main() -> None:
     parser.add_argument("--effective", type=int, default=10_000)
     parser.add_argument("--method", default="flow")
     parser.add_argument("--table", action="store_true", help="Print the table alone.")
+    parser.add_argument("--details", action="store_true", help="Free energies and side chains too.")
     parser.add_argument("--against", type=Path, help="Folder of the long parallel tempering.")
     asked = parser.parse_args()
     asked.folder.mkdir(parents=True, exist_ok=True)
@@ -170,12 +197,18 @@ def main() -> None:
         for name in asked.only:
             run(name, asked.folder, [*options, "--method", asked.method])
     print(HEAD, *(row(name, status) for name, status in statuses(asked.folder)), sep="\n")
+    if asked.details:
+        print("", DETAILS, sep="\n")
+        for name, status in statuses(asked.folder):
+            if status["verdict"] is not None:
+                print(details(name, asked.folder, status))
     if asked.against:
         print()
         long = dict(statuses(asked.against))
         for name, status in statuses(asked.folder):
             if name in long:
-                print(f"| {name} | {deviation(status, long[name])} |")
+                states = {each["label"]: each for each in long[name]["states"]}
+                print(f"| {name} | {furthest(status['states'], states)} |")
 
 
 if __name__ == "__main__":

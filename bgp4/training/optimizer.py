@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from bgp4.config import OptimizerConfig
 from bgp4.flows.coupling import Conditioner
+from bgp4.p4.rank_one import matmul
 
 __all__ = ["Muon", "TrainingOptimizer", "hidden_matrices"]
 
@@ -147,11 +148,12 @@ def orthogonalised(
     Each iteration takes every singular value s to a s + b s^3 + c s^5.
     """
     a, b, c = coefficients
-    add_product = torch.addmm if matrix.dim() == 2 else torch.baddbmm
+    product = matmul if matrix.dim() == 2 else torch.bmm
     wide = matrix if matrix.shape[-2] <= matrix.shape[-1] else matrix.mT
     norm = wide.norm() if matrix.dim() == 2 else wide.norm(dim=(1, 2), keepdim=True)
     x = wide / norm.clamp_min(eps)
     for _ in range(steps):
-        gram = x @ x.mT
-        x = add_product(x, add_product(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+        gram = product(x, x.mT)
+        series = torch.add(b * gram, product(gram, gram), alpha=c)
+        x = torch.add(product(series, x), x, alpha=a)
     return x if wide is matrix else x.mT
