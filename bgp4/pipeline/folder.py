@@ -196,6 +196,11 @@ class EnsembleFolder:
         """Run folder of a training, counted from 1."""
         return RunFolder(self.path / ("train" if round_ == 1 else f"train_{round_}"))
 
+    def title(self, round_: int) -> str:
+        """What a report calls a training: the folder has the molecule's name."""
+        name = self.path.resolve().name
+        return name if round_ == 1 else f"{name}, training {round_}"
+
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """One stage, whose time counts even if it is interrupted."""

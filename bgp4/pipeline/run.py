@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -275,6 +275,7 @@ class _Run:
         with self.folder.stage("judge"), progress("judging", 2) as report:
             report(0, "energies and densities of the reference's frames")
             result = collect_run(run, reference=config.report.reference)
+            result = replace(result, name=self.folder.title(round_))
             report(1, "weights, states, free energy, coverage, chirality")
             evidence = evidence_of_run(result, self.request.effective, _chains(config))
             judgement = judge(evidence)

@@ -137,6 +137,8 @@ def test_it_trains_on_and_refines(config, monkeypatch) -> None:
     assert begun["run"] == "small/train"
     assert str(Path(found.ensemble).parent) in found.results["sample"], "that of the ensemble"
     assert Path("small/train_2/refined.h5").is_file()
+    page = Path(str(found.report)).read_text(encoding="utf-8")
+    assert "<title>bgp4 report: small" in page, "the folder's name, not its training's"
     assert found.verdict is not None
 
 
