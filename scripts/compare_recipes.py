@@ -1,11 +1,12 @@
 """Recipes of training side by side, at equal CPU time on one thread.
 
     compare_recipes.py FOLDER [--config NAME ...] [--steps N] [--seeds N] [--recipes FILE.yaml]
+        [--set key=value ...]
 
-A recipe is a name and the overrides of `bgp4 train --set`. The first takes N steps, each other as
-many as take the same CPU time, by the clock of a few steps in which all take turns. Writes
-FOLDER/recipes.json and prints a table for each config. What is there is not trained again; what was
-interrupted goes on.
+A recipe is a name and the overrides of `bgp4 train --set`, after those that all of them share. The
+first takes N steps, each other as many as take the same CPU time, by the clock of a few steps in
+which all take turns. Writes FOLDER/recipes.json and prints a table for each config. What is there
+is not trained again; what was interrupted goes on.
 """
 
 import argparse
@@ -46,9 +47,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1758)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--recipes", type=Path, default=Path(__file__).with_name("recipes.yaml"))
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    recipes = yaml.safe_load(options.recipes.read_text())
+    read = yaml.safe_load(options.recipes.read_text())
+    recipes = {recipe: [*options.set, *overrides] for recipe, overrides in read.items()}
     options.folder.mkdir(parents=True, exist_ok=True)
     path = options.folder / "recipes.json"
     results = json.loads(path.read_text()) if path.is_file() else {}
