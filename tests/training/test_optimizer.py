@@ -65,6 +65,17 @@ def test_orthogonalised_takes_singular_values_through_the_quintic(
     assert not orthogonalised(0 * matrix, (a, b, c), 3, 1e-7).any()
 
 
+@pytest.mark.parametrize("shape", [(160, 130), (130, 160), (144, 144)])
+def test_large_matrices_are_orthogonalised_alike_by_either_library(
+    shape: tuple[int, int], generator: torch.Generator
+) -> None:
+    """Of this size, oneDNN multiplies single precision where it is the faster one."""
+    matrix = torch.randn(shape, generator=generator)
+    of_single = orthogonalised(matrix, (3.4445, -4.775, 2.0315), 5, 1e-7)
+    of_double = orthogonalised(matrix.double(), (3.4445, -4.775, 2.0315), 5, 1e-7)
+    torch.testing.assert_close(of_single.double(), of_double, rtol=0, atol=1e-4)
+
+
 def test_muon_is_torchs_but_for_the_precision(generator: torch.Generator) -> None:
     ours = [nn.Parameter(torch.randn(shape, generator=generator)) for shape in SHAPES]
     theirs = [nn.Parameter(p.detach().clone()) for p in ours]
