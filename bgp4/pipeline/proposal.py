@@ -19,6 +19,7 @@ from bgp4.molecule.reading import kind_by_content
 from bgp4.molecule.topology import peptide_torsions
 from bgp4.molecule.zmatrix import EAR
 from bgp4.pipeline.description import row_labels, unsupported
+from bgp4.pipeline.request import KINDS
 
 __all__ = ["config_text", "ladder", "proposed_config"]
 
@@ -135,14 +136,10 @@ def _as_text(value: Path | tuple[str | Path, ...]) -> str | list[str]:
 def _kind(source: str) -> str:
     """The key of `SystemConfig` that a source is for."""
     suffix = Path(source).suffix.lower()
-    if suffix in (".prmtop", ".parm7") or _is_prmtop(source):
+    if _is_prmtop(source):
         return "prmtop"
-    if suffix in (".pdb", ".ent", ".cif", ".mmcif", ".pdbx"):
-        return "pdb"
-    if suffix in (".sdf", ".mol"):
-        return "sdf"
-    if suffix in (".top", ".psf"):
-        return suffix[1:]
+    if suffix in KINDS:
+        return KINDS[suffix]
     if suffix:
         raise UserInputError(
             f"init {source}: expected a .pdb, .cif, .prmtop, .top, .psf, .sdf or .mol2 file, or "

@@ -8,18 +8,19 @@ from pathlib import Path
 
 from bgp4.errors import UserInputError
 
-__all__ = ["MoleculeRequest", "RunRequest"]
+__all__ = ["KINDS", "MoleculeRequest", "RunRequest"]
+
+KINDS = {
+    **dict.fromkeys((".pdb", ".ent", ".cif", ".mmcif", ".pdbx"), "pdb"),
+    **dict.fromkeys((".prmtop", ".parm7"), "prmtop"),
+    **dict.fromkeys((".sdf", ".mol"), "sdf"),
+    **{".top": "top", ".psf": "psf"},
+}
+"""Endings of a molecule's file, and the key of the config's `system` for each."""
 
 BY_GAFF2 = (".sdf", ".mol", ".mol2")
 BY_OPENFF = (".sdf", ".mol")
 """Files of ligands; the latter if a force field is named."""
-
-STRUCTURES = (
-    *(".pdb", ".ent", ".cif", ".mmcif", ".pdbx", ".prmtop", ".parm7", ".top", ".psf"),
-    *BY_GAFF2,
-)
-"""Endings of a molecule's file."""
-
 
 CONSTRAINTS = ("HBonds", "AllBonds")
 METHODS = ("flow", "md")
@@ -75,6 +76,7 @@ class MoleculeRequest:
                 "--constraints does not go with --xml: a serialised System keeps its own; make it "
                 f"anew with constraints={self.constraints}, or leave --xml out"
             )
+        _check_there(self.source)
 
     @property
     def stem(self) -> str:
@@ -126,7 +128,6 @@ class RunRequest:
                 f"--temperature: expected {coldest:g} to {hottest:g} K, found {kelvin:g}"
             )
         _ = self.molecule
-        _check_there(self.source)
 
     @property
     def named(self) -> str:
@@ -147,7 +148,7 @@ def _check_there(source: str | None) -> None:
             f"{source}: expected a file, a test system or a run folder, found a folder without "
             "config.yaml"
         )
-    if path.suffix.lower() in STRUCTURES and not path.exists():
+    if path.suffix.lower() in (*KINDS, *BY_GAFF2) and not path.exists():
         raise UserInputError(f"no such file: {source}")
 
 
