@@ -1,6 +1,10 @@
-"""Reproduced figures into docs/results.md: figures_into_docs.py FOLDER (bgp4 reproduce -o)."""
+"""Reproduced figures into docs/results.md: figures_into_docs.py FOLDER (bgp4 reproduce -o).
+
+Figures that the folder lacks stay as they are.
+"""
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -57,24 +61,49 @@ def methods(result: dict[str, Any]) -> list[dict[str, str]]:
 
 def molecules(result: dict[str, Any]) -> list[dict[str, str]]:
     """Each flow's samples: the mean energy may be that of a few clashes, the median is not."""
-    return [
+    flows = {flow: result["numbers"][flow] for flow in ("RNVP", "P4Inv")}
+    rows = [
         {
             "flow, seed": f"{flow}, {seed}",
             "mean energy over MD's": f"{found['mean_energy_shift_kjmol'][i]:.1f} kJ/mol",
             "median energy over MD's": f"{found['median_energy_shift_kjmol'][i]:.1f} kJ/mol",
             "low-energy fraction": f"{found['low_energy_fraction'][i]:.4f}",
-            "φ > 0": f"{found['state_shares_samples'][i]:.1%}",
-            "φ > 0, MD": f"{found['state_shares_md'][i]:.1%}",
+            **{name: f"{of['samples'][i]:.1%}" for name, of in found["basins"].items()},
             "TV of (φ, ψ) to MD": f"{found['ramachandran_tv'][i]:.3f}",
-            "wall time": f"{found['wall_time_s'][i]:,.0f} s",
+            "core hours": f"{found['core_hours'][i]:.2f}",
         }
-        for flow in ("RNVP", "P4Inv")
-        for found in [result["numbers"][flow]]
+        for flow, found in flows.items()
         for i, seed in enumerate(result["settings"]["seeds"])
+    ]
+    floor = median(flows["P4Inv"]["ramachandran_tv_sampling_floor"])
+    md = {name: f"{of['md']:.1%}" for name, of in flows["P4Inv"]["basins"].items()}
+    none = dict.fromkeys(rows[0], "") | {"flow, seed": "MD"}
+    return [*rows, none | md | {"TV of (φ, ψ) to MD": f"{floor:.3f} (as many frames)"}]
+
+
+def planes(result: dict[str, Any]) -> list[dict[str, str]]:
+    """How far each flow is from each density, in nats, over seeds."""
+    numbers = result["numbers"].get("plane", result["numbers"])
+    flows = {flow: found for flow, found in numbers.items() if "divergence" in found}
+    return [
+        {
+            "density": name,
+            "its entropy": f"{numbers['entropy'][name]:.3f}",
+            **{
+                f"KL of {flow}": f"{found['divergence'][name]['mean']:.3f} ± "
+                f"{found['divergence'][name]['std']:.3f}"
+                for flow, found in flows.items()
+            },
+        }
+        for name in numbers["entropy"]
     ]
 
 
-FURTHER = {"fig3": methods, "fig4": methods, "fig5": methods, "fig7": molecules}
+FURTHER = {
+    **dict.fromkeys(("fig3", "fig4", "fig5"), methods),
+    **dict.fromkeys(("fig6", "fig8"), planes),
+    "fig7": molecules,
+}
 """What the checks leave out."""
 
 
@@ -84,16 +113,22 @@ def words(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value).replace("|", "\\|")
 
 
+def sections_of(text: str) -> dict[int, str]:
+    """The figures that a text has, by number."""
+    _, *parts = re.split(r"^(?=### Figure \d+:)", text, flags=re.MULTILINE)
+    return {int(part.split()[2].rstrip(":")): part.rstrip("\n") + "\n" for part in parts}
+
+
 def main(folder: Path) -> None:
-    done = sorted(folder.glob("fig*/result.json"), key=lambda p: int(p.parent.name[3:]))
-    results = {path.parent.name: json.loads(path.read_text()) for path in done}
-    for name in results:
+    before, rest = (DOCS / "results.md").read_text().split(BEGIN)
+    present, after = rest.split(END)
+    sections = sections_of(present)
+    for path in folder.glob("fig*/result.json"):
+        name = path.parent.name
+        sections[int(name.removeprefix("fig"))] = section(name, json.loads(path.read_text()))
         shutil.copy(folder / name / f"{name}.png", DOCS / "figures" / f"{name}.png")
-    text = (DOCS / "results.md").read_text()
-    before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
-    sections = "\n".join(section(name, result) for name, result in results.items())
-    (DOCS / "results.md").write_text(f"{before}{BEGIN}{sections}{END}{after}")
+    text = "\n".join(sections[number] for number in sorted(sections))
+    (DOCS / "results.md").write_text(f"{before}{BEGIN}{text}{END}{after}")
 
 
 if __name__ == "__main__":

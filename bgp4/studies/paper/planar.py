@@ -32,7 +32,9 @@ __all__ = [
     "PlanarFit",
     "Plane",
     "Runs",
+    "divergences",
     "draw_densities",
+    "entropy",
     "fit_densities",
     "fit_planar",
     "log_likelihoods",
@@ -89,11 +91,13 @@ class PlanarFit:
     Attributes:
         transform: From data to latent.
         log_likelihood: Mean over the held-out points, in nats.
+        divergence: KL(data || flow), the mean log-likelihood below the density's own, in nats.
         merges: What P4Inv's merges did.
     """
 
     transform: Transform
     log_likelihood: float
+    divergence: float
     merges: P4Report
 
 
@@ -171,7 +175,7 @@ def fit_planar(kind: Kind, density: str, planar: Planar, seed: int) -> PlanarFit
 
     Figures 6 and 8 share the fits that they have in common, where one process makes both.
     """
-    draw = DENSITIES[density]
+    draw = DENSITIES[density].draw
     generator = Generator().manual_seed(seed)
     transform = FLOWS[kind](planar, generator)
     rate = planar.learning_rate if "RNVP" in kind else planar.p4_learning_rate
@@ -186,10 +190,21 @@ def fit_planar(kind: Kind, density: str, planar: Planar, seed: int) -> PlanarFit
         optimizer.step()
         decay.step()
         merges += merge_step(transform, optimizer, step, schedule, generator)
-    held_out = draw(planar.held_out, Generator().manual_seed(HELD_OUT_SEED))
+    held_out = held_out_points(density, planar)
     with torch.no_grad():
-        log_likelihood = log_prob(transform, held_out).mean().item()
-    return PlanarFit(transform, log_likelihood, merges)
+        log_q = log_prob(transform, held_out)
+    divergence = (DENSITIES[density].log_prob(held_out) - log_q).mean().item()
+    return PlanarFit(transform, log_q.mean().item(), divergence, merges)
+
+
+def held_out_points(density: str, planar: Planar) -> Tensor:
+    """The same for every flow, (held_out, 2)."""
+    return DENSITIES[density].draw(planar.held_out, Generator().manual_seed(HELD_OUT_SEED))
+
+
+def entropy(density: str, planar: Planar) -> float:
+    """Of a density, by its held-out points, in nats."""
+    return -DENSITIES[density].log_prob(held_out_points(density, planar)).mean().item()
 
 
 PAPER_DENSITIES = ("checkerboard", "moons", "pinwheel", "rings")
@@ -222,18 +237,32 @@ def log_likelihoods(runs: Sequence[PlanarFit]) -> NDArray[np.float64]:
     return np.array([fit.log_likelihood for fit in runs])
 
 
+def divergences(runs: Sequence[PlanarFit]) -> NDArray[np.float64]:
+    """KL(data || flow) of each seed, (seeds,)."""
+    return np.array([fit.divergence for fit in runs])
+
+
 def planar_numbers(fits: Fits, planar: Planar) -> dict[str, object]:
-    """Each flow's parameters and log-likelihoods, and what became of its merges."""
-    return {
+    """Entropies, each flow's parameters, log-likelihoods, divergences, and its merges' fate."""
+    densities = next(iter(fits.values()))
+    return {"entropy": {name: entropy(name, planar) for name in densities}} | {
         kind: {
             "parameters": n_parameters(kind, planar),
-            "log_likelihood": {
-                name: {"mean": values.mean(), "std": values.std(ddof=1), "seeds": values}
-                for name, values in zip(runs, map(log_likelihoods, runs.values()), strict=True)
-            },
+            "log_likelihood": _over_seeds(runs, log_likelihoods),
+            "divergence": _over_seeds(runs, divergences),
             "merges": asdict(sum((fit.merges for fit in chain(*runs.values())), P4Report())),
         }
         for kind, runs in fits.items()
+    }
+
+
+def _over_seeds(
+    runs: Runs, measure: Callable[[Sequence[PlanarFit]], NDArray[np.float64]]
+) -> dict[str, object]:
+    """A measure's mean, standard deviation and values, by density."""
+    return {
+        name: {"mean": values.mean(), "std": values.std(ddof=1), "seeds": values}
+        for name, values in zip(runs, map(measure, runs.values()), strict=True)
     }
 
 
@@ -243,9 +272,11 @@ def draw_densities(
 ) -> None:
     """A row for each density: data, and samples from each flow's first seed."""
     for row, name in zip(axes, next(iter(fits.values())), strict=True):
-        columns = {name: DENSITIES[name](DRAWN, Generator().manual_seed(0))}
+        columns = {name: DENSITIES[name].draw(DRAWN, Generator().manual_seed(0))}
         for kind, runs in fits.items():
-            columns[kind] = sample(runs[name][0].transform, DRAWN, Generator().manual_seed(0))
+            first = runs[name][0]
+            title = f"{kind}: {first.divergence:.2f} nats"
+            columns[title] = sample(first.transform, DRAWN, Generator().manual_seed(0))
         for ax, (title, points) in zip(row, columns.items(), strict=True):
             x, y = points.T.numpy()
             ax.hist2d(x, y, bins=150, range=[(-EXTENT, EXTENT)] * 2, cmap="magma", rasterized=True)
