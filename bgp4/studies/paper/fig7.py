@@ -61,7 +61,7 @@ class Settings:
 
     config: str = "ala2_paper.yaml"
     overrides: tuple[str, ...] = ()
-    seeds: tuple[int, ...] = (0, 1)
+    seeds: tuple[int, ...] = (0,)
 
 
 FULL = Settings()

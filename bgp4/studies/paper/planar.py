@@ -11,11 +11,11 @@ from typing import Literal
 
 import numpy as np
 import torch
-from nflows.transforms import CompositeTransform, InverseTransform, Transform
+from nflows.transforms import CompositeTransform, Transform
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-from bgp4.flows.bent import BentIdentity
+from bgp4.flows.bent_stack import BentStack
 from bgp4.flows.coupling import RealNVPCoupling
 from bgp4.p4 import P4InvLinear, P4Report, P4Schedule, merge_step
 from bgp4.parallel.progress import Report
@@ -103,23 +103,16 @@ class PlanarFit:
 
 def p4_stack(planar: Planar, generator: Generator) -> Transform:
     """P4Inv layers with a Bent identity or its inverse, by turns, in between."""
-    return _stack(planar, generator, lambda layer: layer)
+    return BentStack(_p4_layers(planar, generator))
 
 
 def inverse_p4_stack(planar: Planar, generator: Generator) -> Transform:
     """The same, each layer taking data to latent by its inverse."""
-    return _stack(planar, generator, InverseTransform)
+    return BentStack(_p4_layers(planar, generator), through_inverse=True)
 
 
-def _stack(
-    planar: Planar, generator: Generator, wrap: Callable[[P4InvLinear], Transform]
-) -> Transform:
-    transforms: list[Transform] = []
-    for i in range(planar.p4_layers):
-        if i > 0:
-            transforms.append(BentIdentity() if i % 2 else InverseTransform(BentIdentity()))
-        transforms.append(wrap(P4InvLinear(2, generator=generator)))
-    return CompositeTransform(transforms)
+def _p4_layers(planar: Planar, generator: Generator) -> list[P4InvLinear]:
+    return [P4InvLinear(2, generator=generator) for _ in range(planar.p4_layers)]
 
 
 def realnvp(planar: Planar, generator: Generator) -> Transform:
