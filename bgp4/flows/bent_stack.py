@@ -44,13 +44,9 @@ class BentStack(CompositeTransform):
                 transforms.append(BentIdentity() if i % 2 else InverseTransform(BentIdentity()))
             transforms.append(InverseTransform(layer) if through_inverse else layer)
         super().__init__(transforms)
-        self.through_inverse = through_inverse
+        self.layers, self.through_inverse = tuple(layers), through_inverse
         inverted = torch.arange(len(layers) - 1) % 2 == 1
         self.register_buffer("_inverted", inverted, persistent=False)
-
-    @property
-    def layers(self) -> list[P4InvLinear]:
-        return [m for m in self.modules() if isinstance(m, P4InvLinear)]
 
     def forward(
         self,

@@ -50,7 +50,7 @@ class Settings:
 
 
 FULL = Settings(
-    Plane(PAPER_DENSITIES, Planar(), seeds=(0, 1, 2)),
+    Plane(PAPER_DENSITIES, Planar(), seeds=(0, 1)),
     n=128,
     fit=LinearFit(iterations=100_000, learning_rate=1.25e-4, tolerance=1e-6),
     rotations=(0, 1),
