@@ -165,10 +165,11 @@ def _make(name: str, folder: Path, quick: bool, mnist: Path | None) -> str:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserInputError(f"-o {folder}: cannot be made: {error.strerror}") from error
-        started = time.perf_counter()
+        wall_s, cpu_s = time.perf_counter(), time.process_time()
         with progress(name, 100) as report:
             outcome = module.run(settings, report, folder)
-        done = _result(name, module.CLAIM, settings, outcome, time.perf_counter() - started)
+        wall_s, cpu_s = time.perf_counter() - wall_s, time.process_time() - cpu_s
+        done = _result(name, module.CLAIM, settings, outcome, wall_s, cpu_s)
         atomic_write_bytes(folder / f"{name}.png", png_bytes(outcome.figure))
         atomic_write_bytes(folder / f"{name}.svg", svg_bytes(outcome.figure))
         atomic_write_text(folder / RESULT, json.dumps(done, indent=2) + "\n")
@@ -176,7 +177,7 @@ def _make(name: str, folder: Path, quick: bool, mnist: Path | None) -> str:
 
 
 def _result(
-    name: str, claim: str, settings: Any, outcome: Outcome, wall_s: float
+    name: str, claim: str, settings: Any, outcome: Outcome, wall_s: float, cpu_s: float
 ) -> dict[str, Any]:
     kept = sum(check.holds for check in outcome.checks)
     sentence = f"{kept} of {len(outcome.checks)} hold: " + "; ".join(
@@ -193,6 +194,7 @@ def _result(
         "settings": _plain(asdict(settings)),
         "versions": versions(),
         "wall_s": round(wall_s, 1),
+        "cpu_s": round(cpu_s, 1),
     }
 
 

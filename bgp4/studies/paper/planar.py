@@ -59,6 +59,7 @@ class Planar:
         batch: Points a batch.
         learning_rate: RealNVP's at the start; it falls to zero along a cosine.
         p4_learning_rate: The same for P4Inv.
+        gradient_clip: Norm that a gradient may have.
         merge_every: N, steps between P4Inv's merges.
         held_out: Points, never trained on, whose log-likelihood is reported.
     """
@@ -66,10 +67,11 @@ class Planar:
     p4_layers: int = 150
     couplings: int = 8
     hidden: int = 18
-    steps: int = 2000
+    steps: int = 1500
     batch: int = 256
     learning_rate: float = 0.03
-    p4_learning_rate: float = 0.04
+    p4_learning_rate: float = 0.02
+    gradient_clip: float = 3.0
     merge_every: int = 25
     held_out: int = 20_000
 
@@ -169,6 +171,7 @@ def fit_planar(kind: Kind, density: str, planar: Planar, seed: int) -> PlanarFit
         loss = -log_prob(transform, draw(planar.batch, generator)).mean()
         optimizer.zero_grad()
         loss.backward()
+        torch.nn.utils.clip_grad_norm_(transform.parameters(), planar.gradient_clip)
         optimizer.step()
         decay.step()
         merges += merge_step(transform, optimizer, step, schedule, generator)
