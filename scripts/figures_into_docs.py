@@ -77,7 +77,7 @@ def molecules(result: dict[str, Any]) -> list[dict[str, str]]:
             "low-energy fraction": f"{found['low_energy_fraction'][i]:.4f}",
             **{name: f"{of['samples'][i]:.1%}" for name, of in found["basins"].items()},
             "TV of (φ, ψ) to MD": f"{found['ramachandran_tv'][i]:.3f}",
-            "core hours": f"{found['core_hours'][i]:.2f}",
+            "training, core minutes": f"{60 * found['core_hours'][i]:.1f}",
         }
         for flow, found in flows.items()
         for i, seed in enumerate(result["settings"]["seeds"])
