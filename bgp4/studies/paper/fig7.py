@@ -64,19 +64,10 @@ class Settings:
     seeds: tuple[int, ...] = (0,)
 
 
-LIKELIHOOD_FIRST = (
-    "training.steps=1200",
-    "training.batch_size=256",
-    "training.learning_rate=1e-3",
-    "training.energy_fraction=0.4",
-    "training.energy_weight=0.05",
-)
-"""Energies that weigh more thin out φ > 0 further."""
-
 AS_MANY_AS_FRAMES = "report.samples=50000"
 """The floor of a map of fewer samples is so high that half of the map may be empty."""
 
-FULL = Settings(overrides=(*LIKELIHOOD_FIRST, AS_MANY_AS_FRAMES))
+FULL = Settings(overrides=(AS_MANY_AS_FRAMES,))
 QUICK = Settings(
     overrides=(
         "data.path=ala2_smoke.h5",

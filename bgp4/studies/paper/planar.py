@@ -67,7 +67,7 @@ class Planar:
     p4_layers: int = 150
     couplings: int = 8
     hidden: int = 18
-    steps: int = 1000
+    steps: int = 2000
     batch: int = 256
     learning_rate: float = 0.03
     p4_learning_rate: float = 0.02
