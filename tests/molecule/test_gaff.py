@@ -238,6 +238,7 @@ def test_ambertools_is_asked_for_where_it_is_missing(programs, in_tmp) -> None:
 
 
 def test_options_that_do_not_go_with_a_ligand(in_tmp) -> None:
+    Path("x.mol2").touch()
     for options, words in (
         ({"smiles": "CCO", "forcefield": ("openff-2.2.1",)}, "OpenFF takes an SDF file"),
         ({"source": "x.mol2", "forcefield": ("openff-2.2.1",)}, "OpenFF takes an SDF file"),
