@@ -134,9 +134,10 @@ def phi_positive(status: Status) -> str:
     return ""
 
 
-def details(name: str, folder: Path, status: Status) -> str:
+def details(name: str, status: Status) -> str:
     """Of the second table: free energies of φ > 0, side chains, stereocentres."""
-    metrics = json.loads((folder / name / "train/report/metrics.json").read_text(encoding="utf-8"))
+    report = Path(status["begun_in"]) / status["report"]  # that of the best training
+    metrics = json.loads(report.with_name("metrics.json").read_text(encoding="utf-8"))
     free_energies = (free_energy(metrics, f"delta_f_phi{by}") for by in ("", "_bar", "_md"))
     chi = [each for each in status["states"] if each["label"].startswith("χ")]
     reference = {each["label"]: with_error(each) for each in chi if each["reference_draws"]}
@@ -201,7 +202,7 @@ def main() -> None:
         print("", DETAILS, sep="\n")
         for name, status in statuses(asked.folder):
             if status["verdict"] is not None:
-                print(details(name, asked.folder, status))
+                print(details(name, status))
     if asked.against:
         print()
         long = dict(statuses(asked.against))
