@@ -196,6 +196,9 @@ class ModelConfig(Section):
     """The flow: its mixing layers, the kind of its couplings, and their width.
 
     `mixing_start` is the start of p4inv and lu: random permutations, or swaps of the two halves.
+    With `reach`, linear variables are coupled and mixed within clusters of atoms that are at most
+    so many bonds apart, each by `hidden` units of its own, which see what is within reach and all
+    circular variables; null: all with all.
     """
 
     mixing: Literal["p4inv", "lu", "permutation", "swap"] = "p4inv"
@@ -204,6 +207,7 @@ class ModelConfig(Section):
     torsions: Literal["circle", "cut", "auto"] = "auto"
     blocks: Count = 6
     torsion_blocks: Count = 4
+    reach: Count | None = None
     hidden: Annotated[tuple[Count, ...], Field(min_length=1)] = (96, 96)
     bins: Annotated[int, Field(ge=2, le=64)] = 8
     precision: Literal["float32", "float64"] = "float32"

@@ -20,6 +20,8 @@ from bgp4.flows.coupling import (
     SplineCoupling,
 )
 from bgp4.flows.generator import BoltzmannGenerator
+from bgp4.flows.neighbours import Neighbours, neighbours
+from bgp4.flows.side_by_side import SideBySide
 from bgp4.flows.torsions_first import TorsionsFirst
 from bgp4.p4 import P4InvLinear, permutation_state
 
@@ -35,7 +37,11 @@ def build_generator(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.seed)  # the host's alone: no GPU's is touched
         transform = build_transform(
-            config.model, standardise.n_linear, standardise.n_circular, config.seed
+            config.model,
+            standardise.n_linear,
+            standardise.n_circular,
+            config.seed,
+            _neighbours(config.model, coordinates, standardise),
         )
     return BoltzmannGenerator(
         coordinates,
@@ -44,28 +50,54 @@ def build_generator(
     )
 
 
-def build_transform(model: ModelConfig, n_linear: int, n_circular: int, seed: int) -> TorsionsFirst:
+def build_transform(
+    model: ModelConfig,
+    n_linear: int,
+    n_circular: int,
+    seed: int,
+    neighbours: Neighbours | None = None,
+) -> TorsionsFirst:
     """The flow's transform of `n_linear` standardised and `n_circular` circular variables.
 
     `forward` goes data to latent. Permutations, masks and P4's start are drawn from `seed`;
     weights are torch's, so seed torch as well.
+
+    Args:
+        neighbours: Of the linear variables, which are coupled and mixed within clusters then.
     """
     rng = torch.Generator().manual_seed(seed)
-    linear = _linear_blocks(model, n_linear, 2 * n_circular, rng)
+    linear = _linear_blocks(model, n_linear, 2 * n_circular, rng, neighbours)
     return TorsionsFirst(linear, _torsion_blocks(model, n_circular, rng), n_circular)
 
 
-def _linear_blocks(model: ModelConfig, features: int, context_features: int, rng: Rng) -> Transform:
+def _neighbours(
+    model: ModelConfig, coordinates: InternalCoordinates, standardise: Standardise
+) -> Neighbours | None:
+    if model.reach is None or not standardise.n_linear:
+        return None
+    columns = standardise.order[: standardise.n_linear].tolist()
+    return neighbours(coordinates.zmatrix, columns, model.reach)
+
+
+def _linear_blocks(
+    model: ModelConfig, features: int, context_features: int, rng: Rng, near: Neighbours | None
+) -> Transform:
     """RealNVP blocks: twice a coupling and a mixing layer (the paper's figure 9)."""
-    mask = _first_half(features)
-    layers: list[Transform] = []
+    sizes = near.sizes if near else [features]
+    mask = torch.cat([_first_half(size) for size in sizes])
+    layers: list[Transform] = [Permutation(near.order)] if near else []
     for _ in range(model.blocks):
         if model.coupling == "hybrid":
             layers.append(MarginalSpline(features, model.bins))
         for _ in range(2):
-            layers.append(_linear_coupling(model, mask, context_features))
-            layers.append(_MIXING[model.mixing](model, features, rng))
+            layers.append(_linear_coupling(model, mask, context_features, near))
+            layers.append(_mixing(model, sizes, rng))
     return CompositeTransform(layers)
+
+
+def _mixing(model: ModelConfig, sizes: list[int], rng: Rng) -> Transform:
+    made = [_MIXING[model.mixing](model, size, rng) for size in sizes]
+    return made[0] if len(made) == 1 else SideBySide(made, sizes)
 
 
 def _torsion_blocks(model: ModelConfig, features: int, rng: Rng) -> Transform:
@@ -79,11 +111,13 @@ def _torsion_blocks(model: ModelConfig, features: int, rng: Rng) -> Transform:
     return CompositeTransform(layers)
 
 
-def _linear_coupling(model: ModelConfig, mask: Tensor, context_features: int) -> Transform:
+def _linear_coupling(
+    model: ModelConfig, mask: Tensor, context_features: int, near: Neighbours | None
+) -> Transform:
     if model.coupling == "spline":
-        return SplineCoupling(mask, model.hidden, context_features, model.bins)
+        return SplineCoupling(mask, model.hidden, context_features, near, model.bins)
     coupling = RealNVPCoupling if model.coupling == "realnvp" else AffineCoupling
-    return coupling(mask, model.hidden, context_features)
+    return coupling(mask, model.hidden, context_features, near)
 
 
 def _first_half(features: int) -> Tensor:

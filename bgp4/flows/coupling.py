@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from bgp4.coordinates.standardise import wrap
 from bgp4.flows.linear import Linear
+from bgp4.flows.neighbours import Neighbours
 from bgp4.flows.spline import (
     Knots,
     circular_knots,
@@ -30,6 +31,7 @@ __all__ = [
     "AffineCoupling",
     "CircularSplineCoupling",
     "Conditioner",
+    "LocalConditioner",
     "MarginalSpline",
     "RealNVPCoupling",
     "SplineCoupling",
@@ -85,6 +87,29 @@ class Conditioner(nn.Module):
         return parameters
 
 
+class LocalConditioner(nn.Module):
+    """A conditioner for each cluster of variables, which sees its neighbourhood and the context.
+
+    Args:
+        seen: Of each cluster, which of the untouched variables.
+        conditioners: Of each cluster; their parameters follow one another.
+    """
+
+    def __init__(self, seen: Sequence[Tensor], conditioners: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.conditioners = nn.ModuleList(conditioners)
+        for i, columns in enumerate(seen):
+            self.register_buffer(f"_seen_{i}", columns, persistent=False)
+
+    def forward(self, inputs: Tensor, context: Tensor | None = None) -> Tensor:
+        buffers: dict[str, Any] = self._buffers
+        parts = [
+            conditioner(inputs.index_select(1, buffers[f"_seen_{i}"]), context)
+            for i, conditioner in enumerate(self.conditioners)
+        ]
+        return torch.cat(parts, dim=1)
+
+
 class ScaleAndShift(nn.Module):
     """Two `Conditioner`s, and one learned bound: log-scales tanh(a(x)) e^α and shifts t(x).
 
@@ -103,17 +128,37 @@ class ScaleAndShift(nn.Module):
 
 
 class _Coupling(CouplingTransform):
-    """nflows' coupling with a `Conditioner`; `mask` is 1 where a variable is transformed."""
+    """nflows' coupling with a `Conditioner`, or one for each cluster of `neighbours`; `mask` is 1
+    where a variable is transformed.
+    """
 
     parameters_per_feature: int
     circular = False
     _order: Tensor
     _inverse_order: Tensor
 
-    def __init__(self, mask: Tensor, hidden: Sequence[int], context_features: int = 0) -> None:
-        super().__init__(
-            mask, lambda n_in, n_out: self._conditioner(n_in, n_out, hidden, context_features)
-        )
+    def __init__(
+        self,
+        mask: Tensor,
+        hidden: Sequence[int],
+        context_features: int = 0,
+        neighbours: Neighbours | None = None,
+    ) -> None:
+        def net(n_in: int, n_out: int) -> nn.Module:
+            if neighbours is None:
+                return self._conditioner(n_in, n_out, hidden, context_features)
+            moved = [int(part.sum()) for part in mask.split(neighbours.sizes)]
+            seen = [near.nonzero().flatten() for near in neighbours.near[mask == 0].T]
+            per_feature = n_out // sum(moved)
+            return LocalConditioner(
+                seen,
+                [
+                    self._conditioner(len(columns), n * per_feature, hidden, context_features)
+                    for columns, n in zip(seen, moved, strict=True)
+                ],
+            )
+
+        super().__init__(mask, net)
         self._arrange()
 
     def _arrange(self) -> None:
@@ -207,10 +252,15 @@ class SplineCoupling(_Coupling):
     """An affine map, then a rational-quadratic spline on [-5, 5] with linear tails."""
 
     def __init__(
-        self, mask: Tensor, hidden: Sequence[int], context_features: int = 0, bins: int = 8
+        self,
+        mask: Tensor,
+        hidden: Sequence[int],
+        context_features: int = 0,
+        neighbours: Neighbours | None = None,
+        bins: int = 8,
     ) -> None:
         self.parameters_per_feature = 2 + n_parameters(bins, circular=False)
-        super().__init__(mask, hidden, context_features)
+        super().__init__(mask, hidden, context_features, neighbours)
 
     def _coupling_transform_forward(self, inputs: Tensor, transform_params: Tensor) -> _Result:
         knots, log_scale, shift = self._unpack(transform_params)

@@ -79,6 +79,12 @@ class ZMatrix(NamedTuple):
         return [row.atoms for row in self.rows]
 
     @property
+    def placed_atoms(self) -> list[int]:
+        """The atom that each coordinate places: of bonds, angles and torsions, in this order."""
+        placed = [*self.root, *(row.atom for row in self.rows)]
+        return placed[1:] + placed[2:] + placed[3:]
+
+    @property
     def straight(self) -> list[tuple[int, int, int]]:
         """Those of the angles in whose place, and their torsions', are bends."""
         return [(row.atom, row.bond, row.angle) for row in self.rows if row.bends]

@@ -26,6 +26,7 @@ from bgp4.flows.coupling import (
     RealNVPCoupling,
     SplineCoupling,
 )
+from bgp4.flows.neighbours import Neighbours
 from bgp4.flows.torsions_first import TorsionsFirst
 from bgp4.p4 import P4InvLinear, P4Schedule, matrix_state, merge_step, p4_layers
 
@@ -113,6 +114,16 @@ def flow(mixing: str, coupling: str, n_linear: int, n_circular: int) -> Transfor
     return build_transform(model, n_linear, n_circular, seed=1)
 
 
+def local_flow(mixing: str, coupling: str) -> Transform:
+    """Three clusters in a row, of which each sees the next, and one has a single variable."""
+    model = ModelConfig(
+        mixing=mixing, coupling=coupling, blocks=2, torsion_blocks=2, hidden=(8,), bins=4
+    )
+    near = torch.tensor([[1, 1, 0]] * 3 + [[1, 1, 1]] * 3 + [[0, 1, 1]]).bool()
+    clusters = Neighbours(torch.tensor([2, 5, 0, 6, 1, 3, 4]), [3, 3, 1], near)
+    return build_transform(model, 7, 2, 1, clusters)
+
+
 CASES: dict[str, Case] = {
     "p4inv/dirty": Case(dirty_p4),
     "bent": Case(BentIdentity),
@@ -134,6 +145,12 @@ for _mixing, _coupling, _circles in product(
 ):
     CASES[f"flow/{_mixing}/{_coupling}/{_circles} circles"] = Case(
         lambda m=_mixing, c=_coupling, k=_circles: flow(m, c, 5, k), 5, _circles
+    )
+for _mixing, _coupling in product(
+    *(get_args(ModelConfig.model_fields[name].annotation) for name in ("mixing", "coupling"))
+):
+    CASES[f"flow/{_mixing}/{_coupling}/local"] = Case(
+        lambda m=_mixing, c=_coupling: local_flow(m, c), 7, 2
     )
 
 cases = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
