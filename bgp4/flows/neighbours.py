@@ -1,4 +1,4 @@
-"""Clusters of neighbouring atoms: what a local conditioner makes parameters for, and what it sees."""
+"""Clusters of neighbouring atoms: what local conditioners move, and what they see."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from nflows.transforms import Transform
@@ -29,18 +29,18 @@ class SideBySide(Transform):
         inputs: Tensor,  # (batch, features)
         context: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        return self._each(inputs, [transform.forward for transform in self.transforms])
+        parts = zip(self.transforms, inputs.split(self.sizes, dim=1), strict=True)
+        return _together(transform(part) for transform, part in parts)
 
     def inverse(
         self,
         inputs: Tensor,  # (batch, features)
         context: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        return self._each(inputs, [transform.inverse for transform in self.transforms])
+        parts = zip(self.transforms, inputs.split(self.sizes, dim=1), strict=True)
+        return _together(transform.inverse(part) for transform, part in parts)  # type: ignore[operator]
 
-    def _each(
-        self, inputs: Tensor, functions: Sequence[Callable[[Tensor], tuple[Tensor, Tensor]]]
-    ) -> tuple[Tensor, Tensor]:
-        parts = zip(functions, inputs.split(self.sizes, dim=1), strict=True)
-        made, logabsdets = zip(*(function(part) for function, part in parts), strict=True)
-        return torch.cat(made, dim=1), torch.stack(logabsdets).sum(0)
+
+def _together(results: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    values, logabsdets = zip(*results, strict=True)
+    return torch.cat(values, dim=1), torch.stack(logabsdets).sum(0)
