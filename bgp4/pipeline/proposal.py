@@ -17,7 +17,7 @@ from bgp4.errors import UserInputError
 from bgp4.molecule.molecule import Molecule
 from bgp4.molecule.reading import kind_by_content
 from bgp4.molecule.topology import peptide_torsions
-from bgp4.molecule.zmatrix import EAR
+from bgp4.molecule.zmatrix import EAR, ZMatrix
 from bgp4.pipeline.description import row_labels, unsupported
 from bgp4.pipeline.request import KINDS
 
@@ -41,8 +41,10 @@ TAKEN = {
 HOT_K = 1000.0
 """Temperature of the MD that training begins with: rotatable bonds turn within picoseconds."""
 
-HOTTEST = 2.5
-"""The last temperature of a ladder, in units of the first: what holds at 300 K passes at 750."""
+HOTTEST, HOTTEST_RING = 2.5, 4.0
+"""The last temperature of a ladder, in units of the first: most of what holds at 300 K passes at
+750, and rings turn at 1200.
+"""
 
 LOG_RATIO = 0.184
 """Log-ratio of neighbouring temperatures at `LADDER_ATOMS` atoms, with half of the swaps accepted
@@ -54,16 +56,23 @@ MEASURED_STEPS = 20
 STEPS_PER_ATOM = 140
 """Training steps: 3,000 for alanine dipeptide, 6,000 for tetra-alanine."""
 
-UNITS_PER_ATOM, MOST_UNITS = 4.5, 192
+UNITS_PER_ATOM = 4.5
 """Widths of the conditioners' hidden layers, which see all coordinates."""
+
+LOCAL_ATOMS, REACH, LOCAL_UNITS = 40, 5, 64
+"""From so many atoms on, conditioners see a neighbourhood: how many bonds far, and their widths."""
 
 
 def _steps(molecule: Molecule) -> int:
     return round(STEPS_PER_ATOM * molecule.n_atoms, -2)
 
 
-def _units(molecule: Molecule) -> int:
-    return min(32 * math.ceil(UNITS_PER_ATOM * molecule.n_atoms / 32 - 0.5), MOST_UNITS)
+def _conditioners(molecule: Molecule) -> str:
+    if molecule.n_atoms >= LOCAL_ATOMS:
+        reach = f"  reach: {REACH}  # bonds that conditioners see; null: all of the molecule\n"
+        return reach + f"  hidden: [{LOCAL_UNITS}, {LOCAL_UNITS}]"
+    units = 32 * math.ceil(UNITS_PER_ATOM * molecule.n_atoms / 32 - 0.5)
+    return f"  hidden: [{units}, {units}]"
 
 
 def proposed_config(
@@ -211,11 +220,11 @@ data:
   peptide_bonds: {_peptide_bonds(molecule)}  # trans leaves out frames with a cis peptide bond
 
 model:
-  hidden: [{_units(molecule)}, {_units(molecule)}]
+{_conditioners(molecule)}
 
 training:
   steps: {_steps(molecule)}
-  energy_fraction: 0.92  # of the steps; likelihood comes first, as long as it improves
+  energy_fraction: 0.75  # of the steps; likelihood comes first, as long as it improves
   anneal_fraction: 0.6  # of the steps with energies, spent on cooling to temperature_k
   energy_learning_rate: 1.0e-3
   energy_batch_size: 512
@@ -250,20 +259,23 @@ def _quoted(label: str) -> str:
     return label if label.replace("-", "").isalnum() else f'"{label}"'
 
 
-def ladder(n_atoms: int, coldest_k: float) -> list[int]:
+def ladder(zmatrix: ZMatrix, coldest_k: float) -> list[int]:
     """Temperatures in equal ratios, K, such that neighbours exchange in about half of the tries."""
-    rungs = math.ceil(math.log(HOTTEST) / (LOG_RATIO * (LADDER_ATOMS / n_atoms) ** 0.5)) + 1
-    return [round(k) for k in np.geomspace(coldest_k, HOTTEST * coldest_k, rungs)]
+    hottest = HOTTEST_RING if any(row.ear for row in zmatrix.rows) else HOTTEST
+    step = LOG_RATIO * (LADDER_ATOMS / zmatrix.n_atoms) ** 0.5
+    rungs = math.ceil(math.log(hottest) / step) + 1
+    return [round(k) for k in np.geomspace(coldest_k, hottest * coldest_k, rungs)]
 
 
 def _simulation(config: Config, molecule: Molecule) -> str:
-    temperatures = ladder(molecule.n_atoms, config.temperature_k)
+    temperatures = ladder(molecule.zmatrix, config.temperature_k)
     temperatures[0] = config.temperature_k  # type: ignore[call-overload]
     shown = ", ".join(f"{k:g}" for k in temperatures)
     lines = [
-        "frames: 20000",
+        "frames: 80000",
+        "steps_per_frame: 50",
         "stacks: 8  # few and long, so that each forgets where it started",
-        "equilibration_frames: 200",
+        "equilibration_frames: 800",
         f"temperatures_k: [{shown}]  # of the reference",
     ]
     if len(molecule.constraints):

@@ -21,6 +21,7 @@ from bgp4.dynamics.simulate import (
     write_trajectory,
 )
 from bgp4.molecule.molecule import Molecule
+from bgp4.molecule.zmatrix import ZMatrix
 from bgp4.pipeline.evidence import evidence_of_chains
 from bgp4.pipeline.proposal import ladder
 from bgp4.statistics.chains import LARGEST_R_HAT
@@ -38,11 +39,11 @@ ENOUGH_DRAWS = 400.0
 """Independent frames behind each state's share that are enough."""
 
 
-def reference_config(config: Config, n_atoms: int) -> Config:
+def reference_config(config: Config, zmatrix: ZMatrix) -> Config:
     """That of the independent simulation: a ladder, other starts, another seed."""
     settings = config.simulate
     temperatures = settings.temperatures_k or tuple(
-        [config.temperature_k, *map(float, ladder(n_atoms, config.temperature_k)[1:])]
+        [config.temperature_k, *map(float, ladder(zmatrix, config.temperature_k)[1:])]
     )
     first = max(round(settings.frames * FIRST_SHARE), settings.stacks)
     update = {"temperatures_k": temperatures, "starts": "turned", "frames": first}
@@ -71,7 +72,7 @@ def make_reference(
         to_go_on: Whether another call may ask for more: it may be as long as there is time, and
             keeps what it needs to go on.
     """
-    one = reference_config(config, molecule.n_atoms)
+    one = reference_config(config, molecule.zmatrix)
     most = math.inf if to_go_on else LONGEST * config.simulate.frames
     folder = work_folder(output)
     if is_interrupted(output):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import mdtraj
@@ -12,6 +13,7 @@ from openmmtools.testsystems import get_data_filename
 
 from bgp4.cli.initialise import init_command
 from bgp4.config import load_config
+from bgp4.coordinates import ZMatrix, zmatrix_from_bonds
 from bgp4.energies.reference import relaxed
 from bgp4.errors import UserInputError
 from bgp4.molecule.molecule import Molecule, load_molecule
@@ -19,6 +21,7 @@ from bgp4.pipeline.description import description
 from bgp4.pipeline.proposal import config_text, ladder, proposed_config
 from bgp4.pipeline.request import MoleculeRequest
 from bgp4.storage.bundled import find_data
+from tests import linear
 
 
 def initialised(source: str, output: str = "my.yaml", **options: object) -> None:
@@ -128,13 +131,37 @@ def test_a_force_field_that_only_openmm_knows(pdb, capsys) -> None:
     assert settings.platform in ("Reference", "CPU")
 
 
+def chain(n_atoms: int) -> ZMatrix:
+    return zmatrix_from_bonds(["C"] * n_atoms, list(pairwise(range(n_atoms))))
+
+
 def test_the_ladder() -> None:
     """As for alanine dipeptide, and closer for more atoms."""
-    assert ladder(22, 300.0)[0] == 300
-    assert len(ladder(22, 300.0)) == 6
-    ratios = [max(np.divide(t[1:], t[:-1])) for t in (ladder(n, 300.0) for n in (22, 42, 100))]
+    assert ladder(chain(22), 300.0)[0] == 300
+    assert len(ladder(chain(22), 300.0)) == 6
+    ladders = [ladder(chain(n), 300.0) for n in (22, 42, 100)]
+    ratios = [max(np.divide(t[1:], t[:-1])) for t in ladders]
     assert ratios == sorted(ratios, reverse=True)
-    assert ladder(100, 300.0)[-1] == 750
+    assert ladders[-1][-1] == 750
+
+
+@pytest.mark.parametrize(("source", "reach"), [("ala4.pdb", 5), ("ala2", None)])
+def test_conditioners_of_large_molecules_see_a_neighbourhood(in_tmp, source, reach) -> None:
+    path = find_data(source)
+    initialised(str(path) if path else "AlanineDipeptideImplicit")
+    model = load_config("my.yaml").model
+    assert model.reach == reach
+    assert model.hidden == ((64, 64) if reach else (96, 96))
+
+
+def test_a_ladder_goes_on_to_where_rings_turn(in_tmp) -> None:
+    """As closely as before."""
+    ring = linear.loaded("cyclohexane", in_tmp).zmatrix
+    assert ladder(ring, 300.0)[-1] == 1200
+    ratios = [
+        max(np.divide(t[1:], t[:-1])) for t in (ladder(chain(18), 300.0), ladder(ring, 300.0))
+    ]
+    assert ratios[1] == pytest.approx(ratios[0], rel=0.05)
 
 
 @pytest.mark.parametrize(
