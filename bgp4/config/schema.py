@@ -192,13 +192,16 @@ class SimulateConfig(Section):
         return ladder
 
 
+Widths = Annotated[tuple[Count, ...], Field(min_length=1)]
+
+
 class ModelConfig(Section):
     """The flow: its mixing layers, the kind of its couplings, and their width.
 
     `mixing_start` is the start of p4inv and lu: random permutations, or swaps of the two halves.
     With `reach`, linear variables are coupled and mixed within clusters of atoms that are at most
-    so many bonds apart, each by `hidden` units of its own, which see what is within reach and all
-    circular variables; null: all with all.
+    so many bonds apart. Each cluster's conditioners have `local_hidden` units, and see what is
+    within reach, and all circular variables. All others have `hidden` units; null: all are such.
     """
 
     mixing: Literal["p4inv", "lu", "permutation", "swap"] = "p4inv"
@@ -208,7 +211,8 @@ class ModelConfig(Section):
     blocks: Count = 6
     torsion_blocks: Count = 4
     reach: Count | None = None
-    hidden: Annotated[tuple[Count, ...], Field(min_length=1)] = (96, 96)
+    hidden: Widths = (96, 96)
+    local_hidden: Widths = (64, 64)
     bins: Annotated[int, Field(ge=2, le=64)] = 8
     precision: Literal["float32", "float64"] = "float32"
 

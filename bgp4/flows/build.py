@@ -114,10 +114,11 @@ def _torsion_blocks(model: ModelConfig, features: int, rng: Rng) -> Transform:
 def _linear_coupling(
     model: ModelConfig, mask: Tensor, context_features: int, near: Neighbours | None
 ) -> Transform:
+    hidden = model.local_hidden if near else model.hidden
     if model.coupling == "spline":
-        return SplineCoupling(mask, model.hidden, context_features, near, model.bins)
+        return SplineCoupling(mask, hidden, context_features, near, model.bins)
     coupling = RealNVPCoupling if model.coupling == "realnvp" else AffineCoupling
-    return coupling(mask, model.hidden, context_features, near)
+    return coupling(mask, hidden, context_features, near)
 
 
 def _first_half(features: int) -> Tensor:

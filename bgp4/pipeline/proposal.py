@@ -56,23 +56,25 @@ MEASURED_STEPS = 20
 STEPS_PER_ATOM = 140
 """Training steps: 3,000 for alanine dipeptide, 6,000 for tetra-alanine."""
 
-UNITS_PER_ATOM = 4.5
-"""Widths of the conditioners' hidden layers, which see all coordinates."""
+UNITS_PER_ATOM, MOST_UNITS = 4.5, 192
+"""Widths of the conditioners' hidden layers that see all coordinates."""
 
-LOCAL_ATOMS, REACH, LOCAL_UNITS = 40, 5, 64
-"""From so many atoms on, conditioners see a neighbourhood: how many bonds far, and their widths."""
+LOCAL_ATOMS, REACH = 40, 5
+"""From so many atoms on, conditioners see a neighbourhood: how many bonds far."""
 
 
 def _steps(molecule: Molecule) -> int:
     return round(STEPS_PER_ATOM * molecule.n_atoms, -2)
 
 
-def _conditioners(molecule: Molecule) -> str:
-    if molecule.n_atoms >= LOCAL_ATOMS:
-        reach = f"  reach: {REACH}  # bonds that conditioners see; null: all of the molecule\n"
-        return reach + f"  hidden: [{LOCAL_UNITS}, {LOCAL_UNITS}]"
-    units = 32 * math.ceil(UNITS_PER_ATOM * molecule.n_atoms / 32 - 0.5)
-    return f"  hidden: [{units}, {units}]"
+def _units(molecule: Molecule) -> int:
+    return min(32 * math.ceil(UNITS_PER_ATOM * molecule.n_atoms / 32 - 0.5), MOST_UNITS)
+
+
+def _reach(molecule: Molecule) -> str:
+    if molecule.n_atoms < LOCAL_ATOMS:
+        return ""
+    return f"\n  reach: {REACH}  # bonds; what is stiff depends on atoms so near, null: on all"
 
 
 def proposed_config(
@@ -220,7 +222,7 @@ data:
   peptide_bonds: {_peptide_bonds(molecule)}  # trans leaves out frames with a cis peptide bond
 
 model:
-{_conditioners(molecule)}
+  hidden: [{_units(molecule)}, {_units(molecule)}]{_reach(molecule)}
 
 training:
   steps: {_steps(molecule)}
