@@ -116,9 +116,8 @@ def flow(mixing: str, coupling: str, n_linear: int, n_circular: int) -> Transfor
 
 def local_flow(mixing: str, coupling: str) -> Transform:
     """Three clusters in a row, of which each sees the next, and one has a single variable."""
-    model = ModelConfig(
-        mixing=mixing, coupling=coupling, blocks=2, torsion_blocks=2, hidden=(8,), bins=4
-    )
+    small = {"blocks": 2, "torsion_blocks": 2, "hidden": (8,), "local_hidden": (8,), "bins": 4}
+    model = ModelConfig(mixing=mixing, coupling=coupling, **small)
     near = torch.tensor([[1, 1, 0]] * 3 + [[1, 1, 1]] * 3 + [[0, 1, 1]]).bool()
     clusters = Neighbours(torch.tensor([2, 5, 0, 6, 1, 3, 4]), [3, 3, 1], near)
     return build_transform(model, 7, 2, 1, clusters)

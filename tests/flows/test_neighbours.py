@@ -47,7 +47,7 @@ def test_a_cluster_is_moved_by_what_it_sees_alone() -> None:
     """One coupling pair: the outer clusters do not know of each other."""
     near = torch.tensor([[1, 1, 0]] * 4 + [[1, 1, 1]] * 4 + [[0, 1, 1]] * 4).bool()
     clusters = Neighbours(torch.arange(12), [4, 4, 4], near)
-    model = ModelConfig(coupling="affine", blocks=1, torsion_blocks=1, hidden=(8,))
+    model = ModelConfig(coupling="affine", blocks=1, torsion_blocks=1, local_hidden=(8,))
     torch.manual_seed(0)
     transform = build_transform(model, 12, 3, 0, clusters)
     first = transform.linear._transforms[1]
