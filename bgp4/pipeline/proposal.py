@@ -56,25 +56,25 @@ MEASURED_STEPS = 20
 STEPS_PER_ATOM = 140
 """Training steps: 3,000 for alanine dipeptide, 6,000 for tetra-alanine."""
 
-UNITS_PER_ATOM, MOST_UNITS = 4.5, 192
-"""Widths of the conditioners' hidden layers that see all coordinates."""
+UNITS_PER_ATOM = 4.5
+"""Widths of the conditioners' hidden layers, which see all coordinates."""
 
-LOCAL_ATOMS, REACH = 40, 5
-"""From so many atoms on, conditioners see a neighbourhood: how many bonds far."""
+LOCAL_ATOMS, REACH, UNITS_OF_TORSIONS = 40, 5, 64
+"""From so many atoms on, conditioners see a neighbourhood: how many bonds far. The others, of the
+torsions, are narrow then, because their gradient is noise for the most part.
+"""
 
 
 def _steps(molecule: Molecule) -> int:
     return round(STEPS_PER_ATOM * molecule.n_atoms, -2)
 
 
-def _units(molecule: Molecule) -> int:
-    return min(32 * math.ceil(UNITS_PER_ATOM * molecule.n_atoms / 32 - 0.5), MOST_UNITS)
-
-
-def _reach(molecule: Molecule) -> str:
-    if molecule.n_atoms < LOCAL_ATOMS:
-        return ""
-    return f"\n  reach: {REACH}  # bonds; what is stiff depends on atoms so near, null: on all"
+def _conditioners(molecule: Molecule) -> str:
+    if molecule.n_atoms >= LOCAL_ATOMS:
+        reach = f"  reach: {REACH}  # bonds; what is stiff depends on atoms so near, null: on all\n"
+        return reach + f"  hidden: [{UNITS_OF_TORSIONS}, {UNITS_OF_TORSIONS}]  # of the torsions"
+    units = 32 * math.ceil(UNITS_PER_ATOM * molecule.n_atoms / 32 - 0.5)
+    return f"  hidden: [{units}, {units}]"
 
 
 def proposed_config(
@@ -222,7 +222,7 @@ data:
   peptide_bonds: {_peptide_bonds(molecule)}  # trans leaves out frames with a cis peptide bond
 
 model:
-  hidden: [{_units(molecule)}, {_units(molecule)}]{_reach(molecule)}
+{_conditioners(molecule)}
 
 training:
   steps: {_steps(molecule)}

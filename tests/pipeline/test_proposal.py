@@ -151,7 +151,7 @@ def test_conditioners_of_large_molecules_see_a_neighbourhood(in_tmp, source, rea
     initialised(str(path) if path else "AlanineDipeptideImplicit")
     model = load_config("my.yaml").model
     assert model.reach == reach
-    assert model.hidden == ((192, 192) if reach else (96, 96))
+    assert model.hidden == ((64, 64) if reach else (96, 96))
 
 
 def test_a_ladder_goes_on_to_where_rings_turn(in_tmp) -> None:
