@@ -56,10 +56,10 @@ MEASURED_STEPS = 20
 STEPS_PER_ATOM = 140
 """Training steps: 3,000 for alanine dipeptide, 6,000 for tetra-alanine."""
 
-UNITS_PER_ATOM = 4.5
+UNITS_PER_ATOM, MOST_UNITS = 4.5, 192
 """Widths of the conditioners' hidden layers, which see all coordinates."""
 
-LOCAL_ATOMS, REACH, UNITS_OF_TORSIONS = 40, 5, 64
+LOCAL_ATOMS, REACH, UNITS_OF_TORSIONS = 60, 5, 64
 """From so many atoms on, conditioners see a neighbourhood: how many bonds far. The others, of the
 torsions, are narrow then, because their gradient is noise for the most part.
 """
@@ -73,7 +73,7 @@ def _conditioners(molecule: Molecule) -> str:
     if molecule.n_atoms >= LOCAL_ATOMS:
         reach = f"  reach: {REACH}  # bonds; what is stiff depends on atoms so near, null: on all\n"
         return reach + f"  hidden: [{UNITS_OF_TORSIONS}, {UNITS_OF_TORSIONS}]  # of the torsions"
-    units = 32 * math.ceil(UNITS_PER_ATOM * molecule.n_atoms / 32 - 0.5)
+    units = min(32 * math.ceil(UNITS_PER_ATOM * molecule.n_atoms / 32 - 0.5), MOST_UNITS)
     return f"  hidden: [{units}, {units}]"
 
 

@@ -145,13 +145,12 @@ def test_the_ladder() -> None:
     assert ladders[-1][-1] == 750
 
 
-@pytest.mark.parametrize(("source", "reach"), [("ala4.pdb", 5), ("ala2", None)])
+@pytest.mark.parametrize(("source", "reach"), [("ala6.pdb", 5), ("ala4.pdb", None)])
 def test_conditioners_of_large_molecules_see_a_neighbourhood(in_tmp, source, reach) -> None:
-    path = find_data(source)
-    initialised(str(path) if path else "AlanineDipeptideImplicit")
+    initialised(str(find_data(source)))
     model = load_config("my.yaml").model
     assert model.reach == reach
-    assert model.hidden == ((64, 64) if reach else (96, 96))
+    assert model.hidden == ((64, 64) if reach else (192, 192))
 
 
 def test_a_ladder_goes_on_to_where_rings_turn(in_tmp) -> None:
