@@ -199,9 +199,9 @@ class ModelConfig(Section):
     """The flow: its mixing layers, the kind of its couplings, and their width.
 
     `mixing_start` is the start of p4inv and lu: random permutations, or swaps of the two halves.
-    With `reach`, linear variables are coupled and mixed within clusters of atoms that are at most
-    so many bonds apart. Each cluster's conditioners have `local_hidden` units, and see what is
-    within reach, and all circular variables. All others have `hidden` units; null: all are such.
+    With `reach`, in bonds, linear variables are coupled and mixed within clusters of atoms no wider
+    than that. Each cluster has conditioners with `local_hidden` units, which see what is within
+    reach of it, and all circular variables. `hidden` is the widths of all other conditioners.
     """
 
     mixing: Literal["p4inv", "lu", "permutation", "swap"] = "p4inv"

@@ -20,7 +20,7 @@ from bgp4.flows.coupling import (
     SplineCoupling,
 )
 from bgp4.flows.generator import BoltzmannGenerator
-from bgp4.flows.neighbours import Neighbours, neighbours
+from bgp4.flows.neighbours import Neighbours, neighbours_within
 from bgp4.flows.side_by_side import SideBySide
 from bgp4.flows.torsions_first import TorsionsFirst
 from bgp4.p4 import P4InvLinear, permutation_state
@@ -76,21 +76,25 @@ def _neighbours(
     if model.reach is None or not standardise.n_linear:
         return None
     columns = standardise.order[: standardise.n_linear].tolist()
-    return neighbours(coordinates.zmatrix, columns, model.reach)
+    return neighbours_within(coordinates.zmatrix, columns, model.reach)
 
 
 def _linear_blocks(
-    model: ModelConfig, features: int, context_features: int, rng: Rng, near: Neighbours | None
+    model: ModelConfig,
+    features: int,
+    context_features: int,
+    rng: Rng,
+    neighbours: Neighbours | None,
 ) -> Transform:
     """RealNVP blocks: twice a coupling and a mixing layer (the paper's figure 9)."""
-    sizes = near.sizes if near else [features]
+    sizes = neighbours.sizes if neighbours else [features]
     mask = torch.cat([_first_half(size) for size in sizes])
-    layers: list[Transform] = [Permutation(near.order)] if near else []
+    layers: list[Transform] = [Permutation(neighbours.order)] if neighbours else []
     for _ in range(model.blocks):
         if model.coupling == "hybrid":
             layers.append(MarginalSpline(features, model.bins))
         for _ in range(2):
-            layers.append(_linear_coupling(model, mask, context_features, near))
+            layers.append(_linear_coupling(model, mask, context_features, neighbours))
             layers.append(_mixing(model, sizes, rng))
     return CompositeTransform(layers)
 
@@ -112,13 +116,13 @@ def _torsion_blocks(model: ModelConfig, features: int, rng: Rng) -> Transform:
 
 
 def _linear_coupling(
-    model: ModelConfig, mask: Tensor, context_features: int, near: Neighbours | None
+    model: ModelConfig, mask: Tensor, context_features: int, neighbours: Neighbours | None
 ) -> Transform:
-    hidden = model.local_hidden if near else model.hidden
+    hidden = model.local_hidden if neighbours else model.hidden
     if model.coupling == "spline":
-        return SplineCoupling(mask, hidden, context_features, near, model.bins)
+        return SplineCoupling(mask, hidden, context_features, neighbours, model.bins)
     coupling = RealNVPCoupling if model.coupling == "realnvp" else AffineCoupling
-    return coupling(mask, hidden, context_features, near)
+    return coupling(mask, hidden, context_features, neighbours)
 
 
 def _first_half(features: int) -> Tensor:

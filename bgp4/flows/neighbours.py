@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bgp4.molecule.zmatrix import ZMatrix
 
-__all__ = ["Neighbours", "neighbours"]
+__all__ = ["Neighbours", "neighbours_within"]
 
 
 class Neighbours(NamedTuple):
@@ -32,7 +32,7 @@ class Neighbours(NamedTuple):
     near: Tensor
 
 
-def neighbours(zmatrix: ZMatrix, columns: Sequence[int], reach: int) -> Neighbours:
+def neighbours_within(zmatrix: ZMatrix, columns: Sequence[int], reach: int) -> Neighbours:
     """Cut a molecule into clusters of atoms that are at most `reach` bonds apart.
 
     A coordinate belongs to the cluster of the atom that it places. A cluster sees the coordinates

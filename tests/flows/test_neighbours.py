@@ -9,14 +9,14 @@ from torch.autograd.functional import jacobian
 
 from bgp4.config import ModelConfig
 from bgp4.flows.build import build_transform
-from bgp4.flows.neighbours import Neighbours, neighbours
+from bgp4.flows.neighbours import Neighbours, neighbours_within
 
 
 @pytest.mark.parametrize("reach", [2, 4, 5])
 def test_clusters_and_what_they_see_follow_from_the_bonds(alanine, reach: int) -> None:
     n = 3 * alanine.n_atoms - 6
     columns = list(range(0, n, 2))
-    found = neighbours(alanine.zmatrix, columns, reach)
+    found = neighbours_within(alanine.zmatrix, columns, reach)
     bonds = networkx.Graph([(a.index, b.index) for a, b in alanine.topology.bonds])
     apart = dict(networkx.all_pairs_shortest_path_length(bonds))
     z = alanine.zmatrix
@@ -37,7 +37,7 @@ def test_clusters_and_what_they_see_follow_from_the_bonds(alanine, reach: int) -
 
 def test_a_molecule_within_reach_is_one_cluster_in_its_order(alanine) -> None:
     n = 3 * alanine.n_atoms - 6
-    found = neighbours(alanine.zmatrix, range(n), 100)
+    found = neighbours_within(alanine.zmatrix, range(n), 100)
     assert found.order.tolist() == list(range(n))
     assert found.sizes == [n]
     assert found.near.all()
