@@ -74,11 +74,18 @@ def existing_data(name: str, key: str) -> Path:
     """
     path = find_data(name)
     if path is None:
-        option = " --reference" if key == "report.reference" else ""
+        option = " --reference" if key == "report.reference" else _that_makes(name)
         raise UserInputError(
             f"config key {key}: no such file: {name}; make one with `bgp4 simulate{option}`"
         )
     return path
+
+
+def _that_makes(name: str) -> str:
+    """The option for a bundled config's data: `ala4_data_1000k.yaml` makes ala4_1000k.h5."""
+    molecule, _, temperature = Path(name).stem.rpartition("_")
+    maker = f"{molecule}_data_{temperature}.yaml"
+    return f" --config {maker}" if maker in bundled_configs() else ""
 
 
 def validate_config(raw: dict[str, Any], source: str) -> Config:

@@ -23,6 +23,7 @@ from openmmtools.testsystems import TolueneVacuum
 
 from bgp4 import __version__
 from bgp4.cli.main import main
+from bgp4.config import load_config
 from bgp4.storage.bundled import bundled_configs, bundled_models
 from bgp4.training.run import RunFolder
 from tests.processes import children
@@ -239,6 +240,18 @@ def test_a_reference_that_is_not_there(in_tmp: Path, smoke_run, call) -> None:
         call("report", "run"),
         "report.reference: no such file: cold.h5; make one with `bgp4 simulate --reference`",
     )
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in bundled_configs() if "_data_" in name and "ala2" not in name]
+)
+def test_data_of_a_bundled_config_are_made_by_another(in_tmp: Path, call, name: str) -> None:
+    """And that one writes the file that is missing."""
+    molecule = name.partition("_data_")[0]
+    refused(call("train", "--config", f"{molecule}.yaml"), f"`bgp4 simulate --config {name}`")
+    training, making = load_config(f"{molecule}.yaml"), load_config(name)
+    assert training.data.path == making.data.path
+    assert training.data.temperature_k in (None, making.temperature_k)
 
 
 def test_help_and_version(call, monkeypatch) -> None:
@@ -622,7 +635,6 @@ def test_samples_that_no_report_can_be_made_of(in_tmp, call, smoke_run, monkeypa
 
 
 def test_tensorboard_where_it_is_missing_is_wrong_input(tmp_path, monkeypatch) -> None:
-    from bgp4.config import load_config
     from bgp4.errors import UserInputError
     from bgp4.training import train as training
 
