@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import networkx as nx
 import numpy as np
 import torch
-from scipy.cluster.hierarchy import fcluster, linkage
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import shortest_path
-from scipy.spatial.distance import squareform
 from torch import Tensor
 
 from bgp4.molecule.zmatrix import ZMatrix
@@ -42,7 +39,11 @@ def neighbours_within(zmatrix: ZMatrix, columns: Sequence[int], reach: int) -> N
     Args:
         columns: Of the internal coordinates, those that are variables, in their order.
     """
-    distance = _bonds_apart(zmatrix)
+    from scipy.cluster.hierarchy import fcluster, linkage  # slow, and few flows are local
+    from scipy.spatial.distance import squareform
+
+    bonds = nx.Graph(zmatrix.bonds)
+    distance = nx.floyd_warshall_numpy(bonds, range(zmatrix.n_atoms))  # in bonds
     tree = linkage(squareform(distance, checks=False), method="complete")
     cluster = fcluster(tree, reach, criterion="distance")
     atoms = np.array(zmatrix.placed_atoms)[list(columns)]
@@ -54,10 +55,3 @@ def neighbours_within(zmatrix: ZMatrix, columns: Sequence[int], reach: int) -> N
         np.bincount(of_column, minlength=len(found)).tolist(),
         torch.from_numpy(near[atoms[order]]),
     )
-
-
-def _bonds_apart(zmatrix: ZMatrix) -> np.ndarray:  # (atoms, atoms)
-    """How many bonds the shortest way between two atoms has."""
-    i, j = np.array(zmatrix.bonds).T
-    graph = coo_array((np.ones(len(i)), (i, j)), shape=2 * (zmatrix.n_atoms,))
-    return shortest_path(graph.tocsr(), directed=False, unweighted=True)
