@@ -30,7 +30,7 @@ def simulate_command(
     check_device(device)
     config = load_config(config_name, overrides)
     output = output or (_reference_path(config) if reference else _simulated_path(config))
-    config = config if reference else config.of_data
+    config = config.of_reference if reference else config.of_data
     if output.suffix not in (".h5", ".hdf5"):
         raise UserInputError(f"-o {output}: expected a file name that ends in .h5")
     check_folder(output)
@@ -46,8 +46,12 @@ def simulate_command(
             return
         simulation = simulate_into(config, output, resume, device_named(device).type)
     accepted = ", ".join(f"{a:.2f}" for a in simulation.acceptance)
+    kelvin = simulation.temperatures_k
+    frames = f"{simulation.frames_each} frames at "
+    if len(kelvin) > 1:
+        frames += f"each of {len(kelvin)} temperatures, {kelvin[0]:g} to "
     print(
-        f"wrote {output} ({len(simulation.positions_nm)} frames at {config.temperature_k:g} K"
+        f"wrote {output} ({frames}{kelvin[-1]:g} K"
         + (f", exchange acceptance {accepted})" if accepted else ")")
         + _next_step(config, config_name, str(output))
     )

@@ -168,11 +168,15 @@ class DataConfig(Section):
 class SimulateConfig(Section):
     """Langevin MD, or parallel tempering if `temperatures_k` is a ladder.
 
-    Stacks start from the molecule's positions, or each from others with torsions `turned`.
+    With `all_temperatures`, training data are frames of the whole ladder, which ends at
+    `data.temperature_k`, as many of each temperature as `frames` says; torsions learn from the
+    cooler ones as well. Stacks start from the molecule's positions, or each from others with
+    torsions `turned`.
     """
 
     frames: Count = 50_000
     temperatures_k: tuple[Positive, ...] = ()
+    all_temperatures: bool = False
     stacks: Count = 32
     starts: Literal["molecule", "turned"] = "molecule"
     steps_per_frame: Count = 200
@@ -335,15 +339,35 @@ class Config(Section):
     def of_data(self) -> Config:
         """The same at the temperature of its data, where plain MD mixes if that is higher.
 
-        There are as many replicas as in the ladder, all at that temperature.
+        There are as many replicas as in the ladder, all at that temperature; or the ladder as it
+        is, for frames of all its temperatures.
         """
         kelvin = self.data.temperature_k
-        if self.data.path is None or kelvin in (None, self.temperature_k):
+        apart = self.data.path is not None and kelvin not in (None, self.temperature_k)
+        if self.simulate.all_temperatures or not apart:
             return self
         stacks = self.simulate.stacks * max(len(self.simulate.temperatures_k), 1)
         update = {"temperatures_k": (), "stacks": stacks}
         simulate = self.simulate.model_copy(update=update)
         return self.model_copy(update={"temperature_k": kelvin, "simulate": simulate})
+
+    @property
+    def of_reference(self) -> Config:
+        """The same for frames of its own temperature alone."""
+        simulate = self.simulate.model_copy(update={"all_temperatures": False})
+        return self.model_copy(update={"simulate": simulate})
+
+    @model_validator(mode="after")
+    def _ladder_between(self) -> Config:
+        ladder, kelvin = self.simulate.temperatures_k, self.data.temperature_k
+        if self.simulate.all_temperatures and (not ladder or ladder[-1] != kelvin):
+            end = f"at {ladder[-1]:g}" if ladder else "empty"
+            raise ValueError(
+                "simulate.all_temperatures: expected data.temperature_k "
+                f"({'none' if kelvin is None else f'{kelvin:g}'}) to be where the ladder "
+                f"simulate.temperatures_k ends ({end})"
+            )
+        return self
 
     @model_validator(mode="after")
     def _energies_to_learn_from(self) -> Config:

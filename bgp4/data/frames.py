@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bgp4.config import DataConfig, existing_data
-from bgp4.data.trajectories import CHUNK, read_trajectory
+from bgp4.data.one_file import FileFrames, read_file
 from bgp4.energies.reference import ReferenceEnergy
 from bgp4.errors import UserInputError
 from bgp4.molecule.molecule import Molecule
@@ -25,6 +25,7 @@ __all__ = [
     "FEWEST_FRAMES",
     "Frames",
     "Made",
+    "Rung",
     "Split",
     "all_trans",
     "begin_from_energies",
@@ -51,8 +52,17 @@ COMPARED_FRAMES = 5
 ENERGY_TOLERANCE_KJMOL = 0.1
 """Energies in a file are the molecule's if a few frames' are so near to OpenMM's."""
 
-BOND_TOLERANCE = 2.0
-"""A frame's bonds may be this factor longer or shorter than the molecule's."""
+
+class Rung(NamedTuple):
+    """Frames of another temperature than the rest.
+
+    Attributes:
+        temperature_k: Of the simulation, K.
+        positions_nm: (frames, atoms, 3), float32, nm.
+    """
+
+    temperature_k: float
+    positions_nm: NDArray[np.float32]
 
 
 class Made(NamedTuple):
@@ -82,6 +92,7 @@ class Frames:
         made: Of conformations that are no simulation's.
         constrained: Bonds that the simulation had constrained, whose lengths were drawn instead.
         lengths_set: Whether the System's constrained bonds had other lengths in the simulation.
+        cooler: Frames of a ladder's temperatures below `temperature_k`, the coldest first.
     """
 
     paths: tuple[Path, ...]
@@ -92,6 +103,7 @@ class Frames:
     made: Made | None = None
     constrained: tuple[tuple[int, int], ...] = ()
     lengths_set: bool = False
+    cooler: tuple[Rung, ...] = ()
 
     @property
     def source(self) -> str:
@@ -115,44 +127,85 @@ def load_frames(config: DataConfig, molecule: Molecule) -> Frames:
             that are not finite, or bonds that are not this molecule's (Å taken for nm,
             another atom order); if files are of different temperatures; or if no frame is left.
     """
-    parts = [_part(path, config, molecule) for path in _existing(config)]
+    parts, cooler = _at_one_temperature(
+        [read_file(path, config, molecule) for path in _existing(config)], config
+    )
     paths = tuple(part.path for part in parts)
     words = ", ".join(map(str, paths))
-    keep = np.arange(sum(len(part.positions_nm) for part in parts))
-    keep = keep[config.start : config.stop : config.stride]
-    if not len(keep):
-        n = sum(len(part.positions_nm) for part in parts)
-        raise UserInputError(
-            f"config key data.start: {words} has no frame from {config.start} on (found {n} frames)"
+    positions, keep, n_cis = _chosen([part.positions_nm for part in parts], config, molecule, words)
+    if n_cis:
+        log.info(
+            "%s: left out %d of %d frames, which have a cis peptide bond "
+            "(config key data.peptide_bonds: trans)",
+            *(words, n_cis, n_cis + len(keep)),
         )
-    positions = (
-        np.concatenate([p.positions_nm for p in parts])[keep]
-        if len(parts) > 1
-        else (parts[0].positions_nm[config.start : config.stop : config.stride])
-    )
-    n_cis = 0
-    if config.peptide_bonds == "trans":
-        trans = all_trans(positions, molecule.topology)
-        n_cis = int((~trans).sum())
-        positions, keep = positions[trans], keep[trans]
-        if n_cis:
-            named = ", ".join(config.paths)
-            log.info(
-                "%s: left out %d of %d frames, which have a cis peptide bond "
-                "(config key data.peptide_bonds: trans)",
-                *(named, n_cis, len(trans)),
-            )
-        if not len(keep):
-            raise UserInputError(
-                f"{words}: every frame has a cis peptide bond; set data.peptide_bonds to any"
-            )
     temperature_k = _temperature(parts, config)
     known = [part.energy_kjmol for part in parts if part.energy_kjmol is not None]
     energy = np.concatenate(known)[keep] if len(known) == len(parts) else None
     if energy is not None and not _of_molecule(energy, positions, molecule):
         log.warning("%s: its energies are not those of this System and are ignored", words)
         energy = None
-    return Frames(paths, positions, energy, temperature_k, n_cis)
+    rungs = [
+        Rung(kelvin, _chosen([part.positions_nm], config, molecule, f"{words} at {kelvin:g} K")[0])
+        for kelvin, part in cooler
+    ]
+    return Frames(paths, positions, energy, temperature_k, n_cis, cooler=tuple(rungs))
+
+
+def _at_one_temperature(
+    parts: list[FileFrames], config: DataConfig
+) -> tuple[list[FileFrames], list[tuple[float, FileFrames]]]:
+    """The data's, and the cooler ones of a ladder, the coldest first, with their temperatures.
+
+    Raises:
+        UserInputError: If a ladder is one of several files, or lacks the data's temperature.
+    """
+    ladder = next((part for part in parts if part.ladder_k), None)
+    if ladder is None:
+        return parts, []
+    if len(parts) > 1:
+        raise UserInputError(
+            f"config key data.path: {ladder.path} has frames of {len(ladder.ladder_k)} "
+            "temperatures; expected it alone, without other files"
+        )
+    wanted = config.temperature_k or ladder.ladder_k[-1]
+    if wanted not in ladder.ladder_k:
+        known = ", ".join(f"{kelvin:g}" for kelvin in ladder.ladder_k)
+        raise UserInputError(
+            f"config key data.temperature_k: expected a temperature of {ladder.path} ({known} K), "
+            f"found {wanted:g} K"
+        )
+    n = ladder.ladder_k.index(wanted)
+    apart = ladder.apart()
+    return [apart[n]], list(zip(ladder.ladder_k, apart[:n], strict=False))
+
+
+def _chosen(
+    parts: Sequence[NDArray[np.float32]],  # (frames, atoms, 3) each
+    config: DataConfig,
+    molecule: Molecule,
+    words: str,
+) -> tuple[NDArray[np.float32], NDArray[np.int64], int]:
+    """Frames that the config asks for, their numbers, and how many a cis bond left out."""
+    n = sum(map(len, parts))
+    keep = np.arange(n)[config.start : config.stop : config.stride]
+    if not len(keep):
+        raise UserInputError(
+            f"config key data.start: {words} has no frame from {config.start} on (found {n} frames)"
+        )
+    positions = (
+        np.concatenate(parts)[keep]
+        if len(parts) > 1
+        else parts[0][config.start : config.stop : config.stride]
+    )
+    if config.peptide_bonds == "any":
+        return positions, keep, 0
+    trans = all_trans(positions, molecule.topology)
+    if not trans.any():
+        raise UserInputError(
+            f"{words}: every frame has a cis peptide bond; set data.peptide_bonds to any"
+        )
+    return positions[trans], keep[trans], int((~trans).sum())
 
 
 def check_number(frames: Frames, molecule: Molecule, temperature_k: float) -> None:
@@ -184,25 +237,6 @@ def begin_from_energies(temperature_k: float) -> str:
     return f"begin from energies alone by --set data.path=null --set data.temperature_k={start_k:g}"
 
 
-class _Part(NamedTuple):
-    """All frames of one file, and what it says beside them, K as OpenMM reports them."""
-
-    path: Path
-    positions_nm: NDArray[np.float32]
-    energy_kjmol: NDArray[np.float64] | None
-    kelvin: NDArray[np.float64] | None  # (frames,)
-
-    @property
-    def temperature_k(self) -> float | None:
-        """The ensemble's, where the file has one for all frames."""
-        return None if self.kelvin is None or self.is_kinetic else float(self.kelvin[0])
-
-    @property
-    def is_kinetic(self) -> bool:
-        """Whether it has each frame's kinetic temperature, which is not the ensemble's."""
-        return self.kelvin is not None and bool(np.ptp(self.kelvin) > 1e-3)
-
-
 def _existing(config: DataConfig) -> list[Path]:
     if not config.paths:
         raise UserInputError(
@@ -212,17 +246,7 @@ def _existing(config: DataConfig) -> list[Path]:
     return [existing_data(name, "data.path") for name in config.paths]
 
 
-def _part(path: Path, config: DataConfig, molecule: Molecule) -> _Part:
-    topology = None if config.topology is None else existing_data(config.topology, "data.topology")
-    positions_nm = read_trajectory(path, molecule, topology)
-    if not len(positions_nm):
-        raise UserInputError(f"{path}: expected frames, found none")
-    for first in range(0, len(positions_nm), CHUNK):
-        _check_positions(path, positions_nm[first : first + CHUNK], molecule, first)
-    return _Part(path, positions_nm, *_energies(path, len(positions_nm)))
-
-
-def _temperature(parts: Sequence[_Part], config: DataConfig) -> float | None:
+def _temperature(parts: Sequence[FileFrames], config: DataConfig) -> float | None:
     """That of all files, or None where one does not say it.
 
     Raises:
@@ -279,39 +303,6 @@ def split_blocks(n_frames: int, heldout_fraction: float, seed: int) -> Split:
     return Split(np.concatenate(parts[0]), np.concatenate(parts[1]))
 
 
-def _check_positions(
-    path: Path,
-    xyz: NDArray[np.float32],  # (frames, atoms, 3), nm
-    molecule: Molecule,
-    first: int,  # number of the first frame
-) -> None:
-    finite = np.isfinite(xyz).all(axis=(1, 2))
-    if not finite.all():
-        raise UserInputError(
-            f"{path}: frame {first + int(finite.argmin())} has coordinates that are not finite "
-            f"({int((~finite).sum())} such frames); remove them"
-        )
-    i, j = np.array([(a.index, b.index) for a, b in molecule.topology.bonds]).T
-    expected = np.linalg.norm(molecule.positions_nm[i] - molecule.positions_nm[j], axis=-1)
-    ratio = np.linalg.norm(xyz[:, i] - xyz[:, j], axis=-1) / expected
-    median = float(np.median(ratio))
-    if 8 < median < 12:
-        raise UserInputError(
-            f"{path}: bonds are {median:.1f} times too long: coordinates look like Å; expected nm"
-        )
-    bad = (ratio > BOND_TOLERANCE) | (ratio < 1 / BOND_TOLERANCE)
-    if bad.any():
-        frame, bond = np.argwhere(bad)[0]
-        atoms = list(molecule.topology.atoms)
-        raise UserInputError(
-            f"{path}: frame {first + frame}: bond {atoms[i[bond]]}-{atoms[j[bond]]} is "
-            f"{ratio[frame, bond] * expected[bond]:.3f} nm long, expected about "
-            f"{expected[bond]:.3f} nm; wrong units, another atom order, a broken molecule "
-            "or one that a box cuts, which the file does not have (gmx trjconv -pbc whole, cpptraj "
-            "autoimage)"
-        )
-
-
 def all_trans(
     positions_nm: NDArray[np.floating],  # (frames, atoms, 3)
     topology: mdtraj.Topology,
@@ -326,23 +317,3 @@ def all_trans(
     omega = np.abs(mdtraj.compute_dihedrals(trajectory, quadruples))
     trans: NDArray[np.bool_] = (omega > np.pi / 2).all(axis=1)
     return trans
-
-
-def _energies(
-    path: Path, n_frames: int
-) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
-    """What mdtraj's HDF5 convention keeps beside the frames: kJ/mol and K, (frames,) both."""
-    if path.suffix.lower() not in {".h5", ".hdf5"}:
-        return None, None
-    import h5py
-
-    with h5py.File(path) as file:
-        energy, kelvin = (
-            np.asarray(file[name], np.float64).ravel() if name in file else None
-            for name in ("potentialEnergy", "temperature")
-        )
-    if energy is not None and (len(energy) != n_frames or not np.isfinite(energy).all()):
-        raise UserInputError(f"{path}: potentialEnergy is not one finite value for each frame")
-    if kelvin is not None and not (len(kelvin) and np.isfinite(kelvin).all() and kelvin.min() > 0):
-        kelvin = None
-    return energy, kelvin

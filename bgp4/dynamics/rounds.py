@@ -34,9 +34,10 @@ class Job:
     Attributes:
         engine: Name in `bgp4.dynamics.replicas.ENGINES`.
         dynamics: Of its replicas.
-        frames: To record, of each stack.
+        frames: To record, of each stack and recorded temperature.
         equilibration_frames: To leave out before.
         steps_per_frame: Between exchanges.
+        recorded: Temperatures, from the first on.
         kept: Where it keeps what it has, if anywhere.
         checkpoint_s: How much time may be lost.
     """
@@ -46,6 +47,7 @@ class Job:
     frames: int
     equilibration_frames: int
     steps_per_frame: int
+    recorded: int = 1
     kept: Kept | None = None
     checkpoint_s: float = 60.0
 
@@ -56,7 +58,7 @@ class Course:
 
     Attributes:
         round_: The next one; those before 0 equilibrate.
-        frames: Of the first temperature, (stacks, frames, atoms, 3), nm, each centred.
+        frames: (stacks, frames, recorded temperatures, atoms, 3), nm, each centred.
         rng: Of the exchanges.
         counts: Exchanges tried and accepted of each neighbouring pair, (2, temperatures - 1).
     """
@@ -71,7 +73,7 @@ class Course:
         """Before the first round."""
         dynamics = job.dynamics
         stacks, *shape = dynamics.starts_nm.shape
-        frames = np.empty((stacks, job.frames, *shape), np.float32)
+        frames = np.empty((stacks, job.frames, job.recorded, *shape), np.float32)
         rng = np.random.default_rng(dynamics.seed)
         counts = np.zeros((2, max(len(dynamics.temperatures_k) - 1, 0)))
         return cls(-job.equilibration_frames, frames, rng, counts)
@@ -83,8 +85,8 @@ class Kept:
 
     Attributes:
         state_path: Replicas, random numbers and counts, written whole.
-        frames_path: Round after round (stacks, atoms, 3) of float32; more than the state tells of
-            is of no account.
+        frames_path: Round after round (stacks, recorded temperatures, atoms, 3) of float32; more
+            than the state tells of is of no account.
     """
 
     state_path: Path
@@ -164,8 +166,8 @@ def run_stacks(
         stopping: Asked after each round whether to save and leave it at that.
 
     Returns:
-        Frames of the first temperature, (stacks, frames, atoms, 3) float32 in nm, each centred,
-        and the exchange acceptance of each neighbouring pair; None if stopped.
+        Frames, (stacks, frames, recorded temperatures, atoms, 3) float32 in nm, each centred, and
+        the exchange acceptance of each neighbouring pair; None if stopped.
 
     Raises:
         ValueError: If an energy is not finite.
@@ -200,8 +202,10 @@ def _round(replicas: Replicas, job: Job, course: Course) -> None:
             "shorten simulate.timestep_fs"
         )
     if course.round_ >= 0:
-        positions = replicas.positions_nm(0)
-        course.frames[:, course.round_] = positions - positions.mean(axis=1, keepdims=True)
+        for i in range(job.recorded):
+            positions = replicas.positions_nm(i)
+            centred = positions - positions.mean(axis=1, keepdims=True)
+            course.frames[:, course.round_, i] = centred
     low = np.arange(course.round_ % 2, len(ladder) - 1, 2)
     source, swapped = exchange(energies, ladder, low, course.rng)
     replicas.permute(source)

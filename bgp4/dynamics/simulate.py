@@ -1,7 +1,7 @@
 """Training data: Langevin MD, or parallel tempering where the config has a temperature ladder.
 
 Processes run independent stacks of replicas; each stack has one replica for each temperature,
-and neighbours in temperature exchange after every frame. The first temperature is recorded.
+and neighbours in temperature exchange after every frame. The first temperature is recorded, or all.
 """
 
 from __future__ import annotations
@@ -57,10 +57,12 @@ ROUND_PATIENCE_S = 60.0
 
 @dataclass(frozen=True)
 class Simulation:
-    """Frames at the run's temperature.
+    """Frames at the run's temperature, or at all of a ladder.
 
     Attributes:
-        positions_nm: (frames, atoms, 3), nm, each frame centred; stack after stack, in time order.
+        positions_nm: (frames, atoms, 3), nm, each frame centred; temperature after temperature and
+            stack after stack, in time order.
+        temperatures_k: Those recorded, each with as many frames, K.
         energy_kjmol: (frames,), from OpenMM, of exactly these float32 positions, kJ/mol.
         time_ps: (frames,), since the end of the stack's equilibration.
         acceptance: Exchange acceptance of each neighbouring pair of temperatures.
@@ -68,10 +70,16 @@ class Simulation:
     """
 
     positions_nm: NDArray[np.float32]
+    temperatures_k: tuple[float, ...]
     energy_kjmol: NDArray[np.float64]
     time_ps: NDArray[np.float64]
     acceptance: NDArray[np.float64]
     engine: str
+
+    @property
+    def frames_each(self) -> int:
+        """Of each temperature."""
+        return len(self.time_ps) // len(self.temperatures_k)
 
 
 def simulate(
@@ -111,13 +119,15 @@ def simulate(
     ) as energy:
         results = _run_processes(jobs, progress)
         per_stack = np.concatenate([frames for frames, _ in results])
-        n = settings.frames
-        positions = per_stack.reshape(-1, molecule.n_atoms, 3)[:n]
-        energies = energy.evaluate(positions).energy_kjmol
-    time = np.tile(np.arange(1, per_stack.shape[1] + 1), len(per_stack))[:n]
-    time_ps = time * settings.steps_per_frame * settings.timestep_fs / 1000
+        stacks, rounds, recorded = per_stack.shape[:3]
+        shape = (recorded, stacks * rounds, molecule.n_atoms, 3)
+        by_temperature = np.moveaxis(per_stack, 2, 0).reshape(shape)[:, : settings.frames]
+        positions = by_temperature.reshape(-1, molecule.n_atoms, 3)
+        energies = np.concatenate([energy.evaluate(some).energy_kjmol for some in by_temperature])
+    time = np.tile(np.arange(1, rounds + 1), stacks)[: settings.frames]
+    time_ps = np.tile(time, recorded) * settings.steps_per_frame * settings.timestep_fs / 1000
     acceptance = np.mean([accepted for _, accepted in results], axis=0)
-    return Simulation(positions, energies, time_ps, acceptance, engine)
+    return Simulation(positions, ladder[:recorded], energies, time_ps, acceptance, engine)
 
 
 def write_trajectory(
@@ -134,18 +144,21 @@ def _write_frames(path: Path, simulation: Simulation, molecule: Molecule, config
 
     with mdtraj.formats.HDF5TrajectoryFile(str(path), "w") as file:
         file.topology = molecule.topology
-        file.title = f"{molecule.name} at {config.temperature_k:g} K"
+        kelvin = simulation.temperatures_k
+        words = " to ".join(f"{k:g}" for k in dict.fromkeys([kelvin[0], kelvin[-1]]))
+        file.title = f"{molecule.name} at {words} K"
         file.application = f"bgp4 {__version__}"
         file.write(
             coordinates=simulation.positions_nm,
             time=simulation.time_ps.astype(np.float32),
             potentialEnergy=simulation.energy_kjmol.astype(np.float32),
-            temperature=np.full(len(simulation.time_ps), config.temperature_k, np.float32),
+            temperature=np.repeat(np.array(kelvin, np.float32), simulation.frames_each),
         )
         attributes = file._handle.create_group("/", "bgp4")._v_attrs
         attributes.config = dump_config(config)
         attributes.provenance = json.dumps(provenance(config, molecule))
         attributes.engine = simulation.engine
+        attributes.temperatures_k = np.array(kelvin)
         attributes.exchange_acceptance = simulation.acceptance
 
 
@@ -245,6 +258,7 @@ def _jobs(
             -(-settings.frames // settings.stacks),
             settings.equilibration_frames,
             settings.steps_per_frame,
+            len(ladder) if settings.all_temperatures else 1,
             None if folder is None else Kept.in_folder(folder.absolute(), i),
             settings.checkpoint_s,
         )

@@ -41,6 +41,7 @@ ENOUGH_DRAWS = 400.0
 
 def reference_config(config: Config, zmatrix: ZMatrix) -> Config:
     """That of the independent simulation: a ladder, other starts, another seed."""
+    config = config.of_reference
     settings = config.simulate
     temperatures = settings.temperatures_k or tuple(
         [config.temperature_k, *map(float, ladder(zmatrix, config.temperature_k)[1:])]

@@ -49,6 +49,7 @@ def _data(config: Config, frames: Frames, split: Split) -> dict[str, Any]:
         "sha256": [sha256(path) for path in frames.paths],
         "frames": len(frames.positions_nm),
         "heldout": len(split.heldout),
+        **({"cooler_k": [rung.temperature_k for rung in frames.cooler]} if frames.cooler else {}),
         "cis_left_out": frames.n_cis,
         "constrained_bonds": len(frames.constrained),
     }

@@ -16,6 +16,9 @@ equal weights, whose mean is zero as well. It covers the modes that reverse KL d
 their shares, which the path gradient does not feel across a barrier,
 
 .. math:: -\sum_i \left(w_i - \tfrac1n\right) \frac{\partial}{\partial θ} \log q(t_i).
+
+Frames of the step's temperature say more of torsions while few samples count. With such frames, the
+weights have the batch's ESS as their share, and the mean of -log q(t) over the frames has the rest.
 """
 
 from __future__ import annotations
@@ -71,6 +74,7 @@ def kl_loss(
     z: Tensor,  # (batch, features), latent samples of all ranks
     ranks: Ranks = ALONE,
     typical_kt: Tensor | float = 0.0,  # ()
+    torsions: Tensor | None = None,  # (batch, n_circular), of frames, for all ranks
 ) -> EnergyLoss:
     """Generate a batch and weigh it by its energies (Noé et al. 2019, the KL or energy loss).
 
@@ -105,6 +109,10 @@ def kl_loss(
     along_path = torch.where(usable[:, None], y * slope, 0).sum() / n_usable.to(y)
     surplus = all_log_weight.softmax(0)[mine] - 1 / size
     weighted = -(surplus.to(t) * flow.circular(t)[1]).sum()
+    if torsions is not None:
+        trusted = batch_ess(all_log_weight).to(t)
+        of_frames = -flow.circular(torsions[mine])[1].sum() / len(torsions)
+        weighted = trusted * weighted + (1 - trusted) * of_frames
     gradient = along_path + weighted
     detached = Conformations(*(part.detach() for part in samples))
     return EnergyLoss(value + gradient - gradient.detach(), all_log_weight, detached)

@@ -18,6 +18,7 @@ from bgp4.parallel.ranks import ALONE, Ranks
 from bgp4.training.generators import Generators
 from bgp4.training.losses import EnergyLoss, kl_loss, negative_log_likelihood
 from bgp4.training.schedule import Schedule
+from bgp4.training.torsions import TorsionFrames
 from bgp4.units import kjmol_to_kt
 
 __all__ = ["Batch", "Losses", "Objective"]
@@ -44,12 +45,14 @@ class Batch(NamedTuple):
         share: Of the frames' loss, the rest being that of energies.
         frames: (batch,), indices of frames of all ranks, or None.
         latent: (batch, features), latent samples of all ranks, or None.
+        torsions: (batch, n_circular), of frames of about the step's temperature, or None.
         typical_kt: Mean energy of conformations at the data's temperature, in kT of the step's, ().
     """
 
     share: float
     frames: Tensor | None
     latent: Tensor | None
+    torsions: Tensor | None
     typical_kt: Tensor
 
 
@@ -64,6 +67,7 @@ class Objective:
         settings: Batch sizes, weights and caps.
         schedule: Phases and temperatures of the steps.
         typical_kjmol: Mean energy of conformations at the data's temperature, kJ/mol.
+        torsions: What the steps with energies learn of torsions beside their samples' weights.
         ranks: Each has its share of a batch.
     """
 
@@ -73,6 +77,7 @@ class Objective:
     settings: TrainingConfig
     schedule: Schedule
     typical_kjmol: float = 0.0
+    torsions: TorsionFrames | None = None
     ranks: Ranks = ALONE
 
     @property
@@ -97,17 +102,19 @@ class Objective:
         settings, device = self.settings, self.model.device
         with_energy = self.schedule.phase(step) != "ml"
         share = self.schedule.data_weight(step, settings.energy_weight)
-        frames = latent = None
+        frames = latent = torsions = None
         if share:
             size = settings.energy_batch_size if with_energy else settings.batch_size
             frames = torch.randint(len(self.x_train), (size,), generator=generators.data)
             frames = sent(frames, device)
         if with_energy:
-            latent = self.model.draw_latent(settings.energy_batch_size, generators.latent)
+            size = settings.energy_batch_size
+            latent = self.model.draw_latent(size, generators.latent)
+            if self.torsions is not None:
+                torsions = self.torsions.draw(kelvin, size, generators.data)
         typical_kt = kjmol_to_kt(self.typical_kjmol, kelvin)
-        return Batch(
-            share, frames, latent, torch.full((), typical_kt, dtype=torch.float64, device=device)
-        )
+        typical = torch.full((), typical_kt, dtype=torch.float64, device=device)
+        return Batch(share, frames, latent, torsions, typical)
 
     def losses_of(self, batch: Batch) -> Losses:
         """Those of a batch. Of two steps of a phase they are the same operations, on other tensors,
@@ -123,7 +130,7 @@ class Objective:
             loss = loss + batch.share * nll
         if batch.latent is not None:
             of_flow = (self.model, self.energy, settings, batch.latent)
-            energy = kl_loss(*of_flow, ranks, batch.typical_kt)
+            energy = kl_loss(*of_flow, ranks, batch.typical_kt, batch.torsions)
             loss = loss + (1 - batch.share) * energy.loss
         if settings.det_penalty:
             penalty = determinant_penalty(self.model, self.merges, settings.det_penalty)

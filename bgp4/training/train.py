@@ -31,7 +31,8 @@ from bgp4.training.checkpoint import Counters, read_counters
 from bgp4.training.run import RunFolder
 from bgp4.training.schedule import OldFlow, Schedule
 from bgp4.training.stored import begin_with, stored_generator
-from bgp4.training.trainer import FRAMES_AT_A_TIME, Trainer
+from bgp4.training.trainer import Trainer
+from bgp4.training.variables import FRAMES_AT_A_TIME
 
 __all__ = ["fitted_generator", "train"]
 
@@ -172,6 +173,7 @@ def _frames(config: Config, molecule: Molecule) -> tuple[Frames, Split]:
         frames = load_frames(data, molecule)
         data_k = Schedule.of(config, frames.temperature_k).data_k
         check_number(frames, molecule, data_k)
+        _check_reach(frames, config.temperature_k)
         frames = with_system_lengths(frames, molecule)
         frames = with_free_bonds(frames, molecule, data_k, config.seed)
         n = len(frames.positions_nm)
@@ -180,6 +182,15 @@ def _frames(config: Config, molecule: Molecule) -> tuple[Frames, Split]:
     frames = conformations_from_energy(molecule, kelvin, trans, config.seed)
     every = np.arange(len(frames.positions_nm))
     return frames, Split(every, every[:0])
+
+
+def _check_reach(frames: Frames, temperature_k: float) -> None:
+    """Torsions of a ladder's frames are learned down to the run's temperature."""
+    if frames.cooler and frames.cooler[0].temperature_k > temperature_k:
+        raise UserInputError(
+            f"config key temperature_k: expected {frames.cooler[0].temperature_k:g} K or more, the "
+            f"coldest of {frames.source}, found {temperature_k:g} K; simulate a ladder from there"
+        )
 
 
 def _check_shares(ranks: Ranks, *counts: int) -> None:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from bgp4.config import Config
@@ -35,6 +34,7 @@ from bgp4.training.optimizer import TrainingOptimizer
 from bgp4.training.run import RunFolder
 from bgp4.training.schedule import Schedule
 from bgp4.training.step import StepResult, train_step
+from bgp4.training.variables import standardised, torsion_frames
 from bgp4.training.view import training_view
 from bgp4.training.window import Window
 
@@ -49,8 +49,6 @@ PATIENCE = 3
 
 SLOWER, LEAST_RATE_FACTOR = 0.5, 1 / 64
 """What a divergence makes of the learning rates, and how far they may fall."""
-
-FRAMES_AT_A_TIME = 50_000
 
 TYPICAL_FRAMES = 100
 """Frames whose mean energy is taken for typical."""
@@ -76,9 +74,10 @@ class Trainer:
         self.schedule = Schedule.of(self.config, self.frames.temperature_k, self.counters.old)
         self.generators = Generators.from_seed(self.config.seed)
         self.optimizer = TrainingOptimizer(self.model, self.settings.optimizer)
-        x_train, _ = self._standardised(self.split.train, self.model.dtype)
-        heldout = self.split.heldout[self.ranks.share(len(self.split.heldout))]
-        self.x_heldout, self.logabsdet_heldout = self._standardised(heldout, torch.float64)
+        model, positions_nm = self.model, self.frames.positions_nm
+        x_train, _ = standardised(model, positions_nm[self.split.train], model.dtype)
+        heldout = positions_nm[self.split.heldout[self.ranks.share(len(self.split.heldout))]]
+        self.x_heldout, self.logabsdet_heldout = standardised(model, heldout, torch.float64)
         self.best = self._snapshot()
         self.saved_s = time.monotonic()
         self.objective = Objective(
@@ -88,11 +87,12 @@ class Trainer:
             self.settings,
             self.schedule,
             self._typical_kjmol(),
+            torsion_frames(model, self.frames, self.split, self.schedule.data_k),
             self.ranks,
         )
         comparable = not self.schedule.data_apart
-        topology, positions_nm = self.molecule.topology, self.frames.positions_nm
-        self.monitor = StateMonitor(self.states, topology, positions_nm, self.ranks, comparable)
+        watched = (self.states, self.molecule.topology, positions_nm)
+        self.monitor = StateMonitor(*watched, self.ranks, comparable)
         self.window = Window(self.monitor)
         wanted = self.settings.tensorboard and self.ranks.is_writer
         self.history = History(
@@ -100,21 +100,6 @@ class Trainer:
             self.run.path / "tensorboard" if wanted else None,
             [state.label for state in self.states],
         )
-
-    @torch.no_grad()
-    def _standardised(
-        self,
-        index: NDArray[np.int64],  # of frames
-        dtype: torch.dtype,
-    ) -> tuple[Tensor, Tensor]:  # (frames, features), (frames,)
-        """Standardised variables and log-determinants of frames, a part at a time."""
-        parts = []
-        for some in np.array_split(index, -(-max(len(index), 1) // FRAMES_AT_A_TIME)):
-            positions = torch.as_tensor(self.frames.positions_nm[some], device=self.model.device)
-            x, logabsdet = self.model.standardised(positions)
-            parts.append((x.to(dtype), logabsdet))
-        xs, logabsdets = zip(*parts, strict=True)
-        return torch.cat(xs), torch.cat(logabsdets)
 
     def _typical_kjmol(self) -> float:
         """Mean energy of (some of) the training frames, were they a simulation's."""

@@ -13,8 +13,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from bgp4.config import Config, SystemConfig, load_config
-from bgp4.data.frames import load_frames
+from bgp4.config import Config, DataConfig, SystemConfig, load_config
+from bgp4.data.frames import Frames, load_frames
 from bgp4.dynamics.replicas import ENGINES, BatchedReplicas, DynamicsSettings
 from bgp4.dynamics.rounds import Job, Kept, exchange, run_stacks
 from bgp4.dynamics.simulate import _engine, simulate, write_trajectory
@@ -144,20 +144,35 @@ def test_the_same_seed_makes_the_same_frames(engine, chain) -> None:
         return run_stacks(ENGINES[engine](job.dynamics), job)[0]
 
     frames = run(1)
-    assert frames.shape == (2, 3, 5, 3)
-    np.testing.assert_allclose(frames.mean(axis=2), 0, atol=1e-7)
+    assert frames.shape == (2, 3, 1, 5, 3)
+    np.testing.assert_allclose(frames.mean(axis=3), 0, atol=1e-7)
     np.testing.assert_array_equal(frames, run(1))
     assert not np.array_equal(frames, run(2))
 
 
+def test_all_temperatures_are_recorded_each_at_its_own(chain) -> None:
+    """Five atoms' four harmonic bonds have 2 kT of energy on average."""
+    job = Job("batched", settings(chain, stacks=64), 40, 20, 50, recorded=2)
+    frames, _ = run_stacks(BatchedReplicas(job.dynamics), job)
+    assert frames.shape == (64, 40, 2, 5, 3)
+    lengths = np.linalg.norm(np.diff(frames.astype(float), axis=3), axis=-1)
+    energies = (0.5 * STIFFNESS * (lengths - LENGTH) ** 2).sum(-1).mean((0, 1))
+    assert energies == pytest.approx(2 * R * np.array(LADDER), rel=0.05)
+    one = run_stacks(BatchedReplicas(job.dynamics), replace(job, recorded=1))[0]
+    np.testing.assert_array_equal(one, frames[:, :, :1])
+
+
+@pytest.mark.parametrize("recorded", [1, 2])
 @pytest.mark.parametrize("stop_after", [1, 4])
 @pytest.mark.parametrize(
     ("engine", "platform"), [("batched", "Reference"), ("openmm", "Reference"), ("openmm", "CPU")]
 )
-def test_stacks_go_on_where_they_stopped(chain, tmp_path, engine, platform, stop_after) -> None:
+def test_stacks_go_on_where_they_stopped(
+    chain, tmp_path, engine, platform, stop_after, recorded
+) -> None:
     """To the bit; in equilibration or later, and whatever was written after the state."""
     dynamics = settings(chain, stacks=3, platform=platform)
-    whole = Job(engine, dynamics, frames=5, equilibration_frames=2, steps_per_frame=10)
+    whole = Job(engine, dynamics, 5, equilibration_frames=2, steps_per_frame=10, recorded=recorded)
     expected, acceptance = run_stacks(ENGINES[engine](dynamics), whole)
     kept = Kept.in_folder(tmp_path, 0)
     job, rounds = replace(whole, kept=kept), count()
@@ -176,7 +191,7 @@ def test_stacks_go_on_where_they_stopped(chain, tmp_path, engine, platform, stop
 @pytest.mark.parametrize("damage", ["state", "frames", "other replicas"])
 def test_damaged_states_are_said_to_be(chain, tmp_path, damage: str) -> None:
     dynamics, kept = settings(chain, stacks=2), Kept.in_folder(tmp_path, 0)
-    job = Job("batched", dynamics, 3, 0, 2, kept)
+    job = Job("batched", dynamics, 3, 0, 2, kept=kept)
     run_stacks(BatchedReplicas(dynamics), job)
     if damage == "other replicas":
         job = replace(job, dynamics=settings(chain, stacks=3))
@@ -285,6 +300,63 @@ def test_the_trajectory_it_writes(smoke_config, alanine, tmp_path, plain_openmm)
         assert attributes["exchange_acceptance"].shape == (1,), "a pickle, where not an array"
         (tmp_path / "again.yaml").write_bytes(attributes["config"])
     assert load_config(str(tmp_path / "again.yaml")) == config
+
+
+def test_a_ladder_has_frames_of_each_temperature(
+    smoke_config, alanine, tmp_path, plain_openmm
+) -> None:
+    config = tiny(
+        smoke_config,
+        temperatures_k=(1000.0, 1100.0, 1250.0),
+        frames=15,
+        all_temperatures=True,
+    )
+    path = tmp_path / "ladder.h5"
+    write_trajectory(path, simulate(config), alanine, config)
+    written = mdtraj.load(str(path))
+    expected, _ = plain_openmm(alanine.system_xml, written.xyz)
+    assert written.n_frames == 45
+    np.testing.assert_allclose(written.time, np.tile(np.r_[1:9, 1:8], 3) * 0.01, rtol=1e-5)
+    with h5py.File(path) as file:
+        np.testing.assert_array_equal(file["temperature"], np.repeat([1000, 1100, 1250], 15))
+        assert file["bgp4"].attrs["temperatures_k"].tolist() == [1000, 1100, 1250]
+
+    def read(**changes: object) -> Frames:
+        return load_frames(DataConfig(path=str(path), **changes), alanine)
+
+    frames = read()
+    assert frames.temperature_k == 1250, "the hottest is what likelihood learns"
+    np.testing.assert_array_equal(frames.positions_nm, written.xyz[30:])
+    np.testing.assert_allclose(frames.energy_kjmol, expected[30:], rtol=0, atol=2e-3)
+    assert [rung.temperature_k for rung in frames.cooler] == [1000, 1100]
+    for i, rung in enumerate(frames.cooler):
+        np.testing.assert_array_equal(rung.positions_nm, written.xyz[15 * i : 15 * (i + 1)])
+    chosen = read(temperature_k=1100, start=2, stride=3)
+    np.testing.assert_array_equal(chosen.positions_nm, written.xyz[17:30:3])
+    (rung,) = chosen.cooler
+    np.testing.assert_array_equal(rung.positions_nm, written.xyz[2:15:3])
+    with pytest.raises(UserInputError, match=r"temperature_k: .*\(1000, 1100, 1250 K\), found 300"):
+        read(temperature_k=300)
+    with pytest.raises(UserInputError, match=r"has frames of 3 temperatures; expected it alone"):
+        load_frames(DataConfig(path=(str(path), str(path))), alanine)
+    with mdtraj.formats.HDF5TrajectoryFile(str(path), "a") as file:
+        file.write(written.xyz[:1], time=0.0, potentialEnergy=0.0, temperature=1250.0)
+    with pytest.raises(UserInputError, match=r"as many frames of each of its 3 .* 46 in all"):
+        read()
+
+
+def test_a_ladder_ends_at_the_datas_temperature(smoke_config) -> None:
+    ladder = ["simulate.all_temperatures=true", "simulate.temperatures_k=[300,500,1000]"]
+    ladder += ["temperature_k=300", "data.temperature_k=1000"]
+    config = load_config("ala2_smoke.yaml", ladder)
+    assert config.of_data == config
+    assert not config.of_reference.simulate.all_temperatures
+    assert config.of_reference.simulate.temperatures_k == (300, 500, 1000)
+    for wrong in ("simulate.temperatures_k=[]", "simulate.temperatures_k=[300,900]"):
+        with pytest.raises(
+            UserInputError, match=r"all_temperatures: .*data.temperature_k \(1000\)"
+        ):
+            load_config("ala2_smoke.yaml", [*ladder, wrong])
 
 
 def test_wrong_input(smoke_config) -> None:

@@ -90,7 +90,9 @@ UNBOUNDED = TrainingConfig(energy_batch_size=4096, energy_cap_kt=1e9, energy_slo
 def gradients(model: BoltzmannGenerator, loss: Tensor, part: str) -> Tensor:
     """Of the parameters of a part of the transform, flat; zeros where there is none."""
     parameters = list(getattr(model.transform, part).parameters())
-    found = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
+    found = torch.autograd.grad(
+        loss, parameters, retain_graph=True, allow_unused=True, materialize_grads=True
+    )
     return torch.cat([g.flatten() for g in found])
 
 
@@ -138,6 +140,26 @@ def test_circular_variables_are_fitted_by_weight() -> None:
     found = gradients(model, loss, "circular")
     expected = gradients(model, -(p * log_q).sum(), "circular")
     assert torch.linalg.vector_norm(found - expected) < 0.15 * torch.linalg.vector_norm(expected)
+
+
+def mild(positions_nm: Tensor) -> Tensor:
+    return 20 * positions_nm.square().sum((1, 2))
+
+
+def test_frames_have_the_share_of_the_circular_gradient_that_weights_leave() -> None:
+    settings = TrainingConfig(energy_batch_size=64)
+    model, frames = perturbed(), torch.rand(64, 1).double() * 2 - 1
+    z = latent(model, settings)
+    alone = kl_loss(model, mild, settings, z)
+    ess = 1 / (64 * alone.log_weight.softmax(0).square().sum())
+    assert 0.01 < ess < 0.9
+    both = kl_loss(model, mild, settings, z, torsions=frames)
+    of_frames = gradients(model, -model.transform.circular(frames)[1].mean(), "circular")
+    of_weights = gradients(model, alone.loss, "circular")
+    found = gradients(model, both.loss, "circular")
+    torch.testing.assert_close(found, ess * of_weights + (1 - ess) * of_frames)
+    assert not torch.allclose(found, of_weights)
+    assert both.loss.item() == pytest.approx(alone.loss.item()), "the value is the energies' alone"
 
 
 def test_rejected_and_invalid_samples_have_no_weight_and_no_part_in_the_loss() -> None:
