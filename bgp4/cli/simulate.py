@@ -46,12 +46,8 @@ def simulate_command(
             return
         simulation = simulate_into(config, output, resume, device_named(device).type)
     accepted = ", ".join(f"{a:.2f}" for a in simulation.acceptance)
-    kelvin = simulation.temperatures_k
-    frames = f"{simulation.frames_each} frames at "
-    if len(kelvin) > 1:
-        frames += f"each of {len(kelvin)} temperatures, {kelvin[0]:g} to "
     print(
-        f"wrote {output} ({frames}{kelvin[-1]:g} K"
+        f"wrote {output} ({simulation.words}"
         + (f", exchange acceptance {accepted})" if accepted else ")")
         + _next_step(config, config_name, str(output))
     )

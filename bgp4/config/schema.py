@@ -188,6 +188,11 @@ class SimulateConfig(Section):
     processes: Count = 2
     checkpoint_s: NonNegative = 60.0
 
+    @property
+    def recorded(self) -> int:
+        """Temperatures that training data have frames of."""
+        return len(self.temperatures_k) if self.all_temperatures else 1
+
     @field_validator("temperatures_k")
     @classmethod
     def _ascending(cls, ladder: tuple[float, ...]) -> tuple[float, ...]:
@@ -353,9 +358,11 @@ class Config(Section):
 
     @property
     def of_reference(self) -> Config:
-        """The same for frames of its own temperature alone."""
+        """The same for frames of its own temperature alone, which are not those to learn from."""
+        if not self.simulate.all_temperatures:
+            return self
         simulate = self.simulate.model_copy(update={"all_temperatures": False})
-        return self.model_copy(update={"simulate": simulate})
+        return self.model_copy(update={"simulate": simulate, "seed": self.seed + 1})
 
     @model_validator(mode="after")
     def _ladder_between(self) -> Config:

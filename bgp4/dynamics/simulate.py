@@ -81,6 +81,14 @@ class Simulation:
         """Of each temperature."""
         return len(self.time_ps) // len(self.temperatures_k)
 
+    @property
+    def words(self) -> str:
+        """How many frames of which temperatures."""
+        first, last = self.temperatures_k[0], self.temperatures_k[-1]
+        n = len(self.temperatures_k)
+        each = f"each of {n} temperatures, {first:g} to " if n > 1 else ""
+        return f"{self.frames_each} frames at {each}{last:g} K"
+
 
 def simulate(
     config: Config,
@@ -258,7 +266,7 @@ def _jobs(
             -(-settings.frames // settings.stacks),
             settings.equilibration_frames,
             settings.steps_per_frame,
-            len(ladder) if settings.all_temperatures else 1,
+            settings.recorded,
             None if folder is None else Kept.in_folder(folder.absolute(), i),
             settings.checkpoint_s,
         )

@@ -72,7 +72,8 @@ def _given(request: RunRequest) -> Config:
     kelvin = request.temperature_k
     if kelvin in (None, config.temperature_k):
         return config
-    changes = (f"temperature_k={kelvin:g}", "report.reference=null", "simulate.temperatures_k=[]")
+    ladder = ("simulate.all_temperatures=false", "simulate.temperatures_k=[]")
+    changes = (f"temperature_k={kelvin:g}", "report.reference=null", *ladder)
     return load_config(str(request.source), changes, option="bgp4 run")
 
 

@@ -187,8 +187,7 @@ class _Run:
         output, one = Path(missing[0]), config.of_data
         with self.folder.stage("simulate"), locked_output(output):
             made = simulate_into(one, output, is_interrupted(output))
-        n, kelvin = len(made.positions_nm), one.temperature_k
-        self._said(f"{output}: {n:,} frames of MD at {kelvin:g} K")
+        self._said(f"{output}: {made.words}")
 
     def _said(self, words: str) -> None:
         """Of the stage that has ended."""

@@ -205,6 +205,26 @@ def test_simulate(in_tmp: Path, call) -> None:
     assert answer.code == 0, "it trains on what it simulated: " + answer.err
 
 
+def test_simulate_makes_a_ladder_to_learn_from_and_another_to_judge(in_tmp: Path, call) -> None:
+    sets = [
+        *("data.path=ladder.h5", "data.temperature_k=1100", "report.reference=cold.h5"),
+        *("temperature_k=900", "simulate.temperatures_k=[900, 1000, 1100]"),
+        *("simulate.all_temperatures=true", "training.steps=2"),
+    ]
+    command = ("simulate", *SMOKE, *(part for s in sets for part in ("--set", s)))
+    out = call(*command).out
+    assert "wrote ladder.h5 (20 frames at each of 3 temperatures, 900 to 1100 K, exchange" in out
+    assert "wrote cold.h5 (20 frames at 900 K, exchange" in call(*command, "--reference").out
+    ladder, cold = (mdtraj.load(str(in_tmp / name)).xyz for name in ("ladder.h5", "cold.h5"))
+    assert ladder.shape == (60, 22, 3)
+    assert not np.isclose(ladder[:20], cold).all((1, 2)).any()
+    assert call("train", *command[1:], "--run", "a").code == 0
+    wrong = call("train", *command[1:], "--run", "b", "--set", "data.temperature_k=1000")
+    assert wrong.code == 2
+    assert "data.temperature_k (1000) to be where the ladder" in wrong.err
+    assert len(wrong.err.splitlines()) == 1
+
+
 def test_simulate_makes_what_trains_and_what_judges(in_tmp: Path, call) -> None:
     """Plain MD at the data's temperature; or at the run's, by its ladder."""
     sets = [

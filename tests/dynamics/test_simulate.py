@@ -351,6 +351,7 @@ def test_a_ladder_ends_at_the_datas_temperature(smoke_config) -> None:
     config = load_config("ala2_smoke.yaml", ladder)
     assert config.of_data == config
     assert not config.of_reference.simulate.all_temperatures
+    assert config.of_reference.seed != config.seed, "it judges what was learned from other frames"
     assert config.of_reference.simulate.temperatures_k == (300, 500, 1000)
     for wrong in ("simulate.temperatures_k=[]", "simulate.temperatures_k=[300,900]"):
         with pytest.raises(

@@ -25,7 +25,7 @@ def folder(in_tmp) -> EnsembleFolder:
     status.temperature_k, status.hours = 300.0, 0.5
     status.plan_s = {"simulate": 20.0, "train": 600.0, "reference": 120.0}
     status.wall_s, status.wall_s_by_stage = 31.0, {"propose": 1.0, "plan": 2.0, "simulate": 28.0}
-    status.results = {"simulate": "my/my_1000k.h5: 20,000 frames of MD at 1000 K"}
+    status.results = {"simulate": "my/my_1000k.h5: 20000 frames at 1000 K"}
     return made
 
 

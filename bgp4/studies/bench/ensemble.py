@@ -166,9 +166,8 @@ def _training_s(folder: RunFolder) -> float:
 
 def _begin_s(folder: RunFolder, trained: TrainedRun, steps_per_s: float) -> float:
     """Training, and the MD that it began with."""
-    settings = trained.config.simulate
-    steps = settings.steps_per_frame * (
-        settings.frames + settings.equilibration_frames * trained.config.of_data.simulate.stacks
-    )
+    settings = trained.config.of_data.simulate
+    rounds = settings.frames + settings.equilibration_frames * settings.stacks
+    steps = settings.steps_per_frame * settings.recorded * rounds
     md_s = steps / steps_per_s if trained.config.data.paths else 0.0
     return md_s + _training_s(folder)

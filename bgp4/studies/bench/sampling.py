@@ -186,6 +186,7 @@ def _inefficiency_ps(
     timestep_ps = config.simulate.timestep_fs / 1000
     settings = {
         "temperatures_k": (),
+        "all_temperatures": False,
         "stacks": replicas,
         "frames": replicas * round(md_ps / FRAME_PS),
         "steps_per_frame": round(FRAME_PS / timestep_ps),
