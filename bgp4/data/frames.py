@@ -155,19 +155,23 @@ def load_frames(config: DataConfig, molecule: Molecule) -> Frames:
 def _at_one_temperature(
     parts: list[FileFrames], config: DataConfig
 ) -> tuple[list[FileFrames], list[tuple[float, FileFrames]]]:
-    """The data's, and the cooler ones of a ladder, the coldest first, with their temperatures.
+    """Those of the data's temperature, and the cooler ones of a ladder, with their temperatures.
+
+    Other files beside a ladder are of the data's temperature.
 
     Raises:
-        UserInputError: If a ladder is one of several files, or lacks the data's temperature.
+        UserInputError: If there are two ladders, or one lacks the data's temperature.
     """
-    ladder = next((part for part in parts if part.ladder_k), None)
-    if ladder is None:
+    ladders = [part for part in parts if part.ladder_k]
+    if not ladders:
         return parts, []
-    if len(parts) > 1:
+    if len(ladders) > 1:
+        names = " and ".join(str(part.path) for part in ladders[:2])
         raise UserInputError(
-            f"config key data.path: {ladder.path} has frames of {len(ladder.ladder_k)} "
-            "temperatures; expected it alone, without other files"
+            f"config key data.path: {names} have frames of several temperatures; expected one such "
+            "file"
         )
+    (ladder,) = ladders
     wanted = config.temperature_k or ladder.ladder_k[-1]
     if wanted not in ladder.ladder_k:
         known = ", ".join(f"{kelvin:g}" for kelvin in ladder.ladder_k)
@@ -177,7 +181,8 @@ def _at_one_temperature(
         )
     n = ladder.ladder_k.index(wanted)
     apart = ladder.apart()
-    return [apart[n]], list(zip(ladder.ladder_k, apart[:n], strict=False))
+    of_data = [apart[n] if part is ladder else part for part in parts]
+    return of_data, list(zip(ladder.ladder_k[:n], apart[:n], strict=True))
 
 
 def _chosen(

@@ -337,8 +337,21 @@ def test_a_ladder_has_frames_of_each_temperature(
     np.testing.assert_array_equal(rung.positions_nm, written.xyz[2:15:3])
     with pytest.raises(UserInputError, match=r"temperature_k: .*\(1000, 1100, 1250 K\), found 300"):
         read(temperature_k=300)
-    with pytest.raises(UserInputError, match=r"has frames of 3 temperatures; expected it alone"):
+    with pytest.raises(UserInputError, match=r"frames of several temperatures; expected one such"):
         load_frames(DataConfig(path=(str(path), str(path))), alanine)
+    hot = tiny(smoke_config, frames=7)
+    other = tmp_path / "hot.h5"
+    write_trajectory(other, simulate(hot), alanine, hot)
+    with pytest.raises(
+        UserInputError, match=r"one temperature, found 1000 K in .*hot.h5 and 1250 K"
+    ):
+        load_frames(DataConfig(path=(str(other), str(path))), alanine)
+    one = tiny(smoke_config, frames=7).model_copy(update={"temperature_k": 1250.0})
+    write_trajectory(other, simulate(one), alanine, one)
+    both = load_frames(DataConfig(path=(str(other), str(path))), alanine)
+    assert both.positions_nm.shape == (22, 22, 3)
+    np.testing.assert_array_equal(both.positions_nm[7:], frames.positions_nm)
+    assert len(both.cooler) == 2
     with mdtraj.formats.HDF5TrajectoryFile(str(path), "a") as file:
         file.write(written.xyz[:1], time=0.0, potentialEnergy=0.0, temperature=1250.0)
     with pytest.raises(UserInputError, match=r"as many frames of each of its 3 .* 46 in all"):
