@@ -372,7 +372,7 @@ class Config(Section):
             raise ValueError(
                 "simulate.all_temperatures: expected data.temperature_k "
                 f"({'none' if kelvin is None else f'{kelvin:g}'}) to be where the ladder "
-                f"simulate.temperatures_k ends ({end})"
+                f"simulate.temperatures_k ends ({end}); or set simulate.all_temperatures to false"
             )
         return self
 

@@ -201,6 +201,10 @@ def config_text(
         run_folder: That the comments name; `bgp4 train`'s default if None.
     """
     data, reference = config.data, config.report.reference
+    hot, path_of_data = f"{data.temperature_k:g} K", str(data.path)
+    if _learns_from_ladder(config, molecule):
+        path_of_data = f"{path_of_data.rpartition('_')[0]}_ladder.h5"
+        hot = f"{config.temperature_k:g} to {hot}"
     run = run_folder or Path("runs") / path.stem
     elsewhere = "" if run_folder is None else f" --run {run}"
     system = yaml.safe_dump(
@@ -208,7 +212,7 @@ def config_text(
     )
     return f"""\
 # {molecule.name}, {molecule.n_atoms} atoms
-#   bgp4 simulate --config {path}              MD at {data.temperature_k:g} K: {data.path}
+#   bgp4 simulate --config {path}              MD at {hot}: {path_of_data}
 #   bgp4 train    --config {path}{elsewhere}              {run}
 #   bgp4 simulate --config {path} --reference  parallel tempering, for validation: {reference}
 #   bgp4 report   {run}                       {run}/report/index.html
@@ -217,7 +221,7 @@ temperature_k: {config.temperature_k:g}
 seed: 0
 
 data:
-  path: {data.path}  # or your own frames, in any format that mdtraj reads
+  path: {path_of_data}  # or your own frames, in any format that mdtraj reads
   temperature_k: {data.temperature_k:g}  # of these frames
   peptide_bonds: {_peptide_bonds(molecule)}  # trans leaves out frames with a cis peptide bond
 
@@ -261,25 +265,45 @@ def _quoted(label: str) -> str:
     return label if label.replace("-", "").isalnum() else f'"{label}"'
 
 
-def ladder(zmatrix: ZMatrix, coldest_k: float) -> list[int]:
+def _learns_from_ladder(config: Config, molecule: Molecule) -> bool:
+    """Whether torsions need frames of every temperature; a ring's own are not circular."""
+    large = molecule.n_atoms >= LOCAL_ATOMS and not _turning_ring(molecule.zmatrix)
+    return large and config.temperature_k < HOT_K
+
+
+def _turning_ring(zmatrix: ZMatrix) -> bool:
+    return any(row.ear for row in zmatrix.rows)
+
+
+def ladder(
+    zmatrix: ZMatrix,
+    coldest_k: float,
+    hottest_k: float | None = None,
+) -> list[int]:
     """Temperatures in equal ratios, K, such that neighbours exchange in about half of the tries."""
-    hottest = HOTTEST_RING if any(row.ear for row in zmatrix.rows) else HOTTEST
+    usual = HOTTEST_RING if _turning_ring(zmatrix) else HOTTEST
+    hottest = usual if hottest_k is None else hottest_k / coldest_k
     step = LOG_RATIO * (LADDER_ATOMS / zmatrix.n_atoms) ** 0.5
     rungs = math.ceil(math.log(hottest) / step) + 1
     return [round(k) for k in np.geomspace(coldest_k, hottest * coldest_k, rungs)]
 
 
 def _simulation(config: Config, molecule: Molecule) -> str:
-    temperatures = ladder(molecule.zmatrix, config.temperature_k)
+    all_temperatures = _learns_from_ladder(config, molecule)
+    hottest_k = config.data.temperature_k if all_temperatures else None
+    temperatures = ladder(molecule.zmatrix, config.temperature_k, hottest_k)
     temperatures[0] = config.temperature_k  # type: ignore[call-overload]
     shown = ", ".join(f"{k:g}" for k in temperatures)
+    of_each = "  # of each temperature, from which torsions learn while the flow cools"
     lines = [
-        "frames: 80000",
+        "frames: 80000" + of_each * all_temperatures,
         "steps_per_frame: 50",
         "stacks: 8  # few and long, so that each forgets where it started",
         "equilibration_frames: 800",
-        f"temperatures_k: [{shown}]  # of the reference",
+        f"temperatures_k: [{shown}]" + "  # of the reference" * (not all_temperatures),
     ]
+    if all_temperatures:
+        lines.append("all_temperatures: true  # up to data.temperature_k")
     if len(molecule.constraints):
         lines.append("timestep_fs: 2  # constrained bonds allow it")
     if unsupported(molecule) is not None:

@@ -153,6 +153,21 @@ def test_conditioners_of_large_molecules_see_a_neighbourhood(in_tmp, source, rea
     assert model.hidden == ((64, 64) if reach else (192, 192))
 
 
+def test_torsions_of_large_molecules_learn_from_a_ladder(in_tmp) -> None:
+    """From the run's temperature to the data's, as closely as any; other molecules from MD."""
+    initialised(str(find_data("ala6.pdb")))
+    config = load_config("my.yaml")
+    temperatures = config.simulate.temperatures_k
+    assert config.simulate.all_temperatures
+    assert config.data.paths == ("my_ladder.h5",)
+    assert (temperatures[0], temperatures[-1]) == (300, config.data.temperature_k) == (300, 1000)
+    ratios = [max(np.divide(t[1:], t[:-1])) for t in (temperatures, ladder(chain(62), 300.0))]
+    assert ratios[0] == pytest.approx(ratios[1], rel=0.05)
+    assert "MD at 300 to 1000 K: my_ladder.h5" in Path("my.yaml").read_text()
+    initialised(str(find_data("ala4.pdb")), output="small.yaml")
+    assert not load_config("small.yaml").simulate.all_temperatures
+
+
 def test_a_ladder_goes_on_to_where_rings_turn(in_tmp) -> None:
     """As closely as before."""
     ring = linear.loaded("cyclohexane", in_tmp).zmatrix
