@@ -63,7 +63,8 @@ class Simulation:
         positions_nm: (frames, atoms, 3), nm, each frame centred; temperature after temperature and
             stack after stack, in time order.
         temperatures_k: Those recorded, each with as many frames, K.
-        energy_kjmol: (frames,), from OpenMM, of exactly these float32 positions, kJ/mol.
+        energy_kjmol: (frames,), of exactly these float32 positions, kJ/mol; from OpenMM for those
+            that train or judge, the last temperature's.
         time_ps: (frames,), since the end of the stack's equilibration.
         acceptance: Exchange acceptance of each neighbouring pair of temperatures.
         engine: Which engine made them.
@@ -109,6 +110,7 @@ def simulate(
             the dynamics diverge (the time step is too long).
         RunError: If a process dies.
     """
+    from bgp4.energies.batched import BatchedEnergy
     from bgp4.energies.openmm import OpenMMEnergy
 
     settings = config.simulate
@@ -131,7 +133,9 @@ def simulate(
         shape = (recorded, stacks * rounds, molecule.n_atoms, 3)
         by_temperature = np.moveaxis(per_stack, 2, 0).reshape(shape)[:, : settings.frames]
         positions = by_temperature.reshape(-1, molecule.n_atoms, 3)
-        energies = np.concatenate([energy.evaluate(some).energy_kjmol for some in by_temperature])
+        others = BatchedEnergy(molecule, ladder[0]) if engine == "batched" else energy
+        parts = [others.evaluate(some).energy_kjmol for some in by_temperature[:-1]]
+        energies = np.concatenate([*parts, energy.evaluate(by_temperature[-1]).energy_kjmol])
     time = np.tile(np.arange(1, rounds + 1), stacks)[: settings.frames]
     time_ps = np.tile(time, recorded) * settings.steps_per_frame * settings.timestep_fs / 1000
     acceptance = np.mean([accepted for _, accepted in results], axis=0)

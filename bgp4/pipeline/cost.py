@@ -91,11 +91,12 @@ def measured_cost(
     per_energy_s = 0.0 if batched else energy_s
     train_s = _training_s(config, molecule, relaxed_nm, per_energy_s)
     frames_s = config.simulate.frames * energy_s
+    by_openmm = 1 if batched else config.simulate.recorded
     starts_s = 2 * start_s  # a simulation's processes start after it
     return Cost(
         data.steps_per_s,
         data.replicas,
-        data.whole_s + starts_s + config.simulate.recorded * frames_s,
+        data.whole_s + starts_s + by_openmm * frames_s,
         reference.whole_s + starts_s + frames_s,
         start_s + train_s,
         cores,

@@ -302,11 +302,13 @@ def test_the_trajectory_it_writes(smoke_config, alanine, tmp_path, plain_openmm)
     assert load_config(str(tmp_path / "again.yaml")) == config
 
 
+@engines
 def test_a_ladder_has_frames_of_each_temperature(
-    smoke_config, alanine, tmp_path, plain_openmm
+    smoke_config, alanine, tmp_path, plain_openmm, engine
 ) -> None:
     config = tiny(
         smoke_config,
+        engine=engine,
         temperatures_k=(1000.0, 1100.0, 1250.0),
         frames=15,
         all_temperatures=True,
@@ -315,6 +317,8 @@ def test_a_ladder_has_frames_of_each_temperature(
     write_trajectory(path, simulate(config), alanine, config)
     written = mdtraj.load(str(path))
     expected, _ = plain_openmm(alanine.system_xml, written.xyz)
+    with h5py.File(path) as file:
+        np.testing.assert_allclose(file["potentialEnergy"], expected, rtol=0, atol=2e-3)
     assert written.n_frames == 45
     np.testing.assert_allclose(written.time, np.tile(np.r_[1:9, 1:8], 3) * 0.01, rtol=1e-5)
     with h5py.File(path) as file:
