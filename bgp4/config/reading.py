@@ -82,9 +82,13 @@ def existing_data(name: str, key: str) -> Path:
 
 
 def _that_makes(name: str) -> str:
-    """The option for a bundled config's data: `ala4_data_1000k.yaml` makes ala4_1000k.h5."""
-    molecule, _, temperature = Path(name).stem.rpartition("_")
-    maker = f"{molecule}_data_{temperature}.yaml"
+    """The options for a bundled config's data: `ala4_data_1000k.yaml` makes ala4_1000k.h5, and
+    `ala4.yaml` itself ala4_ladder.h5.
+    """
+    molecule, _, kind = Path(name).stem.rpartition("_")
+    maker, of_ladder = f"{molecule}_data_{kind}.yaml", f"{molecule}.yaml"
+    if kind == "ladder" and of_ladder in bundled_configs():
+        return f" --config {of_ladder} -o {name}"
     return f" --config {maker}" if maker in bundled_configs() else ""
 
 

@@ -268,10 +268,18 @@ def test_a_reference_that_is_not_there(in_tmp: Path, smoke_run, call) -> None:
 def test_data_of_a_bundled_config_are_made_by_another(in_tmp: Path, call, name: str) -> None:
     """And that one writes the file that is missing."""
     molecule = name.partition("_data_")[0]
-    refused(call("train", "--config", f"{molecule}.yaml"), f"`bgp4 simulate --config {name}`")
     training, making = load_config(f"{molecule}.yaml"), load_config(name)
-    assert training.data.path == making.data.path
+    (path,) = making.data.paths
+    command = ("train", "--config", f"{molecule}.yaml", "--set", f"data.path={path}")
+    refused(call(*command), f"`bgp4 simulate --config {name}`")
     assert training.data.temperature_k in (None, making.temperature_k)
+
+
+def test_a_bundled_configs_ladder_is_made_by_itself(in_tmp: Path, call) -> None:
+    words = "`bgp4 simulate --config ala4.yaml -o ala4_ladder.h5`"
+    refused(call("train", "--config", "ala4.yaml"), words)
+    assert "ala4_ladder.h5" in load_config("ala4.yaml").data.paths
+    assert "ala6_ladder.h5" in load_config("ala6.yaml").data.paths
 
 
 def test_help_and_version(call, monkeypatch) -> None:

@@ -29,8 +29,9 @@ def test_the_frames_of_the_tests(smoke_frames, alanine, plain_openmm) -> None:
 @pytest.mark.parametrize("name", bundled_configs())
 def test_the_data_of_bundled_configs_are_the_molecules(name, alanine, plain_openmm) -> None:
     config = load_config(name)
-    path, molecule = config.data.path, config.system.testsystem
-    if path is None or not find_data(path) or molecule != "AlanineDipeptideImplicit":
+    paths, molecule = config.data.paths, config.system.testsystem
+    there = paths and all(map(find_data, paths))
+    if not there or molecule != "AlanineDipeptideImplicit":
         pytest.skip("other molecule, or made by `bgp4 simulate` first")
     frames = load_frames(config.data, alanine)
     judges = load_frames(config.judging_data, alanine)

@@ -44,7 +44,7 @@ def test_rows(folder) -> None:
         *("propose", "plan", "simulate", "train", "sample", "reference", "judge", "report")
     ]
     assert rows["simulate"].split()[:4] == ["✓", "simulate", "28", "s"]
-    assert "20,000 frames" in rows["simulate"]
+    assert "20000 frames" in rows["simulate"]
     assert rows["train"].split()[0] == "▸"
     assert "of about 10 min" in rows["train"]
     assert rows["reference"].split() == ["reference", "about", "2", "min"]
