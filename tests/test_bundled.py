@@ -91,7 +91,7 @@ def test_its_samples_are_the_runs(models, run) -> None:
     assert read_attributes(Path("model.h5"))["run"] == "tiny"
 
 
-@pytest.mark.parametrize(("name", "least"), [("ala2", 0.9), ("ala4", 0.3)])
+@pytest.mark.parametrize(("name", "least"), [("ala2", 0.9), ("ala4", 0.3), ("ala6", 0.01)])
 def test_what_comes_along_is_trained(in_tmp, name: str, least: float) -> None:
     """The least ESS leaves room for a heavy sample, which tetra-alanine has in some draws."""
     drawn = draw_samples(RunFolder.find(Path(name)), Path("s.h5"), SampleRequest(1000, seed=1))
