@@ -114,8 +114,9 @@ def _energies(
             np.asarray(file[name], np.float64).ravel() if name in file else None
             for name in ("potentialEnergy", "temperature")
         )
-        ladder = file["bgp4"].attrs.get("temperatures_k", ()) if "bgp4" in file else ()
-        ladder_k = tuple(map(float, ladder)) if len(ladder) > 1 else ()
+        own = file["bgp4"].attrs if "bgp4" in file else {}
+        ladder = np.atleast_1d(own.get("temperatures_k", ()))
+    ladder_k = tuple(map(float, ladder)) if ladder.dtype.kind in "fi" and len(ladder) > 1 else ()
     if energy is not None and (len(energy) != n_frames or not np.isfinite(energy).all()):
         raise UserInputError(f"{path}: potentialEnergy is not one finite value for each frame")
     if kelvin is not None and not (len(kelvin) and np.isfinite(kelvin).all() and kelvin.min() > 0):

@@ -356,6 +356,13 @@ def test_a_ladder_has_frames_of_each_temperature(
     assert both.positions_nm.shape == (22, 22, 3)
     np.testing.assert_array_equal(both.positions_nm[7:], frames.positions_nm)
     assert len(both.cooler) == 2
+    with h5py.File(path, "a") as file:
+        attributes, kept = file["bgp4"].attrs, file["bgp4"].attrs["temperatures_k"]
+        attributes["temperatures_k"] = "300 K and more"
+    with pytest.raises(UserInputError, match="each frame's kinetic one"):
+        read()
+    with h5py.File(path, "a") as file:
+        file["bgp4"].attrs["temperatures_k"] = kept
     with mdtraj.formats.HDF5TrajectoryFile(str(path), "a") as file:
         file.write(written.xyz[:1], time=0.0, potentialEnergy=0.0, temperature=1250.0)
     with pytest.raises(UserInputError, match=r"as many frames of each of its 3 .* 46 in all"):
