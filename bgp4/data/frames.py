@@ -137,7 +137,7 @@ def load_frames(config: DataConfig, molecule: Molecule) -> Frames:
         log.info(
             "%s: left out %d of %d frames, which have a cis peptide bond "
             "(config key data.peptide_bonds: trans)",
-            *(words, n_cis, n_cis + len(keep)),
+            *(", ".join(config.paths), n_cis, n_cis + len(keep)),
         )
     temperature_k = _temperature(parts, config)
     known = [part.energy_kjmol for part in parts if part.energy_kjmol is not None]

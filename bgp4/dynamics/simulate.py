@@ -26,6 +26,7 @@ from bgp4.data.provenance import provenance
 from bgp4.data.turned import turned_positions
 from bgp4.dynamics.replicas import ENGINES, DynamicsSettings
 from bgp4.dynamics.rounds import Job, Kept, Result, run_stacks
+from bgp4.energies.base import Energy
 from bgp4.errors import RunError, UserInputError
 from bgp4.molecule.molecule import Molecule, load_molecule
 from bgp4.parallel.interrupt import way_on
@@ -83,12 +84,17 @@ class Simulation:
         return len(self.time_ps) // len(self.temperatures_k)
 
     @property
+    def temperatures(self) -> str:
+        """The first and the last: 300 to 1000 K."""
+        ends = dict.fromkeys([self.temperatures_k[0], self.temperatures_k[-1]])
+        return " to ".join(f"{kelvin:g}" for kelvin in ends) + " K"
+
+    @property
     def words(self) -> str:
         """How many frames of which temperatures."""
-        first, last = self.temperatures_k[0], self.temperatures_k[-1]
         n = len(self.temperatures_k)
-        each = f"each of {n} temperatures, {first:g} to " if n > 1 else ""
-        return f"{self.frames_each} frames at {each}{last:g} K"
+        each = f"each of {n} temperatures, " if n > 1 else ""
+        return f"{self.frames_each} frames at {each}{self.temperatures}"
 
 
 def simulate(
@@ -133,7 +139,9 @@ def simulate(
         shape = (recorded, stacks * rounds, molecule.n_atoms, 3)
         by_temperature = np.moveaxis(per_stack, 2, 0).reshape(shape)[:, : settings.frames]
         positions = by_temperature.reshape(-1, molecule.n_atoms, 3)
-        others = BatchedEnergy(molecule, ladder[0]) if engine == "batched" else energy
+        others: Energy = energy
+        if engine == "batched" and recorded > 1:  # OpenMM would take minutes
+            others = BatchedEnergy(molecule, ladder[0])
         parts = [others.evaluate(some).energy_kjmol for some in by_temperature[:-1]]
         energies = np.concatenate([*parts, energy.evaluate(by_temperature[-1]).energy_kjmol])
     time = np.tile(np.arange(1, rounds + 1), stacks)[: settings.frames]
@@ -156,21 +164,20 @@ def _write_frames(path: Path, simulation: Simulation, molecule: Molecule, config
 
     with mdtraj.formats.HDF5TrajectoryFile(str(path), "w") as file:
         file.topology = molecule.topology
-        kelvin = simulation.temperatures_k
-        words = " to ".join(f"{k:g}" for k in dict.fromkeys([kelvin[0], kelvin[-1]]))
-        file.title = f"{molecule.name} at {words} K"
+        kelvin = np.array(simulation.temperatures_k)
+        file.title = f"{molecule.name} at {simulation.temperatures}"
         file.application = f"bgp4 {__version__}"
         file.write(
             coordinates=simulation.positions_nm,
             time=simulation.time_ps.astype(np.float32),
             potentialEnergy=simulation.energy_kjmol.astype(np.float32),
-            temperature=np.repeat(np.array(kelvin, np.float32), simulation.frames_each),
+            temperature=np.repeat(kelvin.astype(np.float32), simulation.frames_each),
         )
         attributes = file._handle.create_group("/", "bgp4")._v_attrs
         attributes.config = dump_config(config)
         attributes.provenance = json.dumps(provenance(config, molecule))
         attributes.engine = simulation.engine
-        attributes.temperatures_k = np.array(kelvin)
+        attributes.temperatures_k = kelvin
         attributes.exchange_acceptance = simulation.acceptance
 
 

@@ -87,7 +87,7 @@ class Trainer:
             self.settings,
             self.schedule,
             self._typical_kjmol(),
-            torsion_frames(model, self.frames, self.split, self.schedule.data_k),
+            torsion_frames(model, self.frames.cooler, x_train, self.schedule.data_k),
             self.ranks,
         )
         comparable = not self.schedule.data_apart

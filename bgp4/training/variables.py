@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bgp4.data.frames import Frames, Split
+from bgp4.data.frames import Rung
 from bgp4.flows.generator import BoltzmannGenerator
 from bgp4.training.torsions import TorsionFrames
 
@@ -33,17 +35,15 @@ def standardised(
 
 def torsion_frames(
     model: BoltzmannGenerator,
-    frames: Frames,
-    split: Split,
+    cooler: Sequence[Rung],
+    x_train: Tensor,  # (frames, features), standardised, of the hottest
     data_k: float,
 ) -> TorsionFrames | None:
-    """Torsions of a ladder's frames, without those held out; None without a ladder or torsions."""
-    if not frames.cooler or not model.standardise.n_circular:
+    """Torsions of a ladder's frames; None without a ladder or torsions."""
+    if not cooler or not model.standardise.n_circular:
         return None
-    rungs = [*frames.cooler, (data_k, frames.positions_nm[split.train])]
-    return TorsionFrames.of(
-        [
-            (kelvin, model.transform.split(standardised(model, x, model.dtype)[0])[1].clone())
-            for kelvin, x in rungs
-        ]
-    )
+    split = model.transform.split
+    rungs = [
+        (kelvin, split(standardised(model, x, model.dtype)[0])[1].clone()) for kelvin, x in cooler
+    ]
+    return TorsionFrames.of([*rungs, (data_k, split(x_train)[1])])

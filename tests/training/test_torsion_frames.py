@@ -15,7 +15,7 @@ from bgp4.parallel.threads import threads
 from bgp4.training.torsions import TorsionFrames
 from bgp4.training.train import fitted_generator, train
 from bgp4.training.trainer import Trainer
-from bgp4.training.variables import torsion_frames
+from bgp4.training.variables import standardised, torsion_frames
 
 KELVIN = (300.0, 600.0, 1200.0)
 
@@ -73,7 +73,8 @@ def test_held_out_frames_have_no_part(config, alanine) -> None:
     frames = load_frames(config.data, alanine)
     split = split_blocks(len(frames.positions_nm), 0.1, 0)
     model = fitted_generator(config, alanine.zmatrix, frames.positions_nm[split.train])
-    found = torsion_frames(model, frames, split, 1300.0)
+    x_train, _ = standardised(model, frames.positions_nm[split.train], model.dtype)
+    found = torsion_frames(model, frames.cooler, x_train, 1300.0)
     assert found.temperatures_k == (1000, 1150, 1300)
     assert np.diff(found.first).tolist() == [60, 60, len(split.train)]
     x, _ = model.standardised(torch.as_tensor(frames.cooler[1].positions_nm))
