@@ -75,6 +75,7 @@ MODELS = {
     "realnvp": {"coupling": "realnvp"},
     "affine, lu": {"coupling": "affine", "mixing": "lu"},
     "spline, permutation": {"coupling": "spline", "mixing": "permutation"},
+    "distances": {"distances": 8},
     "all cut": {"torsions": "cut", "mixing": "swap"},
 }
 MOLECULES = {

@@ -211,6 +211,7 @@ class ModelConfig(Section):
     With `reach`, in bonds, linear variables are coupled and mixed within clusters of atoms no wider
     than that. Each cluster has conditioners with `local_hidden` units, which see what is within
     reach of it, and all circular variables. `hidden` is the widths of all other conditioners.
+    With `distances`, they also see how far atoms are apart at given torsions, by so many units.
     """
 
     mixing: Literal["p4inv", "lu", "permutation", "swap"] = "p4inv"
@@ -220,6 +221,7 @@ class ModelConfig(Section):
     blocks: Count = 6
     torsion_blocks: Count = 4
     reach: Count | None = None
+    distances: Count | None = None
     hidden: Widths = (96, 96)
     local_hidden: Widths = (64, 64)
     bins: Annotated[int, Field(ge=2, le=64)] = 8

@@ -19,6 +19,7 @@ from bgp4.flows.coupling import (
     RealNVPCoupling,
     SplineCoupling,
 )
+from bgp4.flows.distances import Distances
 from bgp4.flows.generator import BoltzmannGenerator
 from bgp4.flows.neighbours import Neighbours, neighbours_within
 from bgp4.flows.side_by_side import SideBySide
@@ -42,6 +43,7 @@ def build_generator(
             standardise.n_circular,
             config.seed,
             _neighbours(config.model, coordinates, standardise),
+            _distances(config.model, coordinates, standardise),
         )
     return BoltzmannGenerator(
         coordinates,
@@ -56,6 +58,7 @@ def build_transform(
     n_circular: int,
     seed: int,
     neighbours: Neighbours | None = None,
+    distances: Distances | None = None,
 ) -> TorsionsFirst:
     """The flow's transform of `n_linear` standardised and `n_circular` circular variables.
 
@@ -64,10 +67,12 @@ def build_transform(
 
     Args:
         neighbours: Of the linear variables, which are coupled and mixed within clusters then.
+        distances: What linear variables see of the circular ones, beside cosines and sines.
     """
     rng = torch.Generator().manual_seed(seed)
-    linear = _linear_blocks(model, n_linear, 2 * n_circular, rng, neighbours)
-    return TorsionsFirst(linear, _torsion_blocks(model, n_circular, rng), n_circular)
+    n_context = 2 * n_circular + (distances.units if distances else 0)
+    linear = _linear_blocks(model, n_linear, n_context, rng, neighbours)
+    return TorsionsFirst(linear, _torsion_blocks(model, n_circular, rng), n_circular, distances)
 
 
 def _neighbours(
@@ -77,6 +82,14 @@ def _neighbours(
         return None
     columns = standardise.order[: standardise.n_linear].tolist()
     return neighbours_within(coordinates.zmatrix, columns, model.reach)
+
+
+def _distances(
+    model: ModelConfig, coordinates: InternalCoordinates, standardise: Standardise
+) -> Distances | None:
+    if model.distances is None or not standardise.n_linear or not standardise.n_circular:
+        return None
+    return Distances(coordinates, standardise, model.distances)
 
 
 def _linear_blocks(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from nflows.transforms import Transform
-from torch import Tensor
+from torch import Tensor, nn
 
 __all__ = ["TorsionsFirst"]
 
@@ -13,14 +13,21 @@ class TorsionsFirst(Transform):
     """Circular variables by themselves, linear ones given the circular: p(t) p(y | t).
 
     Columns are the linear variables and then the circular ones; the linear transform sees the
-    circular variables' cosines and sines as its context.
+    circular variables' cosines and sines as its context, and what else `features` make of them.
     """
 
-    def __init__(self, linear: Transform, circular: Transform, n_circular: int) -> None:
+    def __init__(
+        self,
+        linear: Transform,
+        circular: Transform,
+        n_circular: int,
+        features: nn.Module | None = None,
+    ) -> None:
         super().__init__()
         self.linear = linear
         self.circular = circular
         self.n_circular = n_circular
+        self.features = features
 
     def forward(
         self,
@@ -50,9 +57,12 @@ class TorsionsFirst(Transform):
         cut = values.shape[1] - self.n_circular
         return values[:, :cut], values[:, cut:]
 
-    @staticmethod
     def context(
+        self,
         t: Tensor,  # (batch, n_circular)
-    ) -> Tensor:  # (batch, 2 n_circular)
+    ) -> Tensor:  # (batch, 2 n_circular and the features)
         """What the linear transform sees of the circular variables."""
-        return torch.cat([t.cos(), t.sin()], dim=1)
+        seen = [t.cos(), t.sin()]
+        if self.features is not None:
+            seen.append(self.features(t))
+        return torch.cat(seen, dim=1)

@@ -59,9 +59,10 @@ STEPS_PER_ATOM = 140
 UNITS_PER_ATOM, MOST_UNITS = 4.5, 192
 """Widths of the conditioners' hidden layers, which see all coordinates."""
 
-LOCAL_ATOMS, REACH, UNITS_OF_TORSIONS = 60, 5, 64
-"""From so many atoms on, conditioners see a neighbourhood: how many bonds far. The others, of the
-torsions, are narrow then, because their gradient is noise for the most part.
+LOCAL_ATOMS, REACH, UNITS_OF_TORSIONS, UNITS_OF_DISTANCES = 60, 5, 64, 64
+"""From so many atoms on, conditioners see a neighbourhood: how many bonds far, and of the rest the
+distances that follow from torsions. Those of the torsions are narrow then, because their gradient
+is noise for the most part.
 """
 
 
@@ -72,7 +73,11 @@ def _steps(molecule: Molecule) -> int:
 def _conditioners(molecule: Molecule) -> str:
     if molecule.n_atoms >= LOCAL_ATOMS:
         reach = f"  reach: {REACH}  # bonds; what is stiff depends on atoms so near, null: on all\n"
-        return reach + f"  hidden: [{UNITS_OF_TORSIONS}, {UNITS_OF_TORSIONS}]  # of the torsions"
+        distances = (
+            f"  distances: {UNITS_OF_DISTANCES}  # units that see what torsions bring close\n"
+        )
+        widths = f"  hidden: [{UNITS_OF_TORSIONS}, {UNITS_OF_TORSIONS}]  # of the torsions"
+        return reach + distances + widths
     units = min(32 * math.ceil(UNITS_PER_ATOM * molecule.n_atoms / 32 - 0.5), MOST_UNITS)
     return f"  hidden: [{units}, {units}]"
 

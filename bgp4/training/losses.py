@@ -86,7 +86,8 @@ def kl_loss(
     z_y, z_t = flow.split(z[mine])
     with torch.no_grad():
         t, logabsdet_t = flow.circular.inverse(z_t)
-    y, logabsdet_y = flow.linear.inverse(z_y, flow.context(t))
+    context = flow.context(t)
+    y, logabsdet_y = flow.linear.inverse(z_y, context)
     x = torch.cat([y.detach(), t], dim=1).double().requires_grad_()
     log_prob_x = model.log_prob_base(torch.cat([z_y, z_t], 1)) - logabsdet_y - logabsdet_t
 
@@ -96,7 +97,7 @@ def kl_loss(
     windowed_kt = windowed_kt + WINDOW_KT_PER_RAD2 * samples.overshoot
     per_sample = windowed_kt + samples.log_prob_xyz
     (slope,) = torch.autograd.grad(per_sample.sum(), x)
-    slope = flow.split(slope)[0].to(y) + _slope_of_log_prob_y(model, y, t)
+    slope = flow.split(slope)[0].to(y) + _slope_of_log_prob_y(model, y, t, context)
     slope = clip_norm(slope, settings.energy_slope_clip)
 
     usable = samples.possible & (energy_kt < REJECTED_ENERGY_KT) & slope.isfinite().all(1)
@@ -122,11 +123,12 @@ def _slope_of_log_prob_y(
     model: BoltzmannGenerator,
     y: Tensor,  # (batch, n_linear)
     t: Tensor,  # (batch, n_circular)
+    context: Tensor,  # (batch, features), of t
 ) -> Tensor:  # (batch, n_linear)
     """∂ log q(y | t)/∂y at fixed parameters."""
     flow = model.transform
     y = y.detach().requires_grad_()
-    z_y, logabsdet = flow.linear(y, flow.context(t))
+    z_y, logabsdet = flow.linear(y, context.detach())
     log_prob = model.log_prob_base(torch.cat([z_y, t], dim=1)) + logabsdet
     (slope,) = torch.autograd.grad(log_prob.sum(), y)
     return slope

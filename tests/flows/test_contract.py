@@ -100,6 +100,13 @@ def torsions_first() -> Transform:
     return TorsionsFirst(linear, CircularSplineCoupling(torch.tensor([1, 0, 1]), [8], 4), 3)
 
 
+def with_features() -> Transform:
+    features = nn.Sequential(nn.Linear(3, 2), nn.SiLU())
+    linear = AffineCoupling(torch.tensor([1, 0, 1, 0]), [8], 2 * 3 + 2)
+    circular = CircularSplineCoupling(torch.tensor([1, 0, 1]), [8], 4)
+    return TorsionsFirst(linear, circular, 3, features)
+
+
 def standardise() -> Transform:
     """Its x has the circles last; its q here has them last as well."""
     scale = torch.tensor([0.5, 2.0, 0.3, 1.0, 1.0])
@@ -136,6 +143,7 @@ CASES: dict[str, Case] = {
     "marginal spline": Case(lambda: MarginalSpline(5, 4)),
     "circular": Case(lambda: CircularSplineCoupling(MASK, [8], 4), 0, 5),
     "torsions first": Case(torsions_first, 4, 3),
+    "torsions first/features": Case(with_features, 4, 3),
     "standardise": Case(standardise, 3, 2),
 }
 for _mixing, _coupling, _circles in product(

@@ -150,6 +150,7 @@ def test_conditioners_of_large_molecules_see_a_neighbourhood(in_tmp, source, rea
     initialised(str(find_data(source)))
     model = load_config("my.yaml").model
     assert model.reach == reach
+    assert model.distances == (64 if reach else None)
     assert model.hidden == ((64, 64) if reach else (192, 192))
 
 
