@@ -74,7 +74,8 @@ def existing_data(name: str, key: str) -> Path:
     """
     path = find_data(name)
     if path is None:
-        option = " --reference" if key == "report.reference" else _that_makes(name)
+        of_reference = key == "report.reference"
+        option = f"{_config_of(name)} --reference" if of_reference else _that_makes(name)
         raise UserInputError(
             f"config key {key}: no such file: {name}; make one with `bgp4 simulate{option}`"
         )
@@ -90,6 +91,12 @@ def _that_makes(name: str) -> str:
     if kind == "ladder" and of_ladder in bundled_configs():
         return f" --config {of_ladder} -o {name}"
     return f" --config {maker}" if maker in bundled_configs() else ""
+
+
+def _config_of(reference: str) -> str:
+    """The option for the config whose reference it is by name: bundled, or in this folder."""
+    maker = f"{Path(reference).stem.rpartition('_')[0]}.yaml"
+    return f" --config {maker}" if maker in bundled_configs() or Path(maker).is_file() else ""
 
 
 def validate_config(raw: dict[str, Any], source: str) -> Config:

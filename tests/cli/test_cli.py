@@ -262,6 +262,20 @@ def test_a_reference_that_is_not_there(in_tmp: Path, smoke_run, call) -> None:
     )
 
 
+@pytest.mark.parametrize(("config", "beside"), [("ala4.yaml", False), ("my.yaml", True)])
+def test_a_reference_is_made_by_the_config_of_its_name(
+    in_tmp: Path, smoke_run, call, config: str, beside: bool
+) -> None:
+    """A bundled one, or one in this folder."""
+    shutil.copytree(smoke_run.path, in_tmp / "run")
+    copy = in_tmp / "run" / "config.yaml"
+    reference = config.replace(".yaml", "_300k.h5")
+    copy.write_text(copy.read_text().replace("reference: null", f"reference: {reference}"))
+    if beside:
+        shutil.copyfile(copy, in_tmp / config)
+    refused(call("report", "run"), f"`bgp4 simulate --config {config} --reference`")
+
+
 @pytest.mark.parametrize(
     "name", [name for name in bundled_configs() if "_data_" in name and "ala2" not in name]
 )
@@ -280,6 +294,7 @@ def test_a_bundled_configs_ladder_is_made_by_itself(in_tmp: Path, call) -> None:
     refused(call("train", "--config", "ala4.yaml"), words)
     assert "ala4_ladder.h5" in load_config("ala4.yaml").data.paths
     assert "ala6_ladder.h5" in load_config("ala6.yaml").data.paths
+    assert "elil_ladder.h5" in load_config("elil.yaml").data.paths
 
 
 def test_help_and_version(call, monkeypatch) -> None:
