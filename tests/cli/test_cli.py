@@ -294,7 +294,6 @@ def test_a_bundled_configs_ladder_is_made_by_itself(in_tmp: Path, call) -> None:
     refused(call("train", "--config", "ala4.yaml"), words)
     assert "ala4_ladder.h5" in load_config("ala4.yaml").data.paths
     assert "ala6_ladder.h5" in load_config("ala6.yaml").data.paths
-    assert "elil_ladder.h5" in load_config("elil.yaml").data.paths
 
 
 def test_help_and_version(call, monkeypatch) -> None:
