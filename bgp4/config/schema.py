@@ -211,7 +211,8 @@ class ModelConfig(Section):
     With `reach`, in bonds, linear variables are coupled and mixed within clusters of atoms no wider
     than that. Each cluster has conditioners with `local_hidden` units, which see what is within
     reach of it, and all circular variables. `hidden` is the widths of all other conditioners.
-    With `distances`, they also see how far atoms are apart at given torsions, by so many units.
+    With `distances`, conditioners of linear variables also see how far atoms are apart at given
+    torsions, by so many units.
     """
 
     mixing: Literal["p4inv", "lu", "permutation", "swap"] = "p4inv"

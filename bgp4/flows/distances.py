@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import networkx as nx
 import torch
 from torch import Tensor, nn
 
 from bgp4.coordinates import InternalCoordinates, Standardise
 from bgp4.flows.linear import Linear
+from bgp4.flows.neighbours import bonds_apart
 
 __all__ = ["Distances"]
 
@@ -36,9 +36,8 @@ class Distances(nn.Module):
         super().__init__()
         self.units = units
         self._geometry = (coordinates, standardise)  # a tuple, so not this module's to store
-        bonds = nx.Graph(coordinates.zmatrix.bonds)
-        apart = nx.floyd_warshall_numpy(bonds, range(coordinates.n_atoms))
-        pairs = torch.from_numpy(apart > APART).triu().flatten().nonzero().flatten()
+        turned = torch.from_numpy(bonds_apart(coordinates.zmatrix) > APART)
+        pairs = turned.triu().flatten().nonzero().flatten()
         self.register_buffer("_pairs", pairs, persistent=False)
         self.layer = nn.Sequential(Linear(len(pairs), units), nn.SiLU())
 
@@ -51,6 +50,7 @@ class Distances(nn.Module):
         q, _ = standardise.inverse(torch.cat([mean, t], dim=1).double())
         atoms = coordinates.inverse(q)[0].unflatten(1, (-1, 3))
         apart_nm = torch.cdist(atoms, atoms, compute_mode="donot_use_mm_for_euclid_dist")
-        closeness = CONTACT_NM / apart_nm.flatten(1)[:, self._pairs].clamp_min(LEAST_NM)
+        of_pairs = apart_nm.flatten(1).index_select(1, self._pairs)
+        closeness = CONTACT_NM / of_pairs.clamp_min(LEAST_NM)
         features: Tensor = self.layer(closeness.nan_to_num().to(t.dtype))  # a ring may not close
         return features

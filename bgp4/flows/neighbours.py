@@ -8,11 +8,12 @@ from typing import NamedTuple
 import networkx as nx
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from bgp4.molecule.zmatrix import ZMatrix
 
-__all__ = ["Neighbours", "neighbours_within"]
+__all__ = ["Neighbours", "bonds_apart", "neighbours_within"]
 
 
 class Neighbours(NamedTuple):
@@ -29,6 +30,14 @@ class Neighbours(NamedTuple):
     near: Tensor
 
 
+def bonds_apart(zmatrix: ZMatrix) -> NDArray[np.float64]:  # (atoms, atoms)
+    """How many of the Z-matrix's bonds are between two atoms."""
+    apart: NDArray[np.float64] = nx.floyd_warshall_numpy(
+        nx.Graph(zmatrix.bonds), range(zmatrix.n_atoms)
+    )
+    return apart
+
+
 def neighbours_within(zmatrix: ZMatrix, columns: Sequence[int], reach: int) -> Neighbours:
     """Cut a molecule into clusters of atoms that are at most `reach` bonds apart.
 
@@ -42,8 +51,7 @@ def neighbours_within(zmatrix: ZMatrix, columns: Sequence[int], reach: int) -> N
     from scipy.cluster.hierarchy import fcluster, linkage  # slow, and few flows are local
     from scipy.spatial.distance import squareform
 
-    bonds = nx.Graph(zmatrix.bonds)
-    distance = nx.floyd_warshall_numpy(bonds, range(zmatrix.n_atoms))  # in bonds
+    distance = bonds_apart(zmatrix)
     tree = linkage(squareform(distance, checks=False), method="complete")
     cluster = fcluster(tree, reach, criterion="distance")
     atoms = np.array(zmatrix.placed_atoms)[list(columns)]
